@@ -1,0 +1,1 @@
+"""The one protocol through which weights reach an accelerator."""

@@ -1,0 +1,53 @@
+"""The only way from a session to an accelerator: seven calls, two lanes.
+
+The *compute* lane is the caller's current stream; the *copy* lane carries weights. A copy may only
+start when the copy lane has waited for the compute lane's event recorded after ``alloc`` (the memory
+may still be read by kernels queued earlier), and its bytes may only be read when the compute lane
+has waited for an event recorded on the copy lane after it. ``planner.simulate.device`` punishes
+whoever forgets either; ``planner.device.torch_device`` makes both plain stream waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+Lane = Literal["compute", "copy"]
+
+
+class Piece(Protocol):
+    """One allocation on the device. ``nbytes`` is what was asked for."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+class Device(Protocol):
+    """An accelerator that a session moves weights to."""
+
+    @property
+    def name(self) -> torch.device:
+        """With its index: ``cuda:0``, ``sim:0``."""
+
+    def alloc(self, nbytes: int, label: str) -> Any:
+        """A piece of ``nbytes`` bytes; ``label`` is the component it is for. Raises torch's OutOfMemoryError."""
+
+    def free(self, piece: Any) -> None:
+        """Give the piece back. Nothing bound from it may be used again."""
+
+    def copy(self, piece: Any, offset: int, source: torch.Tensor) -> None:
+        """Queue, on the copy lane, the bytes of ``source`` (1-d uint8 on the host) to ``piece[offset:]``."""
+
+    def record(self, lane: Lane) -> Any:
+        """An event after everything queued on ``lane`` so far."""
+
+    def wait(self, lane: Lane, event: Any) -> None:
+        """``lane`` goes on only after ``event``; the host does not wait."""
+
+    def bind(self, piece: Any, offset: int, like: torch.Tensor) -> torch.Tensor:
+        """A tensor over ``piece[offset:]`` with the dtype, shape and strides of ``like``."""
+
+    def reserved(self) -> int:
+        """Bytes that this process's allocator holds on the device, weights and activations together."""

@@ -1,0 +1,1 @@
+"""What can be wrong, where, and how it is shown."""

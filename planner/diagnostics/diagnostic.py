@@ -1,0 +1,93 @@
+"""Findings are values with a place; only our own faults are exceptions of another kind.
+
+PlanError
+    every exception for something the user can mend; carries the findings
+InternalError
+    our fault: asks for a report
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from planner.source.text import Span
+
+
+class Severity(Enum):
+    """How bad a finding is. Only errors decide the exit code (``--strict`` counts warnings)."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """One row of the table of codes: what ``plan explain P302`` prints.
+
+    ``wrong`` and ``right`` are complete examples (a plan, a command or a few lines of Python);
+    ``exit_code`` is what the command ends with when a finding of this code is an error.
+    """
+
+    id: str
+    name: str
+    severity: Severity
+    help: str
+    wrong: str
+    right: str
+    exit_code: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One finding: what was found, what was expected, what is known.
+
+    ``span`` is None where no file is to blame (a package that is missing); ``pointer`` is the JSON
+    pointer of the guilty value in the document; ``hint`` is a line of its own: what would fit.
+    """
+
+    code: Code
+    message: str
+    span: Span | None = None
+    pointer: str = ""
+    hint: str = ""
+    severity: Severity
+
+    def at(self, severity: Severity) -> Diagnostic:
+        """The same finding with another weight."""
+        return replace(self, severity=severity)
+
+    def __str__(self) -> str:
+        place = f"{self.span.file}:{self.span.line}:{self.span.column}: " if self.span else ""
+        return f"{place}{self.message} [{self.code}]"
+
+
+def finding(
+    code: Code, message: str, *, span: Span | None = None, pointer: str = "", hint: str = ""
+) -> Diagnostic:
+    """A finding at the weight that its code has by default."""
+    return Diagnostic(
+        code=code, message=message, span=span, pointer=pointer, hint=hint, severity=code.severity
+    )
+
+
+def errors(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Those of ``found`` that stop the next stage."""
+    return tuple(d for d in found if d.severity is Severity.ERROR)
+
+
+class PlanError(Exception):
+    """A plan, a machine or a pipeline is not as it must be; ``diagnostics`` says what and where."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("\n".join(str(d) for d in self.diagnostics))
+
+
+class InternalError(Exception):
+    """The planner is wrong, not its user. Exit code 3."""

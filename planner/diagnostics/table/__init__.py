@@ -1,0 +1,1 @@
+"""The codes, one file a stage; planner.diagnostics.codes joins them."""

@@ -1,0 +1,1 @@
+"""Plan and target to the walk over stages and who is alive when."""

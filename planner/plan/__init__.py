@@ -1,0 +1,1 @@
+"""Document to a frozen Plan: names, units, short forms."""

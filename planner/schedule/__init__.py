@@ -1,0 +1,1 @@
+"""Graph to ordered steps with bytes after each, and the replay that distrusts them."""

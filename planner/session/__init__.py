@@ -1,0 +1,1 @@
+"""A schedule at work on a loaded pipeline."""

@@ -1,0 +1,1 @@
+"""The virtual accelerator sim:0, its ledger and its audit."""

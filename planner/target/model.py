@@ -1,0 +1,75 @@
+"""What a plan is for: a pipeline's components, classes, bytes and walk, however they were learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Origin = Literal["catalogue", "folder", "loaded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkUse:
+    """A use in a class's own walk: ``entry`` is the path under the component, "" for ``forward``."""
+
+    component: str
+    entry: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.component}.{self.entry}" if self.entry else self.component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkStage:
+    """One stage of a class's own walk. ``loop``: the stage runs once a denoising step.
+
+    ``optional``: its uses may not happen (the source calls them under a condition).
+    """
+
+    id: str
+    runs: tuple[WalkUse, ...]
+    loop: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentInfo:
+    """One constructor argument of a pipeline class, or one component of a folder or pipeline.
+
+    ``module``: it has weights (an nn.Module), as far as its class names tell; ``classes``: the
+    annotated or actual class names; ``present``: False for a component that is None;
+    ``bytes``: of its weights as they will lie on the device, None when not known;
+    ``entries``: paths under it that pipelines call (``encode``, ``decode``), without ``forward``.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    module: bool
+    optional: bool = False
+    present: bool = True
+    bytes: int | None = None
+    entries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A pipeline as the planner knows it.
+
+    ``sequence`` and ``excluded`` are the class's ``model_cpu_offload_seq`` and
+    ``_exclude_from_cpu_offload``; ``walk`` is None when the source did not say in which order the
+    components run; ``version`` is the diffusers version of the catalogue.
+    """
+
+    cls: str
+    components: Mapping[str, ComponentInfo]
+    sequence: str | None
+    excluded: tuple[str, ...]
+    walk: tuple[WalkStage, ...] | None
+    version: str
+    origin: Origin
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the components that have weights, in constructor order, None ones included."""
+        return tuple(n for n, c in self.components.items() if c.module)
