@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+ALIGNMENT = 512
+"""Bytes: each tensor starts at a multiple of this on the device, as torch's own allocator rounds."""
 
 Origin = Literal["catalogue", "folder", "loaded"]
 
@@ -39,7 +42,7 @@ class ComponentInfo:
 
     ``module``: it has weights (an nn.Module), as far as its class names tell; ``classes``: the
     annotated or actual class names; ``present``: False for a component that is None;
-    ``bytes``: of its weights as they will lie on the device, None when not known;
+    ``bytes``: of its weights as they will lie on the device (``device_bytes``), None when not known;
     ``entries``: paths under it that pipelines call (``encode``, ``decode``), without ``forward``.
     """
 
@@ -73,3 +76,8 @@ class Target:
     def modules(self) -> tuple[str, ...]:
         """Names of the components that have weights, in constructor order, None ones included."""
         return tuple(n for n, c in self.components.items() if c.module)
+
+
+def device_bytes(sizes: Iterable[int]) -> int:
+    """Bytes that tensors of ``sizes`` bytes take on the device, each at a multiple of ALIGNMENT."""
+    return sum(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)
