@@ -1,0 +1,119 @@
+"""P6xx: does it fit."""
+
+from __future__ import annotations
+
+from planner.diagnostics.diagnostic import Code, Severity
+
+_FITS = """\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: ./sdxl, dtype: float16}
+budget: {vram: 8GiB}
+"""
+
+COMPONENT_TOO_LARGE = Code(
+    id="P601",
+    name="component-too-large",
+    severity=Severity.ERROR,
+    help="A component's weights alone are larger than the budget, and under `offload` they come whole. "
+    "Raise `budget.vram`, load it in a smaller dtype, or, once it is executed, write `policy: stream`.",
+    wrong=_FITS.replace("8GiB", "2GiB"),
+    right=_FITS,
+)
+
+STAGE_TOO_LARGE = Code(
+    id="P602",
+    name="stage-too-large",
+    severity=Severity.ERROR,
+    help="What one stage must hold at once is more than the budget: the components of a looped stage "
+    "together, and everything that never leaves (`policy: resident`, `exclude`, components on demand).",
+    wrong="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: ./sdxl, dtype: float16}
+budget: {vram: 6GiB}
+components: {text_encoder_2: resident}
+""",
+    right=_FITS,
+)
+
+UNORDERED_TOO_LARGE = Code(
+    id="P603",
+    name="unordered-too-large",
+    severity=Severity.ERROR,
+    help="No path orders two stages, so they may overlap, and what both hold is more than the budget. "
+    "Write `after` in one of them.",
+    wrong="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: ./sdxl, dtype: float16}
+budget: {vram: 5GiB}
+stages:
+  - {id: prompt, runs: [text_encoder_2]}
+  - {id: denoise, runs: [unet], loop: steps, after: []}
+  - {id: decode, runs: [vae.decode], after: [prompt, denoise]}
+""",
+    right="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: ./sdxl, dtype: float16}
+budget: {vram: 5GiB}
+stages:
+  - {id: prompt, runs: [text_encoder_2]}
+  - {id: denoise, runs: [unet], loop: steps}
+  - {id: decode, runs: [vae.decode]}
+""",
+)
+
+DIFFUSERS_TOO_LARGE = Code(
+    id="P604",
+    name="diffusers-too-large",
+    severity=Severity.ERROR,
+    help="Under `semantics: diffusers` the moves are those of `enable_model_cpu_offload`, whatever the "
+    "budget; at this step they leave more on the device than the budget. `semantics: liveness` may fit.",
+    wrong="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: ./sdxl, dtype: float16}
+budget: {vram: 5GiB}
+order: text_encoder -> unet -> vae -> text_encoder_2
+semantics: diffusers
+""",
+    right=_FITS,
+)
+
+NOT_CHECKED = Code(
+    id="P605",
+    name="fit-not-checked",
+    severity=Severity.NOTE,
+    help="The fit was not checked, because a size or the budget is not known here: a hub id has no sizes, "
+    "`N%` and a missing `vram` need a card. `plan apply` checks both before it moves anything.",
+    wrong="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: stabilityai/stable-diffusion-xl-base-1.0}
+budget: {vram: 50%}
+""",
+    right=_FITS,
+)
+
+STREAM_NOT_EXECUTED = Code(
+    id="P606",
+    name="stream-not-executed",
+    severity=Severity.ERROR,
+    help="`policy: stream` is checked and kept, but no schedule can be made from it yet. Use `offload` with "
+    "a budget that holds the component, or wait for the version that streams.",
+    wrong="""\
+version: 1
+pipeline: StableDiffusionXLPipeline
+components: {unet: stream}
+""",
+    right="""\
+version: 1
+pipeline: StableDiffusionXLPipeline
+components: {unet: offload}
+""",
+)
+
+CODES = (
+    COMPONENT_TOO_LARGE,
+    STAGE_TOO_LARGE,
+    UNORDERED_TOO_LARGE,
+    DIFFUSERS_TOO_LARGE,
+    NOT_CHECKED,
+    STREAM_NOT_EXECUTED,
+)

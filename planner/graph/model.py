@@ -1,0 +1,88 @@
+"""The walk that a pipeline makes, stage by stage, and what the plan wants of each component."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import networkx as nx
+
+from planner.plan.model import Loop, Plan, Policy
+from planner.source.text import Span
+from planner.target.model import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One use in the walk. ``optional``: the pipeline may leave it out."""
+
+    component: str
+    entry: str
+    optional: bool
+    span: Span
+
+    def __str__(self) -> str:
+        return f"{self.component}.{self.entry}" if self.entry else self.component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One stage of the walk, nested ones flattened to ``outer/inner``."""
+
+    id: str
+    runs: tuple[Run, ...]
+    loop: Loop | None
+    span: Span
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Each component once, in the order of first use."""
+        return tuple(dict.fromkeys(run.component for run in self.runs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """Stages ``first`` to ``last`` of the walk, both included, run again and again as a group."""
+
+    id: str
+    first: int
+    last: int
+    loop: Loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What happens to one component, and why: the plan's word or the compiler's choice."""
+
+    component: str
+    policy: Policy
+    excluded: bool
+    why: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """The walk, in order, with everything a schedule needs to be made from it.
+
+    ``edges`` are pairs of stage ids; ``unordered`` those pairs that no path orders. ``placements``
+    has every component with weights that is present, in constructor order; ``on_demand`` those that
+    are neither in the walk nor excluded: they come when they are called.
+    """
+
+    plan: Plan
+    target: Target
+    walk: tuple[Node, ...]
+    repeats: tuple[Repeat, ...]
+    edges: tuple[tuple[str, str], ...]
+    unordered: tuple[tuple[str, str], ...]
+    placements: Mapping[str, Placement]
+    on_demand: tuple[str, ...]
+
+    def dag(self) -> nx.DiGraph[str]:
+        """The stages as a networkx DAG, each node with its ``runs``."""
+        made: nx.DiGraph[str] = nx.DiGraph()
+        for node in self.walk:
+            made.add_node(node.id, runs=tuple(str(run) for run in node.runs))
+        made.add_edges_from(self.edges)
+        return made

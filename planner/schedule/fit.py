@@ -1,0 +1,144 @@
+"""Does each stage fit the budget: what it must hold at once, against the bytes there are for weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.table.p6_schedule import (
+    COMPONENT_TOO_LARGE,
+    DIFFUSERS_TOO_LARGE,
+    NOT_CHECKED,
+    STAGE_TOO_LARGE,
+    UNORDERED_TOO_LARGE,
+)
+from planner.graph.model import Graph, Node, Run
+from planner.plan.model import Semantics
+from planner.schedule.guide import Guide
+from planner.schedule.model import Course
+from planner.source.text import Span
+
+
+def gib(nbytes: int) -> str:
+    """Bytes for people: ``10.58 GiB``; small ones in MiB or KiB."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if nbytes >= size:
+            return f"{nbytes / size:.2f} {unit}"
+    return f"{nbytes} B"
+
+
+def fit_findings(graph: Graph, course: Course) -> Iterator[Diagnostic]:
+    """Every stage that does not fit, with the shortfall and what would fit; or a note on what is not known."""
+    unknown = [name for name, size in course.sizes.items() if size is None]
+    if course.budget is None or unknown:
+        what = []
+        if course.budget is None:
+            what.append("the budget is not known here")
+        if unknown:
+            what.append(f"sizes are not known for {', '.join(unknown)}")
+        yield finding(NOT_CHECKED, f"fit not checked: {'; '.join(what)}", span=graph.plan.place("/budget"))
+    if course.budget is None:
+        return
+    alone = [name for name in course.sizes if course.size(name) > course.budget]
+    for name in alone:
+        placement = graph.placements[name]
+        span = placement.span if placement.span != graph.plan.span else graph.plan.place("/budget/vram")
+        yield finding(
+            COMPONENT_TOO_LARGE,
+            f'component "{name}" needs {gib(course.size(name))} under {placement.policy.value}, '
+            f"and the budget leaves {gib(course.budget)} for weights",
+            span=span,
+            hint=f"--set budget.vram={fitting(course.size(name))} would fit its weights",
+        )
+    if alone:
+        return
+    yield from _stages(graph, course)
+    if course.semantics is Semantics.DIFFUSERS:
+        yield from _diffusers(graph, course)
+    else:
+        yield from _unordered(graph, course)
+
+
+def fitting(nbytes: int) -> str:
+    """The smallest whole size, as a plan writes it, that holds ``nbytes``."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if nbytes >= 4 * size:
+            return f"{-(-nbytes // size)}{unit}"
+    return f"{nbytes}B"
+
+
+def _stages(graph: Graph, course: Course) -> Iterator[Diagnostic]:
+    always = {*course.fixed, *course.on_demand}
+    for node in course.walk:
+        held = max(_holds(course, node), key=lambda names: _total(course, names), default=frozenset())
+        total = _total(course, held | always)
+        if course.budget is not None and total > course.budget:
+            listed = " + ".join(f"{n} {gib(course.size(n))}" for n in sorted(held | always))
+            yield finding(
+                STAGE_TOO_LARGE,
+                f'stage "{node.id}" holds {listed} at once, {gib(total)}: '
+                f"{gib(total - course.budget)} more than the {gib(course.budget)} there are for weights",
+                span=_place(graph, node.span),
+                hint=f"--set budget.vram={fitting(total)} would fit its weights",
+            )
+
+
+def _unordered(graph: Graph, course: Course) -> Iterator[Diagnostic]:
+    nodes = {node.id: node for node in course.walk}
+    always = {*course.fixed, *course.on_demand}
+    for a, b in graph.unordered:
+        both = max(
+            (x | y for x in _holds(course, nodes[a]) for y in _holds(course, nodes[b])),
+            key=lambda names: _total(course, names),
+            default=frozenset(),
+        )
+        total = _total(course, both | always)
+        if course.budget is not None and total > course.budget:
+            yield finding(
+                UNORDERED_TOO_LARGE,
+                f'no path orders the stages "{a}" and "{b}", and together they hold {gib(total)}: '
+                f"{gib(total - course.budget)} more than the {gib(course.budget)} there are for weights",
+                span=_place(graph, nodes[b].span),
+                hint=f'write after: [{a}] in "{b}", or --set budget.vram={fitting(total)}',
+            )
+
+
+def _diffusers(graph: Graph, course: Course) -> Iterator[Diagnostic]:
+    """The moves are fixed, so they are played: the first use at which too much lies on the device."""
+    guide, resident = Guide(course), list(course.fixed)
+    for node in course.walk:
+        for run in node.runs:
+            for name in guide.enter(run.component, run.entry, resident).evict:
+                resident.remove(name)
+            if run.component not in resident:
+                resident.append(run.component)
+            total = _total(course, {*resident, *course.on_demand})
+            if course.budget is not None and total > course.budget:
+                yield finding(
+                    DIFFUSERS_TOO_LARGE,
+                    f'at "{run}" the moves of enable_model_cpu_offload leave {", ".join(resident)} on the '
+                    f"device, {gib(total)}: {gib(total - course.budget)} more than the budget",
+                    span=_place(graph, run.span),
+                    hint="semantics: liveness evicts what no later use needs",
+                )
+                return
+
+
+def _holds(course: Course, node: Node) -> list[frozenset[str]]:
+    """What a stage holds at once: all of a looped stage, or each use alone."""
+    if node.loop is not None:
+        return [frozenset(node.components)]
+    return [frozenset({run.component}) for run in _runs(node)]
+
+
+def _runs(node: Node) -> Iterable[Run]:
+    return node.runs
+
+
+def _total(course: Course, names: Iterable[str]) -> int:
+    return sum(map(course.size, names))
+
+
+def _place(graph: Graph, span: Span) -> Span:
+    """The stage's line; the budget's, when the stage came from the catalogue and has none of its own."""
+    return graph.plan.place("/budget/vram") if span == graph.plan.pipeline.span else span

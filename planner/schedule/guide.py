@@ -1,0 +1,161 @@
+"""Who leaves when somebody comes: asked by the compiler for the walk, and by a session for what happens.
+
+The walk is a guide and not a law: a use that the walk does not have here (a preview decode in a
+callback, a skipped encoder) gets a decision as well, and is told apart as a departure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from planner.plan.model import Idle, Semantics
+from planner.schedule.model import Course
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """``evict`` these, in this order, before the use. ``departure`` is "" for a use that was planned."""
+
+    stage: str
+    evict: tuple[str, ...]
+    departure: str = ""
+
+
+class Guide:
+    """Walks along a course, one call of the pipeline at a time."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self._uses = [(s, run) for s, node in enumerate(course.walk) for run in node.runs]
+        self._at = -1
+        self._seen: set[int] = set()
+        self._joined: dict[int, set[str]] = {}
+
+    def start(self) -> None:
+        """A new call: back to the beginning of the walk."""
+        self._at = -1
+        self._seen.clear()
+        self._joined.clear()
+
+    def enter(self, component: str, entry: str, resident: Sequence[str], *, aside: bool = False) -> Decision:
+        """``component`` is about to run. ``aside``: from a callback, which does not move the walk on."""
+        at, departure = (None, f"{_name(component, entry)} in a callback") if aside else self._find(component, entry)
+        if at is not None:
+            self._at = at
+            self._seen.add(at)
+        elif (stage := self._stage) is not None and self._looped(stage):
+            # It runs beside a loop (a ControlNet that the plan left out): it will be back next step.
+            self._joined.setdefault(stage, set()).add(component)
+        name = self.course.walk[self._stage].id if self._stage is not None else ""
+        if self.course.semantics is Semantics.DIFFUSERS:
+            before = self.course.predecessor.get(component)
+            leave = (before,) if before in resident and before not in self.course.fixed else ()
+        else:
+            leave = self._leave(component, at, resident)
+        return Decision(stage=name, evict=tuple(leave), departure=departure)
+
+    def finish(self, resident: Iterable[str]) -> tuple[str, ...]:
+        """The call is over: who leaves."""
+        if self.course.idle is Idle.KEEP:
+            return ()
+        return tuple(name for name in resident if name not in self.course.fixed)
+
+    def skipped(self) -> tuple[str, ...]:
+        """Uses of the walk that did not happen and were not optional."""
+        happened = {(run.component, run.entry) for i, (_, run) in enumerate(self._uses) if i in self._seen}
+        missing = (run for _, run in self._uses if not run.optional)
+        return tuple(dict.fromkeys(str(r) for r in missing if (r.component, r.entry) not in happened))
+
+    @property
+    def _stage(self) -> int | None:
+        return self._uses[self._at][0] if self._at >= 0 else None
+
+    def _looped(self, stage: int) -> bool:
+        return self.course.walk[stage].loop is not None
+
+    def _find(self, component: str, entry: str) -> tuple[int | None, str]:
+        """Where in the walk this use is, and what it departs from, if it does."""
+
+        def matches(i: int) -> bool:
+            run = self._uses[i][1]
+            return run.component == component and (not run.entry or run.entry == entry)
+
+        here = [i for i, (stage, _) in enumerate(self._uses) if stage == self._stage]
+        ahead = list(range(self._at + 1, len(self._uses)))
+        group = [
+            i
+            for repeat in self.course.repeats
+            if self._stage is not None and repeat.first <= self._stage <= repeat.last
+            for i, (stage, _) in enumerate(self._uses)
+            if repeat.first <= stage <= repeat.last
+        ]
+        for among in (here, [i for i in group if i > self._at], group, ahead):
+            if (at := next(filter(matches, among), None)) is not None:
+                return at, ""
+        behind = [i for i in range(self._at, -1, -1) if matches(i)]
+        if behind:
+            # A loop that goes on after something else came between; anything else is a visit.
+            back = behind[0] if self._looped(self._uses[behind[0]][0]) else None
+            return back, f"{_name(component, entry)} again"
+        if component in self.course.on_demand:
+            return None, ""
+        return None, f"{_name(component, entry)} not in the plan"
+
+    def _leave(self, component: str, at: int | None, resident: Sequence[str]) -> list[str]:
+        """Who makes room, under ``semantics: liveness``: the dead first, then whoever is needed last."""
+        course = self.course
+        need = self._need(component, at)
+        movable = [n for n in resident if n not in need and n not in course.fixed]
+        future = {name: self._next_use(name) for name in movable}
+        if course.budget is None:
+            # No budget to fill: hold what each use needs and nothing else.
+            return [n for n in movable if n not in course.on_demand and future[n] != 0]
+        leave = [name for name in movable if future[name] is None]
+        stay = [name for name in movable if future[name] is not None]
+        held = {*course.fixed, *need, *stay}
+        while stay and sum(map(course.size, held)) > course.budget:
+            last = max(stay, key=lambda name: (future[name] or 0, course.size(name), name))
+            stay.remove(last)
+            held.remove(last)
+            leave.append(last)
+        return leave
+
+    def _need(self, component: str, at: int | None) -> set[str]:
+        """What must lie on the device together for this use: a looped stage's components all."""
+        if at is None:
+            return {component}
+        stage = self._uses[at][0]
+        if not self._looped(stage):
+            return {component}
+        return {component, *self.course.walk[stage].components}
+
+    def _next_use(self, name: str) -> int | None:
+        """How far off the next use is: 0 in this stage's loop, None when there is none in this call."""
+        stage = self._stage
+        if stage is not None:
+            node = self.course.walk[stage]
+            if name in self._joined.get(stage, ()) or (self._looped(stage) and name in node.components):
+                return 0
+            if self.course.budget is not None and name in node.components:
+                return 0  # a stage may pass over its runs again (a negative prompt)
+        count = len(self._uses)
+        distances = [i - self._at for i in range(self._at + 1, count) if self._uses[i][1].component == name]
+        for repeat in self.course.repeats:
+            if stage is not None and repeat.first <= stage <= repeat.last:
+                distances += [
+                    i - self._at + count
+                    for i, (s, run) in enumerate(self._uses)
+                    if run.component == name and repeat.first <= s <= repeat.last and i <= self._at
+                ]
+        if distances:
+            return min(distances)
+        if name in self.course.on_demand:
+            return 3 * count  # may run at any time; nobody knows when
+        if self.course.idle is Idle.KEEP:
+            return 2 * count + next((i for i, (_, run) in enumerate(self._uses) if run.component == name), count)
+        return None
+
+
+def _name(component: str, entry: str) -> str:
+    return f"{component}.{entry}" if entry else component

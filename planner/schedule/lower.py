@@ -1,0 +1,166 @@
+"""Graph to schedule: the walk played through the guide, each move written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from planner.diagnostics.diagnostic import Diagnostic, errors, finding
+from planner.diagnostics.table.p6_schedule import STREAM_NOT_EXECUTED
+from planner.graph.model import Graph, Node, Run
+from planner.plan.model import Idle, Policy, Semantics
+from planner.schedule.fit import fit_findings
+from planner.schedule.guide import Guide
+from planner.schedule.model import Course, Schedule, Step
+from planner.source.text import Span
+
+
+def lower(
+    graph: Graph, *, budget: int | None = None, overhead: int = 0
+) -> tuple[Schedule | None, tuple[Diagnostic, ...]]:
+    """The schedule of ``graph``.
+
+    ``budget``: bytes that the driver may show, where a machine said so; else the plan's
+    ``budget.vram`` when it is in bytes. ``overhead``: bytes of it that are not for weights (the
+    device's context). Without a budget nothing is checked, and each use holds only what it needs.
+    """
+    found = [
+        finding(
+            STREAM_NOT_EXECUTED,
+            f'component "{p.component}" has policy "stream", which is not executed yet',
+            span=p.span,
+            pointer=f"/components/{p.component}",
+            hint="policy: offload, with a budget that holds it whole",
+        )
+        for p in graph.placements.values()
+        if p.policy is Policy.STREAM
+    ]
+    if found:
+        return None, tuple(found)
+    course = _course(graph, budget, overhead)
+    found = list(fit_findings(graph, course))
+    if errors(found):
+        return None, tuple(found)
+    schedule = _written(graph, course)
+    return schedule, tuple(found)
+
+
+def _course(graph: Graph, budget: int | None, overhead: int) -> Course:
+    plan = graph.plan
+    if budget is None and plan.budget.vram is not None:
+        budget = plan.budget.vram.bytes
+    chain = list(dict.fromkeys(u.component for s in plan.stages or () for u in s.runs))
+    known = [name for name in chain if name in graph.placements and not graph.placements[name].excluded]
+    return Course(
+        walk=graph.walk,
+        repeats=graph.repeats,
+        sizes={name: graph.target.components[name].bytes for name in graph.placements},
+        fixed=tuple(n for n, p in graph.placements.items() if p.policy is Policy.RESIDENT),
+        on_demand=graph.on_demand,
+        predecessor=dict(zip(known[1:], known, strict=False))
+        if plan.semantics is Semantics.DIFFUSERS
+        else {},
+        semantics=plan.semantics,
+        idle=plan.idle,
+        budget=None if budget is None else max(0, budget - overhead),
+    )
+
+
+def _written(graph: Graph, course: Course) -> Schedule:
+    optional = tuple(dict.fromkeys(r for node in course.walk for r in node.runs if r.optional))
+    steps = _play(graph, course, ())
+    known = None not in course.sizes.values()
+    # Whom an absent use would have evicted stays: the peak is that of the worst way through.
+    absences = [gone for n in range(min(len(optional), 4) + 1) for gone in combinations(optional, n)]
+    plays = [_play(graph, course, gone) for gone in absences] if known else []
+    return Schedule(
+        plan=graph.plan.name,
+        pipeline=graph.target.cls,
+        device=graph.plan.device,
+        course=course,
+        placements=graph.placements,
+        steps=steps,
+        peak=max((s.after or 0 for play in plays for s in play), default=0) if known else None,
+        moved=sum(s.bytes or 0 for s in steps if s.do == "load") if known else None,
+        version=graph.target.version,
+    )
+
+
+@dataclass(slots=True)
+class _Tape:
+    """Steps as they are played, and who is on the device."""
+
+    course: Course
+    graph: Graph
+    resident: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    def move(self, do: str, component: str, stage: str, origin: Span, why: str) -> None:
+        if do == "evict":
+            self.resident.remove(component)
+        else:
+            self.resident.append(component)
+        self._write(do, component, "", stage, origin, why, "")
+
+    def use(self, run: Run, stage: str, times: str) -> None:
+        self._write("use", run.component, run.entry, stage, run.span, "optional" if run.optional else "", times)
+
+    def _write(
+        self, do: str, component: str, entry: str, stage: str, origin: Span, why: str, times: str
+    ) -> None:
+        sizes = [self.course.sizes.get(name) for name in self.resident]
+        self.steps.append(
+            Step(
+                do=do,  # type: ignore[arg-type]  # the callers write one of Do
+                component=component,
+                entry=entry,
+                stage=stage,
+                bytes=self.course.sizes.get(component),
+                after=None if None in sizes else sum(s or 0 for s in sizes),
+                times=times,
+                why=why,
+                origin=origin,
+            )
+        )
+
+
+def _play(graph: Graph, course: Course, absent: tuple[Run, ...]) -> tuple[Step, ...]:
+    """One call's steps when the optional uses in ``absent`` do not happen."""
+    tape = _Tape(course, graph)
+    guide = Guide(course)
+    for name in course.fixed:
+        placement = graph.placements[name]
+        tape.move("place", name, "", placement.span, placement.why)
+    for node, times in _passes(course):
+        for run in node.runs:
+            if run in absent or run.component not in graph.placements:
+                continue
+            decision = guide.enter(run.component, run.entry, tape.resident)
+            for name in decision.evict:
+                tape.move("evict", name, node.id, run.span, f"makes room for {run}")
+            if run.component not in tape.resident:
+                tape.move("load", run.component, node.id, run.span, graph.placements[run.component].why)
+            tape.use(run, node.id, times)
+    for name in guide.finish(tuple(tape.resident)):
+        tape.move("evict", name, "", graph.placements[name].span, "the call is over")
+    if course.idle is Idle.KEEP:
+        guide.start()
+    return tuple(tape.steps)
+
+
+def _passes(course: Course) -> Iterator[tuple[Node, str]]:
+    """The stages as one call passes them. A repeated group is passed twice: the first pass and, since
+    what lies on the device then differs, any later one."""
+    at = 0
+    walk, repeats = course.walk, {repeat.first: repeat for repeat in course.repeats}
+    while at < len(walk):
+        repeat = repeats.get(at)
+        last = repeat.last if repeat else at
+        for turn in range(2 if repeat else 1):
+            for node in walk[at : last + 1]:
+                times = node.loop.text if node.loop else ""
+                if repeat:
+                    times = f"{times} x {repeat.loop.text}".lstrip(" x") if turn else times
+                yield node, times
+        at = last + 1

@@ -1,0 +1,84 @@
+"""A compiled plan: what is loaded, used and evicted, in order, with the bytes on the device after each.
+
+Bytes are weights alone, as ``planner.target.model.device_bytes`` counts them; None where a size is
+not known. Activations and the device's own context come on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.graph.model import Node, Placement, Repeat
+from planner.plan.model import Idle, Semantics
+from planner.source.text import Span
+
+Do = Literal["place", "load", "use", "evict"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """All that decides who is where: the walk, the sizes, the rules. What a ``Guide`` reads.
+
+    ``fixed``: components that never leave (resident and excluded); ``predecessor``: whom a component
+    evicts under ``semantics: diffusers``; ``budget``: bytes for weights, None when not known.
+    """
+
+    walk: tuple[Node, ...]
+    repeats: tuple[Repeat, ...]
+    sizes: Mapping[str, int | None]
+    fixed: tuple[str, ...]
+    on_demand: tuple[str, ...]
+    predecessor: Mapping[str, str]
+    semantics: Semantics
+    idle: Idle
+    budget: int | None
+
+    def size(self, component: str) -> int:
+        """Bytes of a component, 0 when not known."""
+        return self.sizes.get(component) or 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One move or one use. ``origin`` is the line of the plan that it comes from.
+
+    ``place`` puts a component on the device when the plan is applied; ``after`` are the bytes on the
+    device once the step is done; ``times`` says how often a use repeats (``steps``, ``20``).
+    """
+
+    do: Do
+    component: str
+    entry: str = ""
+    stage: str
+    bytes: int | None
+    after: int | None
+    times: str = ""
+    why: str = ""
+    origin: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """What ``plan apply`` will do.
+
+    ``peak`` is the largest ``after`` of any way through the optional uses, without components on
+    demand; ``moved`` the bytes that one call copies to the device (``place`` left out).
+    """
+
+    plan: str
+    pipeline: str
+    device: str
+    course: Course
+    placements: Mapping[str, Placement]
+    steps: tuple[Step, ...]
+    peak: int | None
+    moved: int | None
+    version: str
+
+    @property
+    def peak_step(self) -> Step | None:
+        """The first step at which the most bytes lie on the device."""
+        known = [step for step in self.steps if step.after is not None]
+        return max(known, key=lambda step: step.after or 0, default=None)
