@@ -1,0 +1,92 @@
+"""What lies on the virtual accelerator: one block a storage, counted while somebody holds it.
+
+A real card's allocator keeps freed memory for reuse; this one returns it at once, so that ``allocated``
+and ``reserved`` are one figure and a peak is never an artefact of fragments.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from threading import Lock
+from typing import Protocol
+
+import torch
+
+TOTAL = 80 * 2**30
+"""Bytes of memory that the virtual card has until somebody says otherwise."""
+
+
+class Watched(Protocol):
+    """What a block may belong to: it is told of every operation that touches the bytes."""
+
+    def touch(self, elem: torch.Tensor, op: str) -> None:
+        """An operation ``op`` reads or writes the bytes of ``elem``, a CPU view of the memory."""
+
+
+class Meter:
+    """Bytes in live blocks. ``total`` is the card's size, ``limit`` what may be used of it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.allocated = 0
+        self.peak = 0
+        self.total = TOTAL
+        self.limit: int | None = None
+
+    def take(self, nbytes: int) -> None:
+        """Count ``nbytes`` in. Raises torch's OutOfMemoryError where they pass the limit."""
+        ceiling = self.total if self.limit is None else min(self.limit, self.total)
+        with self._lock:
+            if self.allocated + nbytes > ceiling:
+                raise torch.OutOfMemoryError(
+                    f"sim out of memory. Tried to allocate {nbytes} bytes. sim:0 has a capacity of {ceiling} "
+                    f"bytes of which {ceiling - self.allocated} bytes is free"
+                )
+            self.allocated += nbytes
+            self.peak = max(self.peak, self.allocated)
+
+    def give(self, nbytes: int) -> None:
+        """Count ``nbytes`` out."""
+        with self._lock:
+            self.allocated -= nbytes
+
+
+METER = Meter()
+"""The process has one virtual card, so one meter."""
+
+
+class Block:
+    """One storage on the card; every view of it holds the same block, and the last to go frees it.
+
+    ``owner`` is the piece that the bytes belong to, or None for what operations made themselves;
+    ``serial`` tells blocks apart when an address is used again.
+    """
+
+    __slots__ = ("_counted", "nbytes", "owner", "serial")
+
+    _serials = count(1)
+
+    def __init__(self, nbytes: int, owner: Watched | None = None, *, counted: bool = True) -> None:
+        self._counted = False
+        self.nbytes = nbytes
+        self.owner = owner
+        self.serial = next(Block._serials)
+        if counted:
+            METER.take(nbytes)
+            self._counted = True
+
+    def resize(self, nbytes: int) -> None:
+        """The storage grew or shrank under its tensors (``resize_``)."""
+        if self._counted and nbytes != self.nbytes:
+            METER.take(nbytes)
+            METER.give(self.nbytes)
+        self.nbytes = nbytes
+
+    def release(self) -> None:
+        """Stop counting, though somebody may still hold a tensor over the bytes."""
+        if self._counted:
+            self._counted = False
+            METER.give(self.nbytes)
+
+    def __del__(self) -> None:
+        self.release()

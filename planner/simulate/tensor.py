@@ -1,0 +1,122 @@
+"""Tensors that say they are on ``sim:0`` and keep their bytes in a CPU tensor.
+
+The wrapper carries sizes, strides and dtype for torch's own bookkeeping; ``elem`` has the bytes and
+shares its storage with the ``elem`` of every view; ``block`` is that storage's entry in the books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from planner.simulate.memory import Block
+
+BACKEND = "sim"
+
+run: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+"""How an operation is carried out; ``planner.simulate.ops`` sets it."""
+
+
+class SimTensor(torch.Tensor):
+    """A tensor on the virtual accelerator."""
+
+    elem: torch.Tensor
+    block: Block
+
+    # Functions of torch.* see an ordinary tensor; everything is caught below, at dispatch.
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls: type[SimTensor], elem: torch.Tensor, block: Block) -> SimTensor:
+        self: SimTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            elem.shape,
+            strides=elem.stride(),
+            storage_offset=elem.storage_offset(),
+            dtype=elem.dtype,
+            layout=elem.layout,
+            device=DEVICE(),
+        )
+        self.elem = elem
+        self.block = block
+        return self
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return run(func, args, kwargs or {})
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"{self.elem!r}".removesuffix(")") + f", device='{self.device}')"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SimTensor:
+        if id(self) in memo:
+            found: SimTensor = memo[id(self)]
+            return found
+        with torch.no_grad():
+            twin: Any = self.detach().clone(memory_format=torch.preserve_format)
+        if getattr(self, "_is_param", False):
+            twin = torch.nn.Parameter(twin, requires_grad=self.requires_grad)
+        else:
+            twin.requires_grad_(self.requires_grad)
+        memo[id(self)] = twin
+        copied: SimTensor = twin
+        return copied
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Saved as its bytes, and back on the device when loaded, as a CUDA tensor is."""
+        return _restore, (self.detach().cpu(), self.requires_grad, getattr(self, "_is_param", False))
+
+    def tolist(self) -> Any:
+        """As Tensor.tolist; torch's own looks at the wrapper's storage, which is not there."""
+        return self.cpu().tolist()
+
+    @property
+    def data(self) -> Any:
+        """As Tensor.data."""
+        return torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        # nn.Module._apply assigns it when only the dtype changes: the bytes have to come along
+        torch.Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+        self.elem, self.block = value.elem, value.block
+
+
+def wrap(elem: torch.Tensor, block: Block | None = None) -> SimTensor:
+    """``elem`` on the device, in a block of its own unless it is a view into one."""
+    if elem.is_conj() or elem.is_neg():
+        # the wrapper cannot carry torch's lazy bits: the values are written out
+        elem, block = elem.resolve_conj().resolve_neg(), None
+    return SimTensor(elem, Block(elem.untyped_storage().nbytes()) if block is None else block)
+
+
+def sync(tensor: SimTensor) -> None:
+    """Give the wrapper the sizes and strides that an in-place operation left on ``elem``."""
+    elem = tensor.elem
+    if (
+        elem.shape != tensor.shape
+        or elem.stride() != tensor.stride()
+        or elem.storage_offset() != tensor.storage_offset()
+    ):
+        torch.Tensor.data.__set__(tensor, SimTensor(elem, tensor.block))  # type: ignore[attr-defined]
+        tensor.block.resize(elem.untyped_storage().nbytes())
+
+
+_device: torch.device | None = None
+
+
+def DEVICE() -> torch.device:  # noqa: N802  # a constant that exists only after the backend does
+    """``sim:0``; torch knows the name once the backend is installed."""
+    global _device
+    if _device is None:
+        _device = torch.device(BACKEND, 0)
+    return _device
+
+
+def _restore(data: torch.Tensor, requires_grad: bool, is_param: bool) -> torch.Tensor:
+    tensor = data.to(DEVICE())
+    return torch.nn.Parameter(tensor, requires_grad) if is_param else tensor.requires_grad_(requires_grad)
