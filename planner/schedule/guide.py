@@ -49,8 +49,8 @@ class Guide:
             self._joined.setdefault(stage, set()).add(component)
         name = self.course.walk[self._stage].id if self._stage is not None else ""
         if self.course.semantics is Semantics.DIFFUSERS:
-            before = self.course.predecessor.get(component)
-            leave = (before,) if before in resident and before not in self.course.fixed else ()
+            before = self.course.predecessor.get(component, "")
+            leave = [before] if before in resident and before not in self.course.fixed else []
         else:
             leave = self._leave(component, at, resident)
         return Decision(stage=name, evict=tuple(leave), departure=departure)

@@ -1,0 +1,30 @@
+"""Offload plans: one YAML file says in which order a diffusers pipeline's components run, and in how
+much memory; it is checked without a GPU, compiled, and applied to the loaded pipeline.
+
+Importing this loads no torch.
+"""
+
+from __future__ import annotations
+
+from planner.api import Compiled, Validation, apply, compile, load, validate
+from planner.diagnostics.diagnostic import Code, Diagnostic, InternalError, PlanError, Severity
+from planner.plan.model import Plan
+from planner.schedule.model import Schedule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Code",
+    "Compiled",
+    "Diagnostic",
+    "InternalError",
+    "Plan",
+    "PlanError",
+    "Schedule",
+    "Severity",
+    "Validation",
+    "apply",
+    "compile",
+    "load",
+    "validate",
+]

@@ -1,0 +1,264 @@
+"""The stages joined: the only file that knows their order. Imports torch only to apply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planner.diagnostics.diagnostic import Diagnostic, InternalError, PlanError, Severity, errors
+from planner.diagnostics.ignore import apply_ignores
+from planner.document.document import Document
+from planner.document.read import read_document
+from planner.document.schema import check_schema
+from planner.graph.build import build_graph
+from planner.graph.model import Graph
+from planner.plan.build import build_plan
+from planner.plan.model import Plan, Policy
+from planner.plan.resolve import check_names
+from planner.schedule.lower import lower
+from planner.schedule.model import Schedule
+from planner.schedule.timeline import Row, timeline
+from planner.schedule.verify import verify
+from planner.schedule.write import to_json
+from planner.source.text import SourceText
+from planner.target.find import find_target
+from planner.target.model import Target
+
+if TYPE_CHECKING:
+    import torch
+
+    from planner.device.protocol import Device
+    from planner.session.session import Session
+
+PathOrPlan = str | Path | Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What is wrong with a plan. True when nothing is."""
+
+    name: str
+    diagnostics: tuple[Diagnostic, ...]
+    sources: tuple[SourceText, ...] = ()
+    plan: Plan | None = None
+
+    @property
+    def ok(self) -> bool:
+        """No errors."""
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        """What stops the plan."""
+        return self._of(Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What should be looked at; ``--strict`` counts them."""
+        return self._of(Severity.WARNING)
+
+    @property
+    def notes(self) -> tuple[Diagnostic, ...]:
+        """What was not checked, and why."""
+        return self._of(Severity.NOTE)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def _of(self, severity: Severity) -> tuple[Diagnostic, ...]:
+        return tuple(d for d in self.diagnostics if d.severity is severity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A plan compiled for a target: ``schedule`` is what will happen, ``timeline`` how it reads."""
+
+    plan: Plan
+    target: Target
+    graph: Graph
+    schedule: Schedule
+    diagnostics: tuple[Diagnostic, ...]
+
+    @cached_property
+    def timeline(self) -> tuple[Row, ...]:
+        """A row for each component of each stage."""
+        return timeline(self.schedule)
+
+    def to_json(self) -> str:
+        """The schedule as deterministic JSON (``schemas/schedule.v1.schema.json``)."""
+        return to_json(self.schedule)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes ``to_json`` to ``path`` and returns it. Raises OSError."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+        return Path(path)
+
+
+def validate(
+    source: PathOrPlan, *, target: Any = None, overrides: Sequence[str] = (), strict: bool = False
+) -> Validation:
+    """Everything that can be said of a plan without a GPU, weights, torch or the network.
+
+    ``source``: a plan file or a ``Plan``; ``target``: a class name, a folder or a loaded pipeline in
+    place of the plan's own; ``overrides``: ``key=value`` as for ``--set``; ``strict``: warnings and
+    what was not checked count as errors. Raises nothing for a bad plan: the result is falsy.
+    """
+    document, plan, found = _front(source, overrides)
+    if plan is not None:
+        _, more = _back(plan, target, compiling=False)
+        found += more
+    sources = document.sources if document else ()
+    kept = tuple(apply_ignores(found, sources))
+    if strict:
+        kept = tuple(d.at(Severity.ERROR) for d in kept)
+    return Validation(name=str(source) if plan is None else plan.name, diagnostics=kept, sources=sources, plan=plan)
+
+
+def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Plan:
+    """The plan in a file. Raises PlanError with everything that is wrong with it by itself."""
+    document, plan, found = _front(path, overrides)
+    found = list(apply_ignores(found, document.sources if document else ()))
+    if plan is None or errors(found):
+        raise PlanError(found)
+    return plan
+
+
+def compile(
+    source: PathOrPlan,
+    target: Any = None,
+    *,
+    overrides: Sequence[str] = (),
+    budget: int | None = None,
+    overhead: int = 0,
+) -> Compiled:
+    """The schedule of a plan: what is loaded, used and evicted, with the bytes after each step.
+
+    ``target`` as for ``validate``; ``budget`` and ``overhead``: bytes that a machine reported (see
+    ``planner.session.machine.room``), in place of the plan's. Raises PlanError, and InternalError
+    if the replay of the schedule finds a fault, which would be ours.
+    """
+    document, plan, found = _front(source, overrides)
+    compiled = None
+    if plan is not None:
+        compiled, more = _back(plan, target, compiling=True, budget=budget, overhead=overhead)
+        found += more
+    kept = tuple(apply_ignores(found, document.sources if document else ()))
+    if compiled is None or errors(kept):
+        raise PlanError(kept)
+    graph, schedule = compiled
+    return Compiled(plan=graph.plan, target=graph.target, graph=graph, schedule=schedule, diagnostics=kept)
+
+
+def apply(
+    source: PathOrPlan,
+    pipe: Any,
+    *,
+    device: str | torch.device | None = None,
+    gpu_id: int | None = None,
+    overrides: Sequence[str] = (),
+) -> Session:
+    """Puts a plan on a loaded pipeline, in place of ``pipe.enable_model_cpu_offload()``.
+
+    ``device``: in place of the plan's; ``gpu_id``: its index. The plan holds until
+    ``session.remove()`` or until the pipeline is gone, whether or not the result is kept. Applying
+    the same plan again changes nothing; another plan takes the first one's place. Raises PlanError
+    with the pipeline as it was.
+    """
+    from planner.loading.packages import require
+
+    require()
+    plan = source if isinstance(source, Plan) else load(source, overrides=overrides)
+    from planner.session.machine import pick_device
+
+    return attach(plan, pipe, device_for(pick_device(plan, device, gpu_id)))[0]
+
+
+def device_for(name: torch.device) -> Device:
+    """The way to a device: the virtual one for ``sim``, torch's own for the others."""
+    if name.type == "sim":
+        from planner.virtual.device import SimDevice
+
+        return SimDevice()
+    from planner.device.torch_device import TorchDevice
+
+    return TorchDevice(name)
+
+
+def attach(plan: Plan, pipe: Any, device: Device, *, loaded_by_us: bool = False) -> tuple[Session, Compiled]:
+    """``apply`` on a device that is chosen already."""
+    from planner.session.attach import attach_schedule
+    from planner.session.checks import check_pipeline
+    from planner.session.machine import room
+    from planner.session.scope import session_of
+
+    notes = check_pipeline(plan, pipe, loaded_by_us=loaded_by_us)
+    if errors(notes):
+        raise PlanError(notes)
+    there, lowered = room(plan, device.name)
+    compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
+    before = session_of(pipe)
+    if before is not None and before.device.name == device.name and before.schedule == compiled.schedule:
+        return before, compiled
+    if before is not None:
+        before.remove()
+    notes = (*compiled.diagnostics, *notes, *lowered)
+    return attach_schedule(plan, compiled.schedule, pipe, device, notes), compiled
+
+
+def _front(
+    source: PathOrPlan, overrides: Sequence[str]
+) -> tuple[Document | None, Plan | None, list[Diagnostic]]:
+    """Text to plan. A stage does not start on what the one before found broken."""
+    if isinstance(source, Plan):
+        if not overrides:
+            return source.document, source, []
+        source = source.document.sources[0].name
+    document, problems = read_document(source, overrides)
+    found = list(problems)
+    if document is None or errors(found):
+        return document, None, found
+    found += check_schema(document)
+    if errors(found):
+        return document, None, found
+    plan, problems = build_plan(document)
+    found += problems
+    return document, None if errors(found) else plan, found
+
+
+def _back(
+    plan: Plan, target: Any, *, compiling: bool, budget: int | None = None, overhead: int = 0
+) -> tuple[tuple[Graph, Schedule] | None, list[Diagnostic]]:
+    """Plan to schedule, checked by the replay."""
+    known, found = _target(plan, target)
+    if known is None or errors(found):
+        return None, found
+    found += check_names(plan, known)
+    if errors(found):
+        return None, found
+    graph, problems = build_graph(plan, known)
+    found += problems
+    if graph is None:
+        return None, found
+    if not compiling and any(p.policy is Policy.STREAM for p in graph.placements.values()):
+        return None, found  # said already, as a warning: it is checked and not executed yet
+    schedule, problems = lower(graph, budget=budget, overhead=overhead)
+    found += problems
+    if schedule is None:
+        return None, found
+    if faults := verify(schedule, graph):
+        raise InternalError("the compiled schedule does not hold: " + "; ".join(faults))
+    return (graph, schedule), found
+
+
+def _target(plan: Plan, target: Any) -> tuple[Target | None, list[Diagnostic]]:
+    if isinstance(target, Target):
+        return target, []
+    if target is not None and not isinstance(target, (str, Path)):
+        from planner.target.loaded import describe
+
+        return describe(target), []
+    known, found = find_target(plan, override=None if target is None else str(target))
+    return known, list(found)

@@ -1,0 +1,233 @@
+"""P70x-P74x: the pipeline is not what was planned, or is used in a way that a plan cannot follow."""
+
+from __future__ import annotations
+
+from planner.diagnostics.diagnostic import Code, Severity
+
+_APPLY = """\
+import planner
+session = planner.apply("sdxl.plan.yaml", pipe)
+image = pipe("a cat").images[0]
+"""
+
+DEVICE_MAPPED = Code(
+    id="P701",
+    name="device-mapped",
+    severity=Severity.ERROR,
+    help="The pipeline was spread over devices with `device_map`; a plan places components itself. Undo it "
+    "with `pipe.reset_device_map()`, or load without `device_map`.",
+    wrong='pipe = StableDiffusionXLPipeline.from_pretrained(path, device_map="balanced")\n' + _APPLY,
+    right="pipe = StableDiffusionXLPipeline.from_pretrained(path)\n" + _APPLY,
+)
+
+GROUP_OFFLOADED = Code(
+    id="P702",
+    name="group-offloaded",
+    severity=Severity.ERROR,
+    help="A component is under diffusers' group offloading, which has no public removal. Load the pipeline "
+    "again without `enable_group_offload`.",
+    wrong="pipe.enable_group_offload(onload_device=torch.device('cuda'), offload_type='leaf_level')\n" + _APPLY,
+    right=_APPLY,
+)
+
+TENSOR_PARALLEL = Code(
+    id="P703",
+    name="tensor-parallel",
+    severity=Severity.ERROR,
+    help="A component is sharded with tensor parallelism: its weights are tied to a rank's device and cannot "
+    "come and go. Load it without tensor parallelism.",
+    wrong="pipe.transformer.enable_parallelism(config=tensor_parallel_config)\n" + _APPLY,
+    right=_APPLY,
+)
+
+MODULAR_PIPELINE = Code(
+    id="P704",
+    name="modular-pipeline",
+    severity=Severity.ERROR,
+    help="A modular pipeline keeps its components in a ComponentsManager, which moves them itself: "
+    "`ComponentsManager.enable_auto_cpu_offload()`. Plans are for `DiffusionPipeline` classes.",
+    wrong='planner.apply("flux.plan.yaml", modular_pipeline)\n',
+    right="components_manager.enable_auto_cpu_offload()\n",
+)
+
+DEVICE_TWICE = Code(
+    id="P705",
+    name="device-twice",
+    severity=Severity.ERROR,
+    help="Both `gpu_id` and a device with an index were given. Give one of them; `gpu_id=0` means 0.",
+    wrong='planner.apply("sdxl.plan.yaml", pipe, device="cuda:1", gpu_id=0)\n',
+    right='planner.apply("sdxl.plan.yaml", pipe, device="cuda:0")\n',
+)
+
+NO_ACCELERATOR = Code(
+    id="P706",
+    name="no-accelerator",
+    severity=Severity.ERROR,
+    help="No accelerator was found, or not the one that was asked for. Offloading needs one; `--simulate` "
+    "tries the plan on a virtual one.",
+    wrong="plan apply sdxl.plan.yaml\n",
+    right="plan apply sdxl.plan.yaml --simulate\n",
+    exit_code=4,
+)
+
+CPU_REFUSED = Code(
+    id="P707",
+    name="cpu-as-execution-device",
+    severity=Severity.ERROR,
+    help="The execution device may not be the CPU: the weights are there already. `--simulate` tries a plan "
+    "without a GPU.",
+    wrong='planner.apply("sdxl.plan.yaml", pipe, device="cpu")\n',
+    right='planner.apply("sdxl.plan.yaml", pipe)\n',
+)
+
+COMPONENT_MISSING = Code(
+    id="P708",
+    name="component-missing",
+    severity=Severity.ERROR,
+    help="The loaded pipeline lacks a component that the plan names. A pipeline of another class is accepted "
+    "only if it has them all.",
+    wrong='planner.apply("controlnet.plan.yaml", StableDiffusionXLPipeline(...))\n',
+    right='planner.apply("controlnet.plan.yaml", StableDiffusionXLControlNetPipeline(...))\n',
+)
+
+DTYPE_DIFFERS = Code(
+    id="P709",
+    name="dtype-differs",
+    severity=Severity.ERROR,
+    help="The plan promises another dtype than the pipeline was loaded with, so the promised bytes and the "
+    "image would both be wrong. Load with the plan's dtype, or change the plan.",
+    wrong="pipe = FluxPipeline.from_pretrained(path)  # float32; the plan says bfloat16\n" + _APPLY,
+    right="pipe = FluxPipeline.from_pretrained(path, torch_dtype=torch.bfloat16)\n" + _APPLY,
+)
+
+SHARED_COMPONENT = Code(
+    id="P710",
+    name="component-under-another-plan",
+    severity=Severity.ERROR,
+    help="A component is shared with a pipeline that is under a plan of its own. Several plans over shared "
+    "components are not supported yet: call `session.remove()` on the other one first.",
+    wrong="a = planner.apply('t2i.plan.yaml', pipe)\nb = planner.apply('i2i.plan.yaml', other)  # shares pipe.unet\n",
+    right="a.remove()\nb = planner.apply('i2i.plan.yaml', other)\n",
+)
+
+STOCK_OFFLOAD = Code(
+    id="P711",
+    name="stock-offload-removed",
+    severity=Severity.NOTE,
+    help="The pipeline was under diffusers' or accelerate's own offload. It was freed of it, as "
+    "`enable_model_cpu_offload` does when it is called again.",
+    wrong="pipe.enable_model_cpu_offload()\n" + _APPLY,
+    right=_APPLY,
+)
+
+LEFT_IN_PLACE = Code(
+    id="P712",
+    name="left-in-place",
+    severity=Severity.NOTE,
+    help="An 8-bit bitsandbytes component cannot be moved with these versions (transformers before 4.58 or "
+    "bitsandbytes before 0.48), so it stays where it is and counts as resident.",
+    wrong=_APPLY,
+    right=_APPLY,
+)
+
+MOVE_REFUSED = Code(
+    id="P713",
+    name="move-refused",
+    severity=Severity.ERROR,
+    help="A component under a plan was asked to move to a device. The plan moves it; the call would break "
+    "its budget. Call `session.remove()` first, or leave the call out.",
+    wrong=_APPLY + 'pipe.unet.to("cuda")\n',
+    right=_APPLY,
+)
+
+OUT_OF_MEMORY = Code(
+    id="P714",
+    name="out-of-memory",
+    severity=Severity.ERROR,
+    help="The device had no room for a component's weights, even with everything evicted that was not in "
+    "use, or for the activations of a running one. The note on the error says which, and what would fit.",
+    wrong=_APPLY,
+    right=_APPLY,
+    exit_code=4,
+)
+
+CALL_IGNORED = Code(
+    id="P715",
+    name="placement-call-ignored",
+    severity=Severity.WARNING,
+    help="`pipe.to(device)` and `pipe.enable_*_offload()` do nothing while a plan is applied: the plan "
+    "decides where components are. `session.remove()` gives the pipeline back.",
+    wrong=_APPLY + 'pipe.to("cuda")\n',
+    right=_APPLY,
+)
+
+MOVED_WHOLE = Code(
+    id="P716",
+    name="moved-by-module",
+    severity=Severity.NOTE,
+    help="A component has tensors of a class with state of its own (quantized ones), so it is moved with "
+    "`module.to`, and comes back to the host when it leaves.",
+    wrong=_APPLY,
+    right=_APPLY,
+)
+
+NOT_USED_HERE = Code(
+    id="P717",
+    name="ignored-on-loaded-pipeline",
+    severity=Severity.NOTE,
+    help="On a pipeline that is loaded already, `pipeline.source`, `pipeline.variant` and `run` of the plan "
+    "are not used.",
+    wrong=_APPLY,
+    right=_APPLY,
+)
+
+BUDGET_LOWERED = Code(
+    id="P718",
+    name="budget-lowered",
+    severity=Severity.WARNING,
+    help="The plan's `budget.vram` is more than is free on the device less `leave_free`, so it was lowered "
+    "to that.",
+    wrong="version: 1\npipeline: StableDiffusionXLPipeline\nbudget: {vram: 900GiB}\n",
+    right="version: 1\npipeline: StableDiffusionXLPipeline\nbudget: {vram: 7GiB}\n",
+)
+
+TILING_UNSUPPORTED = Code(
+    id="P719",
+    name="tiling-unsupported",
+    severity=Severity.ERROR,
+    help="The plan asks for tiling, and the component has no `enable_tiling`. Take the key out.",
+    wrong="version: 1\npipeline: StableDiffusionXLPipeline\ncomponents: {unet: {tiling: on}}\n",
+    right="version: 1\npipeline: StableDiffusionXLPipeline\ncomponents: {vae: {tiling: on}}\n",
+)
+
+NOT_A_PIPELINE = Code(
+    id="P720",
+    name="not-a-pipeline",
+    severity=Severity.ERROR,
+    help="`planner.apply` takes a loaded diffusers pipeline, an object of a `DiffusionPipeline` class.",
+    wrong='planner.apply("sdxl.plan.yaml", "stabilityai/sdxl")\n',
+    right=_APPLY,
+)
+
+CODES = (
+    DEVICE_MAPPED,
+    GROUP_OFFLOADED,
+    TENSOR_PARALLEL,
+    MODULAR_PIPELINE,
+    DEVICE_TWICE,
+    NO_ACCELERATOR,
+    CPU_REFUSED,
+    COMPONENT_MISSING,
+    DTYPE_DIFFERS,
+    SHARED_COMPONENT,
+    STOCK_OFFLOAD,
+    LEFT_IN_PLACE,
+    MOVE_REFUSED,
+    OUT_OF_MEMORY,
+    CALL_IGNORED,
+    MOVED_WHOLE,
+    NOT_USED_HERE,
+    BUDGET_LOWERED,
+    TILING_UNSUPPORTED,
+    NOT_A_PIPELINE,
+)

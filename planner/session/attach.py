@@ -1,0 +1,162 @@
+"""Puts a schedule on a pipeline: whole, or not at all."""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import torch
+
+from planner.device.protocol import Device
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, STOCK_OFFLOAD
+from planner.plan.model import Plan
+from planner.schedule.model import Schedule
+from planner.session.checks import is_left_in_place, modules_of
+from planner.session.hooks import HfHook, attach
+from planner.session.scope import enter_subclass
+from planner.session.session import Member, Session
+from planner.session.weights import movable, slots_of
+
+
+def attach_schedule(
+    plan: Plan, schedule: Schedule, pipe: Any, device: Device, notes: tuple[Diagnostic, ...] = ()
+) -> Session:
+    """A session on ``pipe``. The pipeline must have passed ``check_pipeline``.
+
+    Every component is brought to the CPU first and the device's cache emptied, as
+    ``enable_model_cpu_offload`` does; then hooks, then what stays is placed. If anything raises,
+    the pipeline is as it was found and the error goes on.
+    """
+    session = Session(schedule, device, notes)
+    with ExitStack() as failing:
+        failing.callback(_back, {name: _device_of(m) for name, m in modules_of(pipe).items()}, pipe)
+        undo = session.undo = failing.enter_context(ExitStack())
+        _free_of_stock(pipe, session, undo)
+        entries = _entries(schedule)
+        for name, module in modules_of(pipe).items():
+            _adopt(session, name, module, entries.get(name, ()), undo)
+        session._return_memory()
+        _tile(plan, pipe, undo)
+        for member in list(session.members.values()):
+            if member.fixed and not member.left:
+                session.place(member)
+        enter_subclass(pipe, session, partial(_refresh, session, weakref.proxy(pipe), entries), undo)
+        session.undo = undo.pop_all()
+        failing.pop_all()
+    return session
+
+
+def _adopt(
+    session: Session, name: str, module: torch.nn.Module, entries: tuple[str, ...], undo: ExitStack
+) -> None:
+    """One component under the session, its weights on the CPU."""
+    left = is_left_in_place(module)
+    if left:
+        session.notes.append(
+            finding(LEFT_IN_PLACE, f'component "{name}" is 8-bit bitsandbytes and stays where it is')
+        )
+    elif _device_of(module).type != "cpu":
+        module.to("cpu")
+    whole = not left and not all(movable(slot.host) for slot in slots_of(module))
+    if whole:
+        session.notes.append(
+            finding(MOVED_WHOLE, f'component "{name}" has tensors that only its own class can move')
+        )
+    fixed = name in session.schedule.course.fixed
+    session.members[name] = Member(name, module, fixed=fixed, whole=whole, left=left)
+    attach(session, name, module, entries, undo)
+
+
+def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
+    """A component replaced or added since: it is adopted. Hooks that others put in our place are wrapped."""
+    for name, module in modules_of(pipe).items():
+        member = session.members.get(name)
+        if member is None or member.module is not module:
+            if any(m.module is module for m in session.members.values()):
+                continue
+            if member is not None and name in session.resident():
+                session._evict(name, "")
+            _adopt(session, name, module, entries.get(name, ()), session.undo)
+            if session.members[name].fixed:
+                session.place(session.members[name])
+        elif not _hooked(module):
+            module.__dict__["_hf_hook"] = HfHook(session, name, module.__dict__.get("_hf_hook"))
+
+
+def _hooked(module: torch.nn.Module) -> bool:
+    hook = module.__dict__.get("_hf_hook")
+    return isinstance(hook, HfHook) or any(isinstance(h, HfHook) for h in getattr(hook, "hooks", ()))
+
+
+def _entries(schedule: Schedule) -> dict[str, tuple[str, ...]]:
+    """Entry points by component: those that the walk names."""
+    found: dict[str, dict[str, None]] = {}
+    for node in schedule.course.walk:
+        for run in node.runs:
+            if run.entry:
+                found.setdefault(run.component, {})[run.entry] = None
+    return {name: tuple(entries) for name, entries in found.items()}
+
+
+def _free_of_stock(pipe: Any, session: Session, undo: ExitStack) -> None:
+    """Takes diffusers' and accelerate's own offload hooks off, leaving hooks of others."""
+    from accelerate.hooks import AlignDevicesHook, CpuOffload, add_hook_to_module, remove_hook_from_module
+
+    freed = []
+    for name, module in modules_of(pipe).items():
+        chain = _chain(module.__dict__.get("_hf_hook"))
+        if not any(isinstance(h, (CpuOffload, AlignDevicesHook)) for h in chain):
+            below = [m for m in module.modules() if isinstance(m.__dict__.get("_hf_hook"), AlignDevicesHook)]
+            if not below:
+                continue
+        remove_hook_from_module(module, recurse=True)
+        for hook in chain:
+            if not isinstance(hook, (CpuOffload, AlignDevicesHook)):
+                add_hook_to_module(module, hook, append=True)
+        freed.append(name)
+    if freed:
+        before = getattr(pipe, "_offload_device", None)
+        stock = [hook for hook in getattr(pipe, "_all_hooks", [])]
+        pipe._all_hooks = []
+        if stock and before is not None:
+            undo.callback(_restore_stock, pipe, before, session)
+        session.notes.append(
+            finding(STOCK_OFFLOAD, f"freed of diffusers' own offload: {', '.join(freed)}")
+        )
+
+
+def _restore_stock(pipe: Any, device: Any, session: Session) -> None:
+    """Only when applying failed: a removed plan leaves a plain pipeline."""
+    if not session.removed:
+        pipe.enable_model_cpu_offload(device=device)
+
+
+def _chain(hook: Any) -> list[Any]:
+    return [] if hook is None else [h for inner in hook.hooks for h in _chain(inner)] if hasattr(hook, "hooks") else [hook]
+
+
+def _device_of(module: torch.nn.Module) -> torch.device:
+    return next((t.device for t in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+
+
+def _back(devices: dict[str, torch.device], pipe: Any) -> None:
+    """Applying failed: every component returns to where it was."""
+    for name, module in modules_of(pipe).items():
+        before = devices.get(name)
+        if before is not None and before.type != "meta" and _device_of(module) != before:
+            module.to(before)
+
+
+def _tile(plan: Plan, pipe: Any, undo: ExitStack) -> None:
+    """``tiling`` as the plan wants it, and as it was when the plan goes."""
+    for name, said in plan.components.items():
+        component = pipe.components.get(name)
+        if said.tiling is None or component is None:
+            continue
+        was = getattr(component, "use_tiling", False)
+        if was != said.tiling:
+            (component.enable_tiling if said.tiling else component.disable_tiling)()
+            undo.callback(component.disable_tiling if said.tiling else component.enable_tiling)

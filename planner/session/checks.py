@@ -1,0 +1,171 @@
+"""Before anything is touched: is this the pipeline that was planned, and may a plan move it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
+
+import torch
+from packaging.version import Version
+
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.suggest import did_you_mean
+from planner.diagnostics.table.p7_session import (
+    COMPONENT_MISSING,
+    DEVICE_MAPPED,
+    DTYPE_DIFFERS,
+    GROUP_OFFLOADED,
+    MODULAR_PIPELINE,
+    NOT_A_PIPELINE,
+    NOT_USED_HERE,
+    SHARED_COMPONENT,
+    TENSOR_PARALLEL,
+    TILING_UNSUPPORTED,
+)
+from planner.plan.model import Plan
+
+
+def check_pipeline(plan: Plan, pipe: Any, *, loaded_by_us: bool = False) -> tuple[Diagnostic, ...]:
+    """Everything that speaks against applying ``plan`` to ``pipe``. Changes nothing."""
+    kind = _kind(pipe)
+    if kind:
+        return (kind,)
+    found = [*_placement(pipe), *_named(plan, pipe), *_dtype(plan, pipe), *_tiling(plan, pipe), *_shared(pipe)]
+    if not loaded_by_us:
+        found += _unused(plan)
+    return tuple(found)
+
+
+def modules_of(pipe: Any) -> dict[str, torch.nn.Module]:
+    """The components with weights, each module once, under its first name."""
+    named: dict[str, torch.nn.Module] = {}
+    seen: set[int] = set()
+    for name, component in pipe.components.items():
+        if isinstance(component, torch.nn.Module) and id(component) not in seen:
+            seen.add(id(component))
+            named[name] = component
+    return named
+
+
+def is_left_in_place(module: torch.nn.Module) -> bool:
+    """8-bit bitsandbytes that cannot be moved, by the versions that diffusers' pipeline_utils decides with."""
+    from diffusers.pipelines.pipeline_utils import _check_bnb_status
+
+    _, _, is_8bit = _check_bnb_status(module)
+    return bool(is_8bit) and (_older("transformers", "4.58.0") or _older("bitsandbytes", "0.48.0"))
+
+
+def _older(package: str, version: str) -> bool:
+    try:
+        return Version(metadata.version(package)) < Version(version)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _kind(pipe: Any) -> Diagnostic | None:
+    if any(cls.__name__ == "ModularPipeline" for cls in type(pipe).__mro__):
+        return finding(
+            MODULAR_PIPELINE,
+            f'"{type(pipe).__name__}" is a modular pipeline; its ComponentsManager moves its components',
+            hint="components_manager.enable_auto_cpu_offload()",
+        )
+    if not hasattr(pipe, "components") or not hasattr(type(pipe), "__call__"):
+        return finding(NOT_A_PIPELINE, f'expected a loaded diffusers pipeline, found "{type(pipe).__name__}"')
+    return None
+
+
+def _placement(pipe: Any) -> Iterator[Diagnostic]:
+    maps = {"the pipeline": getattr(pipe, "hf_device_map", None)}
+    for name, module in modules_of(pipe).items():
+        maps[f'component "{name}"'] = getattr(module, "hf_device_map", None)
+    for what, found in maps.items():
+        if isinstance(found, dict) and len(found) > 1:
+            yield finding(
+                DEVICE_MAPPED,
+                f"{what} has an active device map over {', '.join(sorted({str(d) for d in found.values()}))}",
+                hint="call pipe.reset_device_map() first",
+            )
+    for name, module in modules_of(pipe).items():
+        if _group_offloaded(module):
+            yield finding(
+                GROUP_OFFLOADED,
+                f'component "{name}" is under group offloading',
+                hint="load the pipeline again without enable_group_offload",
+            )
+        if any(type(p).__name__ == "DTensor" for p in module.parameters()):
+            yield finding(
+                TENSOR_PARALLEL,
+                f'component "{name}" is sharded with tensor parallelism',
+                hint="load it without tensor parallelism",
+            )
+
+
+def _group_offloaded(module: torch.nn.Module) -> bool:
+    from diffusers.hooks.group_offloading import _is_group_offload_enabled
+
+    return bool(_is_group_offload_enabled(module))
+
+
+def _named(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
+    """Names of the plan that the pipeline does not have. A component that is None is skipped in the walk."""
+    known = set(pipe.components)
+    named = [(n.name, n.span) for n in plan.exclude] + [(c.name, c.span) for c in plan.components.values()]
+    pending = list(plan.stages or ())
+    for stage in pending:
+        pending += stage.stages
+        named += [(use.component, use.span) for use in stage.runs]
+    for name, span in dict(reversed(named)).items():
+        if name not in known:
+            yield finding(
+                COMPONENT_MISSING,
+                f'the plan names "{name}", and this {type(pipe).__name__} has no such component',
+                span=span,
+                hint=did_you_mean(name, known),
+            )
+
+
+def _dtype(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
+    if plan.pipeline.dtype is None:
+        return
+    wanted = getattr(torch, plan.pipeline.dtype, None)
+    if wanted is not None and modules_of(pipe) and pipe.dtype != wanted:
+        yield finding(
+            DTYPE_DIFFERS,
+            f'the plan says dtype "{plan.pipeline.dtype}", the pipeline is loaded as "{str(pipe.dtype)[6:]}"',
+            span=plan.place("/pipeline/dtype"),
+            pointer="/pipeline/dtype",
+        )
+
+
+def _tiling(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
+    for name, said in plan.components.items():
+        component = pipe.components.get(name)
+        if said.tiling and component is not None and not hasattr(component, "enable_tiling"):
+            yield finding(
+                TILING_UNSUPPORTED,
+                f'component "{name}" ({type(component).__name__}) cannot tile',
+                span=said.span,
+            )
+
+
+def _shared(pipe: Any) -> Iterator[Diagnostic]:
+    from planner.session.hooks import HfHook
+    from planner.session.scope import session_of
+
+    mine = session_of(pipe)
+    for name, module in modules_of(pipe).items():
+        hook = module.__dict__.get("_hf_hook")
+        if isinstance(hook, HfHook) and hook.watcher is not mine:
+            yield finding(
+                SHARED_COMPONENT,
+                f'component "{name}" is shared with a pipeline that is under a plan of its own',
+                hint="call session.remove() on that one first",
+            )
+
+
+def _unused(plan: Plan) -> Iterator[Diagnostic]:
+    said = [key for key in ("source", "variant") if getattr(plan.pipeline, key)]
+    keys = [f"pipeline.{key}" for key in said] + (["run"] if plan.run else [])
+    if keys:
+        yield finding(NOT_USED_HERE, f"not used on a loaded pipeline: {', '.join(keys)}", span=plan.span)

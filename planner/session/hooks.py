@@ -1,0 +1,193 @@
+"""How a session sees that a component runs, and how it is left as it was found.
+
+Three ways in: torch's forward pre-hook on the component, a wrapper around each entry point that is
+not ``forward``, and ``_hf_hook.pre_forward``, which diffusers' ``apply_forward_hook`` methods call.
+``forward`` is never replaced: accelerate's installer leaves it in ``__dict__``, and a replaced
+``forward`` breaks whole-model compilation.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+import torch
+from accelerate.utils import send_to_device
+
+_MISSING: Any = object()
+_untraced: Callable[[Any], Any] = torch.compiler.disable
+
+GENERIC = ("encode", "decode", "generate", "get_text_features", "get_image_features")
+"""Methods beside ``forward`` that compute with a component's weights, in any class that has them."""
+
+
+class Watcher(Protocol):
+    """What the hooks call; a ``Session`` is one."""
+
+    execution_device: torch.device
+
+    def begin(self, component: str, entry: str) -> None:
+        """The component is about to run: make it resident."""
+
+    def end(self, component: str) -> None:
+        """It has run, or failed."""
+
+    def arrive(self, component: str, entry: str) -> None:
+        """It is about to run, and nobody will say when it ends."""
+
+    def recast(self, component: str, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+        """``module._apply(fn)`` was called. True when the host's tensors should be changed by it."""
+
+
+class HfHook:
+    """What stands at ``module._hf_hook``: diffusers reads ``execution_device`` there.
+
+    Never accelerate's ``CpuOffload`` or ``AlignDevicesHook``: LoRA loaders remove those. A hook of
+    somebody else that stood there is kept inside and called first.
+    """
+
+    no_grad = False
+
+    def __init__(self, watcher: Watcher, component: str, inner: Any) -> None:
+        self.watcher = watcher
+        self.component = component
+        self.inner = inner
+        self.execution_device = watcher.execution_device
+        self.no_grad = getattr(inner, "no_grad", False)
+
+    @_untraced
+    def pre_forward(self, module: torch.nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """As accelerate's ``ModelHook.pre_forward``: returns the arguments to call with."""
+        if self.inner is not None:
+            args, kwargs = self.inner.pre_forward(module, *args, **kwargs)
+        self.watcher.arrive(self.component, "")
+        return args, kwargs
+
+    def post_forward(self, module: torch.nn.Module, output: Any) -> Any:
+        """As accelerate's ``ModelHook.post_forward``."""
+        return output if self.inner is None else self.inner.post_forward(module, output)
+
+    def init_hook(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Nothing to do: accelerate calls it when it chains hooks."""
+        return module
+
+    def detach_hook(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Somebody removes hooks through accelerate: the inner one is told, ours stays seen by torch."""
+        return module if self.inner is None else self.inner.detach_hook(module)
+
+
+def attach(
+    watcher: Watcher, component: str, module: torch.nn.Module, entries: Iterable[str], undo: ExitStack
+) -> None:
+    """Puts the hooks on ``module``; ``undo`` takes each of them off again."""
+    undo.callback(_hf(watcher, component, module))
+    _forward(watcher, component, "", module, undo)
+    for entry in _entries(module, entries):
+        owner, name = _owner(module, entry)
+        part = getattr(owner, name)
+        if isinstance(part, torch.nn.Module):
+            _forward(watcher, component, entry, part, undo)
+        else:
+            _replace(owner, name, _wrapped(watcher, component, entry, part), undo)
+    _replace(module, "_apply", _guarded(watcher, component, module), undo)
+
+
+def _hf(watcher: Watcher, component: str, module: torch.nn.Module) -> Callable[[], None]:
+    found = module.__dict__.get("_hf_hook", _MISSING)
+    ours = HfHook(watcher, component, None if found is _MISSING else found)
+    module.__dict__["_hf_hook"] = ours
+
+    def restore() -> None:
+        now = module.__dict__.get("_hf_hook", _MISSING)
+        if now is ours:
+            if found is _MISSING:
+                del module.__dict__["_hf_hook"]
+            else:
+                module.__dict__["_hf_hook"] = found
+        elif now is not _MISSING and ours in getattr(now, "hooks", ()):
+            # Chained later with append=True: take ours out of the chain, leave the others.
+            now.hooks = tuple(hook for hook in now.hooks if hook is not ours)
+
+    return restore
+
+
+def _forward(
+    watcher: Watcher, component: str, entry: str, module: torch.nn.Module, undo: ExitStack
+) -> None:
+    @_untraced
+    def before(_: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        watcher.begin(component, entry)
+        device = watcher.execution_device
+        return send_to_device(args, device), send_to_device(kwargs, device)
+
+    @_untraced
+    def after(*_: Any) -> None:
+        watcher.end(component)
+
+    # Before others' hooks, so that they find the weights in place; after them on the way out.
+    undo.callback(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True).remove)
+    undo.callback(module.register_forward_hook(after, always_call=True).remove)
+
+
+def _wrapped(watcher: Watcher, component: str, entry: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        watcher.begin(component, entry)
+        try:
+            device = watcher.execution_device
+            return method(*send_to_device(args, device), **send_to_device(kwargs, device))
+        finally:
+            watcher.end(component)
+
+    return _untraced(run)  # type: ignore[no-any-return]
+
+
+def _guarded(watcher: Watcher, component: str, module: torch.nn.Module) -> Callable[..., Any]:
+    original: Any = module._apply
+
+    def apply(fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> torch.nn.Module:
+        if watcher.recast(component, fn):
+            original(fn, recurse)
+        return module
+
+    return apply
+
+
+def _entries(module: torch.nn.Module, named: Iterable[str]) -> Iterator[str]:
+    """The entry points to watch: those that the plan and the catalogue name, the generic ones, and
+    every method that diffusers itself would hook."""
+    hooked = [
+        name
+        for cls in type(module).__mro__
+        for name, member in vars(cls).items()
+        if getattr(getattr(member, "__code__", None), "co_qualname", "").startswith("apply_forward_hook.")
+    ]
+    for entry in dict.fromkeys((*named, *GENERIC, *hooked)):
+        owner, name = _owner(module, entry)
+        if owner is not None and entry != "forward" and callable(getattr(owner, name, None)):
+            yield entry
+
+
+def _owner(module: torch.nn.Module, entry: str) -> tuple[Any, str]:
+    """The object that has the last name of the path, and that name; None when there is none."""
+    *path, name = entry.split(".")
+    owner: Any = module
+    for part in path:
+        owner = getattr(owner, part, None)
+    return owner, name
+
+
+def _replace(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
+    found = owner.__dict__.get(name, _MISSING)
+    owner.__dict__[name] = value
+
+    def restore() -> None:
+        if owner.__dict__.get(name) is value:
+            if found is _MISSING:
+                del owner.__dict__[name]
+            else:
+                owner.__dict__[name] = found
+
+    undo.callback(restore)

@@ -1,0 +1,109 @@
+"""What this machine has: which accelerator, and how much of its memory a plan may count on."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.diagnostics.table.p7_session import BUDGET_LOWERED, CPU_REFUSED, DEVICE_TWICE, NO_ACCELERATOR
+from planner.plan.model import Plan
+from planner.schedule.fit import gib
+
+CONTEXT = 1 << 29
+"""Bytes of a CUDA context with the libraries that a pipeline loads (about 0.5 GiB on an H100), not
+counted by torch's allocator but shown by the driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Bytes: ``budget`` for this process as the driver sees it, ``overhead`` of it not for weights,
+    ``total`` of the card. None where the backend does not say."""
+
+    budget: int | None
+    overhead: int
+    total: int | None
+
+
+def pick_device(
+    plan: Plan, device: str | torch.device | None = None, gpu_id: int | None = None
+) -> torch.device:
+    """The execution device, with its index: the argument, else the plan's, else the one that is there.
+
+    The index defaults to 0, and 0 means 0 whatever was used before (diffusers' ``gpu_id or index or
+    previous`` takes 0 for "not given"). Raises PlanError.
+    """
+    asked = torch.device(device) if device is not None else None
+    if gpu_id is not None and asked is not None and asked.index is not None:
+        raise PlanError([finding(DEVICE_TWICE, f'gpu_id {gpu_id} and device "{asked}" both give an index')])
+    if asked is None and plan.device != "auto":
+        asked = torch.device(plan.device)
+        if gpu_id is not None and asked.index is not None:
+            raise PlanError(
+                [
+                    finding(
+                        DEVICE_TWICE,
+                        f'gpu_id {gpu_id} and the plan\'s device "{asked}" both give an index',
+                        span=plan.place("/device"),
+                    )
+                ]
+            )
+    if asked is None:
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        if found is None:
+            raise PlanError(
+                [finding(NO_ACCELERATOR, "no accelerator was found on this machine", hint="try --simulate")]
+            )
+        asked = found
+    if asked.type == "cpu":
+        raise PlanError([finding(CPU_REFUSED, 'the execution device may not be "cpu"', hint="try --simulate")])
+    index = gpu_id if gpu_id is not None else asked.index or 0
+    _check_there(asked.type, index, plan)
+    return torch.device(asked.type, index)
+
+
+def room(plan: Plan, device: torch.device) -> tuple[Room, tuple[Diagnostic, ...]]:
+    """How much the plan may use: its ``budget.vram``, at most what is free less ``leave_free``."""
+    module = torch.get_device_module(device)
+    query = getattr(module, "mem_get_info", None)
+    asked = plan.budget.vram
+    if query is None:
+        return Room(budget=asked.of(None) if asked else None, overhead=0, total=None), ()
+    free, total = query(device)
+    overhead = CONTEXT if device.type == "cuda" else 0
+    held = int(module.memory_reserved(device)) if hasattr(module, "memory_reserved") else 0
+    leave = plan.budget.leave_free.of(total) if plan.budget.leave_free else None
+    default = (1 << 30 if sys.platform == "win32" else 1 << 29) if device.type != "sim" else 0
+    ceiling = free + held + overhead - (default if leave is None else leave)
+    wanted = asked.of(total) if asked else None
+    if wanted is None or wanted <= ceiling:
+        return Room(budget=wanted or ceiling, overhead=overhead, total=total), ()
+    note = finding(
+        BUDGET_LOWERED,
+        f"the plan's {asked.text if asked else ''} is more than is free here less what is left free: "
+        f"{gib(max(0, ceiling))}",
+        span=plan.place("/budget/vram"),
+        pointer="/budget/vram",
+    )
+    return Room(budget=max(0, ceiling), overhead=overhead, total=total), (note,)
+
+
+def _check_there(kind: str, index: int, plan: Plan) -> None:
+    module: Any = getattr(torch, kind, None)
+    count = module.device_count() if module is not None and hasattr(module, "device_count") else 0
+    if kind == "mps" and torch.backends.mps.is_available():
+        count = 1
+    if index >= count:
+        raise PlanError(
+            [
+                finding(
+                    NO_ACCELERATOR,
+                    f'device "{kind}:{index}" is not there: this machine has {count} of that kind',
+                    span=plan.place("/device") if plan.device != "auto" else None,
+                    hint="try --simulate",
+                )
+            ]
+        )

@@ -1,0 +1,115 @@
+"""The call scope: a pipeline's class is replaced by a subclass that opens it around ``__call__``.
+
+``type(pipe).__call__`` cannot be hooked otherwise: Python looks ``__call__`` up on the type, and
+``maybe_free_model_hooks`` is skipped when a call raises and never reached by nine classes. The
+subclass carries its base's names, so that saving, ``from_pipe`` and messages see what they expect.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import inspect
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from planner.diagnostics.diagnostic import finding
+from planner.diagnostics.table.p7_session import CALL_IGNORED
+
+if TYPE_CHECKING:
+    from planner.session.session import Session
+
+KEY = "_offload_plan_session"
+
+_IGNORED = (
+    "enable_model_cpu_offload",
+    "enable_sequential_cpu_offload",
+    "enable_group_offload",
+    "remove_all_hooks",
+)
+
+
+class PlanWarning(UserWarning):
+    """A call that a plan makes unnecessary or impossible."""
+
+
+def enter_subclass(pipe: Any, session: Session, refresh: Callable[[], None], undo: ExitStack) -> None:
+    """Gives ``pipe`` the subclass. ``refresh`` runs when a call's scope opens: components may have
+    been replaced or added since."""
+    base = type(pipe)
+    ignored = functools.partial(_ignored, session, set())
+
+    @functools.wraps(base.__call__)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        refresh()
+        with session.call():
+            return base.__call__(self, *args, **_visiting(session, kwargs))
+
+    def to(self: Any, *args: Any, **kwargs: Any) -> Any:
+        dtypes = [a for a in (*args, kwargs.get("dtype")) if isinstance(a, torch.dtype)]
+        device = kwargs.get("device") or next((a for a in args if isinstance(a, (str, int, torch.device))), None)
+        if device is not None:
+            ignored(f"to({str(device)!r})")
+        return base.to(self, dtypes[0]) if dtypes else self
+
+    def reduce(self: Any, protocol: Any) -> Any:
+        state = {key: value for key, value in self.__dict__.items() if key != KEY}
+        return copyreg.__newobj__, (base,), state  # type: ignore[attr-defined]
+
+    members: dict[str, Any] = {"__call__": call, "to": to, "__reduce_ex__": reduce}
+    members |= {name: _nothing(ignored, name) for name in _IGNORED if hasattr(base, name)}
+    members |= {n: getattr(base, n) for n in ("__module__", "__qualname__", "__doc__")}
+    pipe.__class__ = type(base.__name__, (base,), members)
+    pipe.__dict__[KEY] = session
+
+    def restore() -> None:
+        pipe.__class__ = base
+        pipe.__dict__.pop(KEY, None)
+
+    undo.callback(restore)
+
+
+def session_of(pipe: Any) -> Session | None:
+    """The session that ``pipe`` is under, or None."""
+    return getattr(pipe, "__dict__", {}).get(KEY)
+
+
+def _nothing(ignored: Callable[[str], None], name: str) -> Callable[..., None]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> None:
+        ignored(f"{name}()")
+
+    return method
+
+
+def _ignored(session: Session, said: set[str], call: str) -> None:
+    if call in said:
+        return
+    said.add(call)
+    problem = finding(CALL_IGNORED, f'{call} does nothing: the pipeline is under plan "{session.schedule.plan}"')
+    warnings.warn(str(problem), PlanWarning, stacklevel=4)
+
+
+def _visiting(session: Session, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The call's arguments, with step callbacks marked: what they run is a visit, not the walk.
+
+    Only plain functions are wrapped; diffusers asks ``isinstance`` of its own callback classes.
+    """
+    made = dict(kwargs)
+    for key in ("callback_on_step_end", "callback"):
+        callback = made.get(key)
+        if inspect.isroutine(callback) or isinstance(callback, functools.partial):
+            made[key] = _aside(session, callback)
+    return made
+
+
+def _aside(session: Session, callback: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(callback)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with session.aside():
+            return callback(*args, **kwargs)
+
+    return run

@@ -1,0 +1,306 @@
+"""A schedule at work: components come when they are used and leave as the guide says.
+
+Any call order gives right results: the guide decides for what happens, not for what was expected,
+and the report says where the two differ.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from planner.device.protocol import Device
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.diagnostics.table.p7_session import MOVE_REFUSED, OUT_OF_MEMORY
+from planner.plan.model import Idle
+from planner.schedule.fit import gib
+from planner.schedule.guide import Guide
+from planner.schedule.model import Schedule
+from planner.session.record import Event, Record
+from planner.session.weights import Bound
+
+Observer = Callable[[str, str], None]
+"""Called with ``("stage", id)`` when a stage begins and ``("use", component)`` at each use."""
+
+
+class Member:
+    """One component under a session. Holds no reference that would keep the pipeline alive."""
+
+    def __init__(self, name: str, module: torch.nn.Module, *, fixed: bool, whole: bool, left: bool) -> None:
+        """``whole``: moved with ``module.to``; ``left``: not moved at all."""
+        self.name = name
+        self.fixed = fixed
+        self.whole = whole
+        self.left = left
+        self.bound: Bound | None = None
+        self.here = left
+        self._module = weakref.ref(module)
+
+    @property
+    def module(self) -> torch.nn.Module | None:
+        """The component, or None when it is gone."""
+        return self._module()
+
+
+class Session:
+    """A plan applied to a pipeline, until ``remove()`` or until the pipeline is gone.
+
+    Also a context manager: leaving it removes the plan.
+    """
+
+    def __init__(self, schedule: Schedule, device: Device, notes: tuple[Diagnostic, ...] = ()) -> None:
+        """Made by ``planner.apply``; see there."""
+        self.schedule = schedule
+        self.device = device
+        self.execution_device = device.name
+        self.notes = list(notes)
+        self.last: Record | None = None
+        self.observers: list[Observer] = []
+        self.members: dict[str, Member] = {}
+        self.undo = ExitStack()
+        self.removed = False
+        self._guide = Guide(schedule.course)
+        self._lock = threading.RLock()
+        self._resident: list[str] = []
+        self._running: list[str] = []
+        self._calls = 0
+        self._aside = 0
+        self._record = Record()
+
+    # -- the public face
+
+    def remove(self) -> None:
+        """Gives the pipeline back as it was found, its weights on the CPU. Twice is once."""
+        with self._lock:
+            if self.removed:
+                return
+            self.removed = True
+            for name in [*self._resident]:
+                self._evict(name, "")
+            self.undo.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def resident(self) -> tuple[str, ...]:
+        """The components on the device now, in the order in which they came."""
+        return tuple(self._resident)
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """The scope of one call of the pipeline. Open it yourself around a loop of your own.
+
+        Whatever ends it, what the plan wants gone between calls is gone afterwards. A second thread
+        waits; a call inside a call joins it.
+        """
+        with self._lock:
+            if self._calls == 0:
+                self._guide.start()
+                self._begin_record()
+            self._calls += 1
+            try:
+                yield
+            except torch.OutOfMemoryError as error:
+                self._explain(error)
+                raise
+            finally:
+                self._calls -= 1
+                if self._calls == 0:
+                    # An interrupt inside a forward skips torch's forward hooks, so nobody called end().
+                    for _ in self._running:
+                        self._lock.release()
+                    self._running.clear()
+                    self._leave_scope()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Inside it, uses are visits that do not move the walk on (a preview from a step callback)."""
+        self._aside += 1
+        try:
+            yield
+        finally:
+            self._aside -= 1
+
+    # -- what the hooks call
+
+    def begin(self, component: str, entry: str) -> None:
+        """``component`` is about to run: it is resident when this returns."""
+        self._lock.acquire()
+        try:
+            outermost = component not in self._running
+            if not self._running and not self._calls:
+                self._guide.start()
+                self._begin_record()
+            if outermost:
+                self.arrive(component, entry)
+            self._running.append(component)
+        except BaseException:
+            if not self._calls and not self._running:
+                self._leave_scope()
+            self._lock.release()
+            raise
+
+    def end(self, component: str) -> None:
+        """It ran, or failed. Outside a call this closes the scope of one use."""
+        if not self._running or self._running[-1] != component:
+            return  # begin() itself failed, or a call's end came first
+        self._running.pop()
+        if not self._running and not self._calls:
+            self._leave_scope()
+        self._lock.release()
+
+    def arrive(self, component: str, entry: str) -> None:
+        """Decides who leaves, makes ``component`` resident, writes it down."""
+        if component in self._running or self.removed:
+            return
+        member = self.members[component]
+        stage = ""
+        if self._calls:
+            decision = self._guide.enter(component, entry, self._resident, aside=bool(self._aside))
+            stage = decision.stage
+            if self._record.at_stage(stage):
+                self._tell("stage", stage)
+            if decision.departure:
+                self._record.departures.append(decision.departure)
+            for name in decision.evict:
+                self._evict(name, stage)
+        if not member.here:
+            self._load(member, stage)
+        self._write("use", component, entry, stage)
+        self._tell("use", component)
+
+    def recast(self, component: str, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+        """``module._apply(fn)``: a change of dtype is done to the host's tensors, a move is refused.
+
+        Pipelines move components themselves now and then (``self.safety_checker.to(device)``): to
+        the execution device inside a call that is a use, and back to the CPU an eviction.
+        """
+        member = self.members[component]
+        moved_to = _destination(fn)
+        if member.whole and self._moving:
+            return True
+        if moved_to.type not in ("cpu", self.execution_device.type) or (
+            moved_to.type != "cpu" and not self._calls
+        ):
+            problem = finding(
+                MOVE_REFUSED,
+                f'"{component}" is under plan "{self.schedule.plan}" and was asked to move to "{moved_to}"',
+                hint="session.remove() gives it back",
+            )
+            raise PlanError([problem])
+        if moved_to.type == "cpu":
+            if member.here and not member.fixed and not member.left:
+                self._evict(component, "")
+            return not member.here
+        self.arrive(component, "")
+        return False
+
+    # -- moves
+
+    _moving = False
+
+    def place(self, member: Member) -> None:
+        """Loads a component that stays."""
+        self._load(member, "")
+
+    def _load(self, member: Member, stage: str) -> None:
+        module = member.module
+        if module is None or member.here:
+            return
+        try:
+            nbytes = self._bring(member, module)
+        except torch.OutOfMemoryError:
+            # The budget is a law: whoever is not running makes room, then once more.
+            for name in [n for n in self._resident if n not in self._running and not self.members[n].fixed]:
+                self._evict(name, stage)
+            nbytes = self._bring(member, module)
+        member.here = True
+        self._resident.append(member.name)
+        self._record.moved += nbytes
+        self._write("load", member.name, "", stage)
+        self._record.peak = max(self._record.peak, sum(map(self._bytes, self._resident)))
+
+    def _bring(self, member: Member, module: torch.nn.Module) -> int:
+        if not member.whole:
+            member.bound = Bound(module, self.device, member.name)
+            return member.bound.nbytes
+        self._move_whole(module, self.execution_device)
+        return self._bytes(member.name)
+
+    def _evict(self, name: str, stage: str) -> None:
+        member = self.members[name]
+        self._write("evict", name, "", stage)
+        self._resident.remove(name)
+        member.here = False
+        if member.bound is not None:
+            bound, member.bound = member.bound, None
+            bound.release()
+        elif member.whole and (module := member.module) is not None:
+            self._move_whole(module, torch.device("cpu"))
+
+    def _move_whole(self, module: torch.nn.Module, device: torch.device) -> None:
+        self._moving = True
+        try:
+            module.to(device)
+        finally:
+            self._moving = False
+
+    def _bytes(self, name: str) -> int:
+        bound = self.members[name].bound
+        return bound.nbytes if bound is not None else self.schedule.course.size(name)
+
+    # -- the scope
+
+    def _begin_record(self) -> None:
+        self._record = Record()
+        self._record.peak = sum(map(self._bytes, self._resident))
+
+    def _leave_scope(self) -> None:
+        in_call = self._record.events and any(e.stage for e in self._record.events)
+        for name in self._guide.finish(tuple(self._resident)):
+            self._evict(name, "")
+        self._record.finish()
+        if in_call:
+            self._record.departures += [f"{name} did not run" for name in self._guide.skipped()]
+        self.last = self._record
+        if self.schedule.course.idle is Idle.RELEASE:
+            self._return_memory()
+
+    def _return_memory(self) -> None:
+        """To the driver, not only to torch's allocator: another process may need it."""
+        module = torch.get_device_module(self.execution_device)
+        if hasattr(module, "empty_cache"):
+            module.empty_cache()
+
+    def _write(self, do: Any, component: str, entry: str, stage: str) -> None:
+        self._record.events.append(Event(do, component, entry, stage, self._bytes(component)))
+
+    def _tell(self, what: str, name: str) -> None:
+        for observer in self.observers:
+            observer(what, name)
+
+    def _explain(self, error: torch.OutOfMemoryError) -> None:
+        """Code, plan, stage, component and what would help, as a note on torch's own error."""
+        uses = [e for e in self._record.events if e.do == "use"]
+        running = uses[-1].component if uses else "nothing yet"
+        stage = uses[-1].stage if uses else ""
+        held = ", ".join(f"{n} {gib(self._bytes(n))}" for n in self._resident) or "nothing"
+        line = next((s.origin for s in self.schedule.steps if s.component == running), None)
+        place = f"{line.file}:{line.line}: " if line else ""
+        error.add_note(
+            f'{place}out of memory in stage "{stage}" at "{running}"; on the device: {held} [{OUT_OF_MEMORY}]'
+        )
+
+
+def _destination(fn: Callable[[torch.Tensor], torch.Tensor]) -> torch.device:
+    """Where ``fn`` would put a host tensor: asked with an empty one."""
+    with torch.no_grad():
+        return fn(torch.empty(0)).device
