@@ -3,7 +3,7 @@
 The *compute* lane is the caller's current stream; the *copy* lane carries weights. A copy may only
 start when the copy lane has waited for the compute lane's event recorded after ``alloc`` (the memory
 may still be read by kernels queued earlier), and its bytes may only be read when the compute lane
-has waited for an event recorded on the copy lane after it. ``planner.simulate.device`` punishes
+has waited for an event recorded on the copy lane after it. ``planner.virtual.device`` punishes
 whoever forgets either; ``planner.device.torch_device`` makes both plain stream waits.
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from planner.simulate.tensor import BACKEND, SimTensor, sync, wrap
+from planner.virtual.tensor import BACKEND, SimTensor, sync, wrap
 
 # These compute the same as their decompositions, but not always bit for bit: the CPU picks another
 # kernel for the whole (fused attention, a folded addmm). Taken whole, the results are the CPU's.
@@ -56,7 +56,9 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             named["device"] = torch.device("cpu")
     if sims:
         if name in _PIN:
-            raise RuntimeError(f"cannot pin 'torch.{BACKEND}.FloatTensor' only dense CPU tensors can be pinned")
+            raise RuntimeError(
+                f"cannot pin 'torch.{BACKEND}.FloatTensor' only dense CPU tensors can be pinned"
+            )
         if name == "is_pinned":
             return False
         if name == "record_stream":
@@ -138,9 +140,7 @@ def _is_view(func: Any) -> bool:
     known = _views.get(func)
     if known is None:
         returns = func._schema.returns
-        known = bool(returns) and all(
-            r.alias_info is not None and not r.alias_info.is_write for r in returns
-        )
+        known = bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
         _views[func] = known
     return known
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from planner.diagnostics.diagnostic import PlanError, finding
-from planner.diagnostics.table.p7_simulate import BACKEND_MISSING, BACKEND_TAKEN
-from planner.simulate import generator, ops, tensor
-from planner.simulate.module import SimModule
-from planner.simulate.tensor import BACKEND
+from planner.diagnostics.table.p7_virtual import BACKEND_MISSING, BACKEND_TAKEN
+from planner.virtual import generator, ops
+from planner.virtual.module import SimModule
+from planner.virtual.tensor import BACKEND, SimTensor
 
 _lock = Lock()
 _libraries: list[torch.library.Library] = []  # a registration lives as long as its Library
@@ -53,7 +53,7 @@ def install() -> None:
             raise PlanError(
                 [finding(BACKEND_MISSING, f"torch {torch.__version__} refused the backend: {error}")]
             ) from error
-        tensor.run = ops.run
+        SimTensor.kernel = staticmethod(ops.run)
         _register()
         generator.install()
 
@@ -65,7 +65,13 @@ def installed() -> bool:
 
 # torch reaches these with Python dispatch switched off (`torch.tensor`, list indices), where the
 # fallback, which goes through it, cannot be used
-_DIRECT = ("empty.memory_format", "empty_strided", "_copy_from", "_copy_from_and_resize", "_local_scalar_dense")
+_DIRECT = (
+    "empty.memory_format",
+    "empty_strided",
+    "_copy_from",
+    "_copy_from_and_resize",
+    "_local_scalar_dense",
+)
 
 # what CUDA's autocast takes in the lower precision (torch.amp's op reference), as far as models use it
 _LOW_PRECISION = (

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from planner.simulate.tensor import BACKEND, DEVICE
+from planner.virtual.tensor import BACKEND, sim_device
 
 _Plain: Any = torch._C.Generator
 
@@ -26,7 +26,7 @@ class SimGenerator(_Plain):  # type: ignore[misc]
     @property
     def device(self) -> torch.device:
         """``sim:0``."""
-        return DEVICE()
+        return sim_device()
 
     def clone_state(self) -> SimGenerator:
         """A new generator in the same state."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from planner.simulate.memory import METER
+from planner.virtual.memory import METER
 
 
 class SimModule:
@@ -61,7 +61,7 @@ class SimModule:
         """No compute capability."""
         return (0, 0)
 
-    # --- random numbers: the CPU's, see planner.simulate.generator
+    # --- random numbers: the CPU's, see planner.virtual.generator
 
     def manual_seed(self, seed: int) -> None:
         """Nothing: the default generator is the CPU's, which torch.manual_seed sets itself."""
@@ -147,11 +147,11 @@ class SimModule:
         """As torch.cuda.stream."""
         yield
 
-    def Stream(self, *args: Any, **kwargs: Any) -> Stream:  # noqa: N802  # torch's name
+    def Stream(self, *args: Any, **kwargs: Any) -> Stream:
         """A stream."""
         return Stream()
 
-    def Event(self, *args: Any, **kwargs: Any) -> Event:  # noqa: N802  # torch's name
+    def Event(self, *args: Any, **kwargs: Any) -> Event:
         """An event."""
         return Event()
 

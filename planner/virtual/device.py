@@ -16,11 +16,11 @@ from typing import Literal
 import torch
 
 from planner.device.protocol import Lane
-from planner.simulate import backend
-from planner.simulate.lanes import Clocks, SimEvent
-from planner.simulate.ledger import Ledger
-from planner.simulate.memory import METER, Block
-from planner.simulate.tensor import DEVICE, SimTensor
+from planner.virtual import backend
+from planner.virtual.lanes import Clocks, SimEvent
+from planner.virtual.ledger import Ledger
+from planner.virtual.memory import METER, Block
+from planner.virtual.tensor import SimTensor, sim_device
 
 FaultKind = Literal["read-before-wait", "use-after-free", "write-under-reader", "free-in-flight"]
 
@@ -80,7 +80,7 @@ class SimDevice:
     @property
     def name(self) -> torch.device:
         """``sim:0``."""
-        return DEVICE()
+        return sim_device()
 
     @property
     def faults(self) -> tuple[Fault, ...]:

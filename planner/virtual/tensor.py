@@ -7,16 +7,15 @@ shares its storage with the ``elem`` of every view; ``block`` is that storage's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from planner.simulate.memory import Block
+from planner.virtual.memory import Block
 
 BACKEND = "sim"
 
-run: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
-"""How an operation is carried out; ``planner.simulate.ops`` sets it."""
+Kernel = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class SimTensor(torch.Tensor):
@@ -28,8 +27,12 @@ class SimTensor(torch.Tensor):
     # Functions of torch.* see an ordinary tensor; everything is caught below, at dispatch.
     __torch_function__ = torch._C._disabled_torch_function_impl
 
+    # How an operation is carried out; planner.virtual.backend sets it to planner.virtual.ops.run.
+    kernel: ClassVar[Kernel]
+
     @staticmethod
     def __new__(cls: type[SimTensor], elem: torch.Tensor, block: Block) -> SimTensor:
+        """A wrapper over ``elem``, whose storage ``block`` stands for."""
         self: SimTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls,
             elem.shape,
@@ -37,7 +40,7 @@ class SimTensor(torch.Tensor):
             storage_offset=elem.storage_offset(),
             dtype=elem.dtype,
             layout=elem.layout,
-            device=DEVICE(),
+            device=sim_device(),
         )
         self.elem = elem
         self.block = block
@@ -47,7 +50,7 @@ class SimTensor(torch.Tensor):
     def __torch_dispatch__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return run(func, args, kwargs or {})
+        return cls.kernel(func, args, kwargs or {})
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"{self.elem!r}".removesuffix(")") + f", device='{self.device}')"
@@ -109,7 +112,7 @@ def sync(tensor: SimTensor) -> None:
 _device: torch.device | None = None
 
 
-def DEVICE() -> torch.device:  # noqa: N802  # a constant that exists only after the backend does
+def sim_device() -> torch.device:
     """``sim:0``; torch knows the name once the backend is installed."""
     global _device
     if _device is None:
@@ -118,5 +121,5 @@ def DEVICE() -> torch.device:  # noqa: N802  # a constant that exists only after
 
 
 def _restore(data: torch.Tensor, requires_grad: bool, is_param: bool) -> torch.Tensor:
-    tensor = data.to(DEVICE())
+    tensor = data.to(sim_device())
     return torch.nn.Parameter(tensor, requires_grad) if is_param else tensor.requires_grad_(requires_grad)

@@ -1,0 +1,40 @@
+"""All pipeline classes that the installed diffusers defines."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import warnings
+
+PLACES = ("diffusers.pipelines", "diffusers.experimental.rl")
+
+
+def pipeline_classes() -> tuple[type, ...]:
+    """Every subclass of ``DiffusionPipeline`` in the installed diffusers, sorted by name.
+
+    Modules are imported one by one, so that classes which the package itself replaces by dummies (a
+    package for one scheduler is missing) are found too.
+    """
+    for place in PLACES:
+        package = importlib.import_module(place)
+        for module in pkgutil.walk_packages(package.__path__, place + "."):
+            _import(module.name)
+    base = importlib.import_module("diffusers.pipelines.pipeline_utils").DiffusionPipeline
+    found = {c for c in _below(base) if c.__module__.startswith("diffusers.")}
+    return tuple(sorted(found, key=lambda c: c.__name__))
+
+
+def _import(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            importlib.import_module(name)
+        except (ImportError, RuntimeError):  # helpers that want cv2 or note_seq; no pipeline is in them
+            return
+
+
+def _below(cls: type) -> set[type]:
+    found: set[type] = set()
+    for sub in cls.__subclasses__():
+        found |= {sub} | _below(sub)
+    return found
