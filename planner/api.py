@@ -103,8 +103,8 @@ def validate(
     """Everything that can be said of a plan without a GPU, weights, torch or the network.
 
     ``source``: a plan file or a ``Plan``; ``target``: a class name, a folder or a loaded pipeline in
-    place of the plan's own; ``overrides``: ``key=value`` as for ``--set``; ``strict``: warnings and
-    what was not checked count as errors. Raises nothing for a bad plan: the result is falsy.
+    place of the plan's own; ``overrides``: ``key=value`` as for ``--set``; ``strict``: warnings, and
+    notes of what was not checked, count as errors. Raises nothing for a bad plan: the result is falsy.
     """
     document, plan, found = _front(source, overrides)
     if plan is not None:
@@ -113,16 +113,19 @@ def validate(
     sources = document.sources if document else ()
     kept = tuple(apply_ignores(found, sources))
     if strict:
-        kept = tuple(d.at(Severity.ERROR) for d in kept)
+        kept = tuple(
+            d.at(Severity.ERROR) if d.severity is Severity.WARNING or d.code.strict else d for d in kept
+        )
     return Validation(name=str(source) if plan is None else plan.name, diagnostics=kept, sources=sources, plan=plan)
 
 
 def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Plan:
     """The plan in a file. Raises PlanError with everything that is wrong with it by itself."""
     document, plan, found = _front(path, overrides)
-    found = list(apply_ignores(found, document.sources if document else ()))
-    if plan is None or errors(found):
-        raise PlanError(found)
+    sources = document.sources if document else ()
+    kept = tuple(apply_ignores(found, sources))
+    if plan is None or errors(kept):
+        raise PlanError(kept, sources)
     return plan
 
 
@@ -145,9 +148,10 @@ def compile(
     if plan is not None:
         compiled, more = _back(plan, target, compiling=True, budget=budget, overhead=overhead)
         found += more
-    kept = tuple(apply_ignores(found, document.sources if document else ()))
+    sources = document.sources if document else ()
+    kept = tuple(apply_ignores(found, sources))
     if compiled is None or errors(kept):
-        raise PlanError(kept)
+        raise PlanError(kept, sources)
     graph, schedule = compiled
     return Compiled(plan=graph.plan, target=graph.target, graph=graph, schedule=schedule, diagnostics=kept)
 
@@ -196,7 +200,7 @@ def attach(plan: Plan, pipe: Any, device: Device, *, loaded_by_us: bool = False)
 
     notes = check_pipeline(plan, pipe, loaded_by_us=loaded_by_us)
     if errors(notes):
-        raise PlanError(notes)
+        raise PlanError(notes, plan.document.sources)
     there, lowered = room(plan, device.name)
     compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
     before = session_of(pipe)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from planner.source.text import Span
+from planner.source.text import SourceText, Span
 
 
 class Severity(Enum):
@@ -28,7 +28,8 @@ class Code:
     """One row of the table of codes: what ``plan explain P302`` prints.
 
     ``wrong`` and ``right`` are complete examples (a plan, a command or a few lines of Python);
-    ``exit_code`` is what the command ends with when a finding of this code is an error.
+    ``exit_code`` is what the command ends with when a finding of this code is an error; ``strict``:
+    a note of this code is an error under ``--strict`` (something was not checked).
     """
 
     id: str
@@ -38,6 +39,7 @@ class Code:
     wrong: str
     right: str
     exit_code: int = 1
+    strict: bool = False
 
     def __str__(self) -> str:
         return f"{self.id} {self.name}"
@@ -84,8 +86,10 @@ def errors(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
 class PlanError(Exception):
     """A plan, a machine or a pipeline is not as it must be; ``diagnostics`` says what and where."""
 
-    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+    def __init__(self, diagnostics: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) -> None:
+        """``sources``: the texts that the findings point into, for their lines and carets."""
         self.diagnostics = tuple(diagnostics)
+        self.sources = tuple(sources)
         super().__init__("\n".join(str(d) for d in self.diagnostics))
 
 

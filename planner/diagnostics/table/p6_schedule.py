@@ -81,6 +81,7 @@ NOT_CHECKED = Code(
     id="P605",
     name="fit-not-checked",
     severity=Severity.NOTE,
+    strict=True,
     help="The fit was not checked, because a size or the budget is not known here: a hub id has no sizes, "
     "`N%` and a missing `vram` need a card. `plan apply` checks both before it moves anything.",
     wrong="""\

@@ -1,0 +1,73 @@
+"""``plan doctor``: what this machine and this installation can do."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from importlib import metadata
+
+import click
+from rich.table import Table
+
+from planner.cli.terminal import put
+
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "accelerate",
+    "transformers",
+    "safetensors",
+    "imageio",
+    "peft",
+    "bitsandbytes",
+)
+
+
+@click.command("doctor")
+def doctor_command() -> int:
+    """Show versions, devices and what is missing for apply. Ends with 4 where apply cannot work."""
+    made = Table(box=None, pad_edge=False, show_header=False)
+    made.add_row("python", f"{platform.python_version()}  {sys.platform}")
+    for name in ("offload-planner", *PACKAGES):
+        made.add_row(name, _version(name) or "not installed")
+    devices, able = _devices()
+    for device in devices:
+        made.add_row("device", device)
+    put(made)
+    if importlib.util.find_spec("torch") is None:
+        put("", "validate, compile and explain work here; for apply: pip install 'offload-planner[apply]'")
+        return 4
+    from planner.loading.packages import require
+
+    require()
+    if not able:
+        put("", "no accelerator: plan apply FILE --simulate works, a plain apply does not")
+    return 0
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _devices() -> tuple[list[str], bool]:
+    """A line a device, and whether there is one."""
+    if importlib.util.find_spec("torch") is None:
+        return [], False
+    import torch
+
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if found is None:
+        return ["none"], False
+    lines = []
+    for index in range(torch.accelerator.device_count()):
+        line = f"{found.type}:{index}"
+        query = getattr(torch.get_device_module(found), "mem_get_info", None)
+        if query is not None:
+            free, total = query(index)
+            line += f"  {total / 2**30:.2f} GiB, {free / 2**30:.2f} free"
+        lines.append(line)
+    return lines, True
