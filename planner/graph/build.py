@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import networkx as nx
 
@@ -78,7 +78,7 @@ def _stages(plan: Plan, target: Target) -> tuple[tuple[Stage, ...], list[Diagnos
 
 
 def _denoiser_looped(plan: Plan, target: Target) -> tuple[Stage, ...]:
-    """In an ``order`` the denoiser loops ``steps``: what loops in the class's walk, else by the field's names."""
+    """In an ``order`` the denoiser loops ``steps``: what loops in the class's walk, else by its name."""
     if target.walk is not None:
         looped = {run.component for stage in target.walk if stage.loop for run in stage.runs}
     else:
@@ -142,7 +142,9 @@ def _rings(stages: Sequence[Stage]) -> list[Diagnostic]:
             names = [stages[i].id for i in (*ring[start:], *ring[:start], min(ring))]
             first = stages[min(ring)]
             place = first.after[0][1] if first.after else first.span
-            found.append(finding(RING, f"stages wait for each other in a ring: {' -> '.join(names)}", span=place))
+            found.append(
+                finding(RING, f"stages wait for each other in a ring: {' -> '.join(names)}", span=place)
+            )
     for stage in stages:
         found += _rings(stage.stages)
     return found
@@ -171,7 +173,9 @@ def _present(stages: Sequence[Stage], target: Target) -> tuple[Stage, ...]:
         after = stage.after
         while after and any(name in empty for name, _ in after):
             after = tuple(
-                heir for name, span in after for heir in ((empty[name] or ()) if name in empty else ((name, span),))
+                heir
+                for name, span in after
+                for heir in ((empty[name] or ()) if name in empty else ((name, span),))
             )
         kept.append(replace(stage, after=after))
     return tuple(kept)
@@ -205,7 +209,9 @@ class _Flat:
                 )
                 self.walk.append(Node(id=name, runs=runs, loop=stage.loop, span=stage.span))
                 leaves[i] = [name]
-            self.edges += [(a, b) for before in dag.predecessors(i) for a in leaves[before] for b in leaves[i]]
+            self.edges += [
+                (a, b) for before in dag.predecessors(i) for a in leaves[before] for b in leaves[i]
+            ]
         return [name for names in leaves.values() for name in names]
 
 
@@ -259,9 +265,14 @@ def _contradictions(plan: Plan, target: Target) -> list[Diagnostic]:
     mine = [run for stage in plan.stages for run in stage.runs]
     entries = {(run.component, run.entry): i for i, run in reversed([*enumerate(_uses(target.walk))])}
     last = {run.component: i for i, run in enumerate(_uses(target.walk))}
-    counted = [(run, entries.get((run.component, run.entry), last.get(run.component))) for run in mine]
+    # A bare name is all of a component's uses: its last one counts. An entry point that the class does
+    # not use says nothing about order.
+    counted = [
+        (run, entries.get((run.component, run.entry), None if run.entry else last.get(run.component)))
+        for run in mine
+    ]
     known = [(run, at) for run, at in counted if at is not None]
-    for (a, i), (b, j) in zip(known, known[1:], strict=False):
+    for (a, i), (b, j) in pairwise(known):
         if j < i and last[b.component] < i:
             walk = " -> ".join(str(use) for use in _uses(target.walk))
             return [

@@ -28,7 +28,7 @@ def gib(nbytes: int) -> str:
 
 
 def fit_findings(graph: Graph, course: Course) -> Iterator[Diagnostic]:
-    """Every stage that does not fit, with the shortfall and what would fit; or a note on what is not known."""
+    """Every stage that does not fit, with the shortfall and what would fit; a note on what is not known."""
     unknown = [name for name, size in course.sizes.items() if size is None]
     if course.budget is None or unknown:
         what = []
@@ -106,9 +106,9 @@ def _unordered(graph: Graph, course: Course) -> Iterator[Diagnostic]:
 def _diffusers(graph: Graph, course: Course) -> Iterator[Diagnostic]:
     """The moves are fixed, so they are played: the first use at which too much lies on the device."""
     guide, resident = Guide(course), list(course.fixed)
-    for node in course.walk:
-        for run in node.runs:
-            for name in guide.enter(run.component, run.entry, resident).evict:
+    for stage, node in enumerate(course.walk):
+        for number, run in enumerate(node.runs):
+            for name in guide.enter_planned(stage, number, resident).evict:
                 resident.remove(name)
             if run.component not in resident:
                 resident.append(run.component)

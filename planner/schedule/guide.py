@@ -40,7 +40,29 @@ class Guide:
 
     def enter(self, component: str, entry: str, resident: Sequence[str], *, aside: bool = False) -> Decision:
         """``component`` is about to run. ``aside``: from a callback, which does not move the walk on."""
-        at, departure = (None, f"{_name(component, entry)} in a callback") if aside else self._find(component, entry)
+        if aside:
+            return self._decide(component, None, resident, f"{_name(component, entry)} in a callback")
+        at, departure = self._find(component, entry)
+        return self._decide(component, at, resident, departure)
+
+    def enter_planned(self, stage: int, run: int, resident: Sequence[str]) -> Decision:
+        """The use at ``run`` of the walk's ``stage`` is next: the compiler has nothing to find."""
+        at = sum(len(node.runs) for node in self.course.walk[:stage]) + run
+        return self._decide(self._uses[at][1].component, at, resident, "")
+
+    def finish(self, resident: Iterable[str]) -> tuple[str, ...]:
+        """The call is over: who leaves."""
+        if self.course.idle is Idle.KEEP:
+            return ()
+        return tuple(name for name in resident if name not in self.course.fixed)
+
+    def skipped(self) -> tuple[str, ...]:
+        """Uses of the walk that did not happen and were not optional."""
+        happened = {(run.component, run.entry) for i, (_, run) in enumerate(self._uses) if i in self._seen}
+        missing = (run for _, run in self._uses if not run.optional)
+        return tuple(dict.fromkeys(str(r) for r in missing if (r.component, r.entry) not in happened))
+
+    def _decide(self, component: str, at: int | None, resident: Sequence[str], departure: str) -> Decision:
         if at is not None:
             self._at = at
             self._seen.add(at)
@@ -54,18 +76,6 @@ class Guide:
         else:
             leave = self._leave(component, at, resident)
         return Decision(stage=name, evict=tuple(leave), departure=departure)
-
-    def finish(self, resident: Iterable[str]) -> tuple[str, ...]:
-        """The call is over: who leaves."""
-        if self.course.idle is Idle.KEEP:
-            return ()
-        return tuple(name for name in resident if name not in self.course.fixed)
-
-    def skipped(self) -> tuple[str, ...]:
-        """Uses of the walk that did not happen and were not optional."""
-        happened = {(run.component, run.entry) for i, (_, run) in enumerate(self._uses) if i in self._seen}
-        missing = (run for _, run in self._uses if not run.optional)
-        return tuple(dict.fromkeys(str(r) for r in missing if (r.component, r.entry) not in happened))
 
     @property
     def _stage(self) -> int | None:
@@ -90,7 +100,10 @@ class Guide:
             for i, (stage, _) in enumerate(self._uses)
             if repeat.first <= stage <= repeat.last
         ]
-        for among in (here, [i for i in group if i > self._at], group, ahead):
+        # Out of a stage that does not loop the next use leads on; a loop is left by what it does not have.
+        looping = self._stage is not None and self._looped(self._stage)
+        next_one = [] if looping else ahead[:1]
+        for among in (next_one, here, [i for i in group if i > self._at], group, ahead):
             if (at := next(filter(matches, among), None)) is not None:
                 return at, ""
         behind = [i for i in range(self._at, -1, -1) if matches(i)]
@@ -153,7 +166,9 @@ class Guide:
         if name in self.course.on_demand:
             return 3 * count  # may run at any time; nobody knows when
         if self.course.idle is Idle.KEEP:
-            return 2 * count + next((i for i, (_, run) in enumerate(self._uses) if run.component == name), count)
+            return 2 * count + next(
+                (i for i, (_, run) in enumerate(self._uses) if run.component == name), count
+            )
         return None
 
 

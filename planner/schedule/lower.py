@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import NamedTuple
 
 from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.table.p6_schedule import STREAM_NOT_EXECUTED
-from planner.graph.model import Graph, Node, Run
+from planner.graph.model import Graph, Repeat, Run
 from planner.plan.model import Idle, Policy, Semantics
 from planner.schedule.fit import fit_findings
 from planner.schedule.guide import Guide
@@ -69,7 +70,7 @@ def _course(graph: Graph, budget: int | None, overhead: int) -> Course:
 
 def _written(graph: Graph, course: Course) -> Schedule:
     optional = tuple(dict.fromkeys(r for node in course.walk for r in node.runs if r.optional))
-    steps = _play(graph, course, ())
+    tape = _play(graph, course, ())
     known = None not in course.sizes.values()
     # Whom an absent use would have evicted stays: the peak is that of the worst way through.
     absences = [gone for n in range(min(len(optional), 4) + 1) for gone in combinations(optional, n)]
@@ -80,31 +81,48 @@ def _written(graph: Graph, course: Course) -> Schedule:
         device=graph.plan.device,
         course=course,
         placements=graph.placements,
-        steps=steps,
-        peak=max((s.after or 0 for play in plays for s in play), default=0) if known else None,
-        moved=sum(s.bytes or 0 for s in steps if s.do == "load") if known else None,
+        steps=tuple(tape.steps),
+        peak=max((s.after or 0 for play in plays for s in play.steps), default=0) if known else None,
+        moved=tape.moved,
         version=graph.target.version,
     )
 
 
+class _Pass(NamedTuple):
+    """One pass over the walk's ``stage``: ``times`` for people, ``count`` how often a call makes it (None:
+    not known)."""
+
+    stage: int
+    times: str
+    count: int | None
+
+
 @dataclass(slots=True)
 class _Tape:
-    """Steps as they are played, and who is on the device."""
+    """Steps as they are played, who is on the device, and the bytes ``moved`` there in a call."""
 
     course: Course
     graph: Graph
     resident: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    count: int | None = 1
+    moved: int | None = 0
 
     def move(self, do: str, component: str, stage: str, origin: Span, why: str) -> None:
         if do == "evict":
             self.resident.remove(component)
         else:
             self.resident.append(component)
+        if do == "load":
+            size = self.course.sizes.get(component)
+            known = None not in (self.moved, self.count, size)
+            self.moved = (self.moved or 0) + (self.count or 0) * (size or 0) if known else None
         self._write(do, component, "", stage, origin, why, "")
 
     def use(self, run: Run, stage: str, times: str) -> None:
-        self._write("use", run.component, run.entry, stage, run.span, "optional" if run.optional else "", times)
+        self._write(
+            "use", run.component, run.entry, stage, run.span, "optional" if run.optional else "", times
+        )
 
     def _write(
         self, do: str, component: str, entry: str, stage: str, origin: Span, why: str, times: str
@@ -125,18 +143,20 @@ class _Tape:
         )
 
 
-def _play(graph: Graph, course: Course, absent: tuple[Run, ...]) -> tuple[Step, ...]:
+def _play(graph: Graph, course: Course, absent: tuple[Run, ...]) -> _Tape:
     """One call's steps when the optional uses in ``absent`` do not happen."""
     tape = _Tape(course, graph)
     guide = Guide(course)
     for name in course.fixed:
         placement = graph.placements[name]
         tape.move("place", name, "", placement.span, placement.why)
-    for node, times in _passes(course):
-        for run in node.runs:
+    for stage, times, count in _passes(course):
+        node = course.walk[stage]
+        tape.count = count
+        for number, run in enumerate(node.runs):
             if run in absent or run.component not in graph.placements:
                 continue
-            decision = guide.enter(run.component, run.entry, tape.resident)
+            decision = guide.enter_planned(stage, number, tape.resident)
             for name in decision.evict:
                 tape.move("evict", name, node.id, run.span, f"makes room for {run}")
             if run.component not in tape.resident:
@@ -146,21 +166,31 @@ def _play(graph: Graph, course: Course, absent: tuple[Run, ...]) -> tuple[Step, 
         tape.move("evict", name, "", graph.placements[name].span, "the call is over")
     if course.idle is Idle.KEEP:
         guide.start()
-    return tuple(tape.steps)
+    return tape
 
 
-def _passes(course: Course) -> Iterator[tuple[Node, str]]:
+def _passes(course: Course) -> Iterator[_Pass]:
     """The stages as one call passes them. A repeated group is passed twice: the first pass and, since
     what lies on the device then differs, any later one."""
-    at = 0
-    walk, repeats = course.walk, {repeat.first: repeat for repeat in course.repeats}
-    while at < len(walk):
-        repeat = repeats.get(at)
-        last = repeat.last if repeat else at
-        for turn in range(2 if repeat else 1):
-            for node in walk[at : last + 1]:
-                times = node.loop.text if node.loop else ""
-                if repeat:
-                    times = f"{times} x {repeat.loop.text}".lstrip(" x") if turn else times
-                yield node, times
-        at = last + 1
+    yield from _span(course, 0, len(course.walk), course.repeats, "", 1)
+
+
+def _span(
+    course: Course, at: int, end: int, repeats: tuple[Repeat, ...], times: str, count: int | None
+) -> Iterator[_Pass]:
+    """Stages ``at`` to ``end``; ``repeats`` are the groups inside, ``times`` those around."""
+    while at < end:
+        group = max((r for r in repeats if r.first == at), key=lambda r: r.last, default=None)
+        if group is None:
+            node = course.walk[at]
+            loop = node.loop.text if node.loop else ""
+            yield _Pass(at, " x ".join(filter(None, (loop, times))), count)
+            at += 1
+            continue
+        inner = tuple(r for r in repeats if r is not group)
+        again = None if count is None or group.loop.count is None else count * (group.loop.count - 1)
+        yield from _span(course, at, group.last + 1, inner, times, count)
+        yield from _span(
+            course, at, group.last + 1, inner, " x ".join(filter(None, (group.loop.text, times))), again
+        )
+        at = group.last + 1

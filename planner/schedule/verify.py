@@ -69,13 +69,13 @@ def _bound(graph: Graph) -> bool:
 
 
 def _walked(uses: list[tuple[str, str, str]], graph: Graph) -> list[str]:
-    """The uses are the walk's, in its order, a repeated group's once more."""
-    expected: list[tuple[str, str, str]] = []
-    at = 0
-    while at < len(graph.walk):
-        group = next((r for r in graph.repeats if r.first == at), None)
-        end = group.last if group else at
-        once = [(n.id, r.component, r.entry) for n in graph.walk[at : end + 1] for r in n.runs]
-        expected += once * (2 if group else 1)
-        at = end + 1
+    """The uses are the walk's, in its order, those of a repeated group once more for each group around."""
+    order = list(range(len(graph.walk)))
+    # The widest groups first: each doubles every run of its stages that is there already.
+    for group in sorted(graph.repeats, key=lambda r: r.first - r.last):
+        inside = range(group.first, group.last + 1)
+        order = [p for at in order for p in ((at, *inside) if at == group.last else (at,))]
+    expected = [
+        (node.id, run.component, run.entry) for node in (graph.walk[p] for p in order) for run in node.runs
+    ]
     return [] if uses == expected else [f"the uses are {uses}, and the walk is {expected}"]
