@@ -89,12 +89,12 @@ def _written(graph: Graph, course: Course) -> Schedule:
 
 
 class _Pass(NamedTuple):
-    """One pass over the walk's ``stage``: ``times`` for people, ``count`` how often a call makes it (None:
+    """One pass over the walk's ``stage``: ``times`` for people, ``often`` how many times in a call (None:
     not known)."""
 
     stage: int
     times: str
-    count: int | None
+    often: int | None
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class _Tape:
     graph: Graph
     resident: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    count: int | None = 1
+    often: int | None = 1
     moved: int | None = 0
 
     def move(self, do: str, component: str, stage: str, origin: Span, why: str) -> None:
@@ -115,8 +115,8 @@ class _Tape:
             self.resident.append(component)
         if do == "load":
             size = self.course.sizes.get(component)
-            known = None not in (self.moved, self.count, size)
-            self.moved = (self.moved or 0) + (self.count or 0) * (size or 0) if known else None
+            known = None not in (self.moved, self.often, size)
+            self.moved = (self.moved or 0) + (self.often or 0) * (size or 0) if known else None
         self._write(do, component, "", stage, origin, why, "")
 
     def use(self, run: Run, stage: str, times: str) -> None:
@@ -150,9 +150,9 @@ def _play(graph: Graph, course: Course, absent: tuple[Run, ...]) -> _Tape:
     for name in course.fixed:
         placement = graph.placements[name]
         tape.move("place", name, "", placement.span, placement.why)
-    for stage, times, count in _passes(course):
+    for stage, times, often in _passes(course):
         node = course.walk[stage]
-        tape.count = count
+        tape.often = often
         for number, run in enumerate(node.runs):
             if run in absent or run.component not in graph.placements:
                 continue
