@@ -21,7 +21,8 @@ class Piece(Protocol):
     """One allocation on the device. ``nbytes`` is what was asked for."""
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Bytes, as asked for."""
 
 
 class Device(Protocol):
@@ -32,7 +33,7 @@ class Device(Protocol):
         """With its index: ``cuda:0``, ``sim:0``."""
 
     def alloc(self, nbytes: int, label: str) -> Any:
-        """A piece of ``nbytes`` bytes; ``label`` is the component it is for. Raises torch's OutOfMemoryError."""
+        """A piece of ``nbytes`` bytes for the component ``label``. Raises torch's OutOfMemoryError."""
 
     def free(self, piece: Any) -> None:
         """Give the piece back. Nothing bound from it may be used again."""

@@ -30,7 +30,8 @@ def attach_schedule(
     ``enable_model_cpu_offload`` does; then hooks, then what stays is placed. If anything raises,
     the pipeline is as it was found and the error goes on.
     """
-    session = Session(schedule, device, notes)
+    pinned = plan.budget.pinned
+    session = Session(schedule, device, notes, pinned=None if pinned is None else pinned.bytes)
     with ExitStack() as failing:
         failing.callback(_back, {name: _device_of(m) for name, m in modules_of(pipe).items()}, pipe)
         undo = session.undo = failing.enter_context(ExitStack())
@@ -41,6 +42,7 @@ def attach_schedule(
         session._return_memory()
         _tile(plan, pipe, undo)
         for member in list(session.members.values()):
+            session.prepare(member)
             if member.fixed and not member.left:
                 session.place(member)
         enter_subclass(pipe, session, partial(_refresh, session, weakref.proxy(pipe), entries), undo)
@@ -119,13 +121,11 @@ def _free_of_stock(pipe: Any, session: Session, undo: ExitStack) -> None:
         freed.append(name)
     if freed:
         before = getattr(pipe, "_offload_device", None)
-        stock = [hook for hook in getattr(pipe, "_all_hooks", [])]
+        stock = list(getattr(pipe, "_all_hooks", []))
         pipe._all_hooks = []
         if stock and before is not None:
             undo.callback(_restore_stock, pipe, before, session)
-        session.notes.append(
-            finding(STOCK_OFFLOAD, f"freed of diffusers' own offload: {', '.join(freed)}")
-        )
+        session.notes.append(finding(STOCK_OFFLOAD, f"freed of diffusers' own offload: {', '.join(freed)}"))
 
 
 def _restore_stock(pipe: Any, device: Any, session: Session) -> None:
@@ -135,7 +135,9 @@ def _restore_stock(pipe: Any, device: Any, session: Session) -> None:
 
 
 def _chain(hook: Any) -> list[Any]:
-    return [] if hook is None else [h for inner in hook.hooks for h in _chain(inner)] if hasattr(hook, "hooks") else [hook]
+    if hook is None:
+        return []
+    return [h for inner in hook.hooks for h in _chain(inner)] if hasattr(hook, "hooks") else [hook]
 
 
 def _device_of(module: torch.nn.Module) -> torch.device:

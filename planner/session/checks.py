@@ -31,7 +31,8 @@ def check_pipeline(plan: Plan, pipe: Any, *, loaded_by_us: bool = False) -> tupl
     kind = _kind(pipe)
     if kind:
         return (kind,)
-    found = [*_placement(pipe), *_named(plan, pipe), *_dtype(plan, pipe), *_tiling(plan, pipe), *_shared(pipe)]
+    found = [*_placement(pipe), *_named(plan, pipe), *_dtype(plan, pipe), *_tiling(plan, pipe)]
+    found += _shared(pipe)
     if not loaded_by_us:
         found += _unused(plan)
     return tuple(found)
@@ -49,7 +50,7 @@ def modules_of(pipe: Any) -> dict[str, torch.nn.Module]:
 
 
 def is_left_in_place(module: torch.nn.Module) -> bool:
-    """8-bit bitsandbytes that cannot be moved, by the versions that diffusers' pipeline_utils decides with."""
+    """8-bit bitsandbytes that cannot be moved, by the versions that diffusers decides with."""
     from diffusers.pipelines.pipeline_utils import _check_bnb_status
 
     _, _, is_8bit = _check_bnb_status(module)
@@ -70,7 +71,7 @@ def _kind(pipe: Any) -> Diagnostic | None:
             f'"{type(pipe).__name__}" is a modular pipeline; its ComponentsManager moves its components',
             hint="components_manager.enable_auto_cpu_offload()",
         )
-    if not hasattr(pipe, "components") or not hasattr(type(pipe), "__call__"):
+    if not hasattr(pipe, "components") or not callable(pipe):
         return finding(NOT_A_PIPELINE, f'expected a loaded diffusers pipeline, found "{type(pipe).__name__}"')
     return None
 

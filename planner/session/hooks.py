@@ -113,9 +113,7 @@ def _hf(watcher: Watcher, component: str, module: torch.nn.Module) -> Callable[[
     return restore
 
 
-def _forward(
-    watcher: Watcher, component: str, entry: str, module: torch.nn.Module, undo: ExitStack
-) -> None:
+def _forward(watcher: Watcher, component: str, entry: str, module: torch.nn.Module, undo: ExitStack) -> None:
     @_untraced
     def before(_: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
         watcher.begin(component, entry)

@@ -59,7 +59,8 @@ def pick_device(
             )
         asked = found
     if asked.type == "cpu":
-        raise PlanError([finding(CPU_REFUSED, 'the execution device may not be "cpu"', hint="try --simulate")])
+        refused = finding(CPU_REFUSED, 'the execution device may not be "cpu"', hint="try --simulate")
+        raise PlanError([refused])
     index = gpu_id if gpu_id is not None else asked.index or 0
     _check_there(asked.type, index, plan)
     return torch.device(asked.type, index)

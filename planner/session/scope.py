@@ -51,7 +51,8 @@ def enter_subclass(pipe: Any, session: Session, refresh: Callable[[], None], und
 
     def to(self: Any, *args: Any, **kwargs: Any) -> Any:
         dtypes = [a for a in (*args, kwargs.get("dtype")) if isinstance(a, torch.dtype)]
-        device = kwargs.get("device") or next((a for a in args if isinstance(a, (str, int, torch.device))), None)
+        places = [a for a in (kwargs.get("device"), *args) if isinstance(a, (str, int, torch.device))]
+        device = places[0] if places else None
         if device is not None:
             ignored(f"to({str(device)!r})")
         return base.to(self, dtypes[0]) if dtypes else self
@@ -89,7 +90,8 @@ def _ignored(session: Session, said: set[str], call: str) -> None:
     if call in said:
         return
     said.add(call)
-    problem = finding(CALL_IGNORED, f'{call} does nothing: the pipeline is under plan "{session.schedule.plan}"')
+    plan = session.schedule.plan
+    problem = finding(CALL_IGNORED, f'{call} does nothing: the pipeline is under plan "{plan}"')
     warnings.warn(str(problem), PlanWarning, stacklevel=4)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p7_session import MOVE_REFUSED, OUT_OF_MEMORY
@@ -21,8 +22,9 @@ from planner.plan.model import Idle
 from planner.schedule.fit import gib
 from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
+from planner.session.bound import Bound
+from planner.session.host import Master
 from planner.session.record import Event, Record
-from planner.session.weights import Bound
 
 Observer = Callable[[str, str], None]
 """Called with ``("stage", id)`` when a stage begins and ``("use", component)`` at each use."""
@@ -37,6 +39,7 @@ class Member:
         self.fixed = fixed
         self.whole = whole
         self.left = left
+        self.master: Master | None = None
         self.bound: Bound | None = None
         self.here = left
         self._module = weakref.ref(module)
@@ -53,8 +56,14 @@ class Session:
     Also a context manager: leaving it removes the plan.
     """
 
-    def __init__(self, schedule: Schedule, device: Device, notes: tuple[Diagnostic, ...] = ()) -> None:
-        """Made by ``planner.apply``; see there."""
+    def __init__(
+        self,
+        schedule: Schedule,
+        device: Device,
+        notes: tuple[Diagnostic, ...] = (),
+        pinned: int | None = None,
+    ) -> None:
+        """Made by ``planner.apply``; see there. ``pinned``: the most bytes of host memory to register."""
         self.schedule = schedule
         self.device = device
         self.execution_device = device.name
@@ -64,6 +73,8 @@ class Session:
         self.members: dict[str, Member] = {}
         self.undo = ExitStack()
         self.removed = False
+        self._pins = Pins(device.name, pinned)
+        weakref.finalize(self, self._pins.close)
         self._guide = Guide(schedule.course)
         self._lock = threading.RLock()
         self._resident: list[str] = []
@@ -83,6 +94,7 @@ class Session:
             for name in [*self._resident]:
                 self._evict(name, "")
             self.undo.close()
+            self._pins.close()
 
     def __enter__(self) -> Session:
         return self
@@ -140,7 +152,9 @@ class Session:
                 self._guide.start()
                 self._begin_record()
             if outermost:
-                self.arrive(component, entry)
+                self._arrive(component, entry)
+                if (bound := self.members[component].bound) is not None:
+                    bound.listen()
             self._running.append(component)
         except BaseException:
             if not self._calls and not self._running:
@@ -153,13 +167,23 @@ class Session:
         if not self._running or self._running[-1] != component:
             return  # begin() itself failed, or a call's end came first
         self._running.pop()
+        if component not in self._running and (bound := self.members[component].bound) is not None:
+            bound.settle()
         if not self._running and not self._calls:
             self._leave_scope()
         self._lock.release()
 
     def arrive(self, component: str, entry: str) -> None:
-        """Decides who leaves, makes ``component`` resident, writes it down."""
+        """``component`` is about to run, and nobody will say when it ends: all of it is there on return."""
         if component in self._running or self.removed:
+            return
+        self._arrive(component, entry)
+        if (bound := self.members[component].bound) is not None:
+            bound.settle()
+
+    def _arrive(self, component: str, entry: str) -> None:
+        """Decides who leaves, makes ``component`` resident, writes it down."""
+        if self.removed:
             return
         member = self.members[component]
         stage = ""
@@ -210,6 +234,14 @@ class Session:
     def place(self, member: Member) -> None:
         """Loads a component that stays."""
         self._load(member, "")
+        if member.bound is not None:
+            member.bound.settle()
+
+    def prepare(self, member: Member) -> None:
+        """Packs and registers a component's host memory, so that no call has to."""
+        module = member.module
+        if module is not None and not (member.whole or member.left):
+            member.master = Master(module, self._pins)
 
     def _load(self, member: Member, stage: str) -> None:
         module = member.module
@@ -230,7 +262,9 @@ class Session:
 
     def _bring(self, member: Member, module: torch.nn.Module) -> int:
         if not member.whole:
-            member.bound = Bound(module, self.device, member.name)
+            if member.master is None or member.master.stale(module):
+                member.master = Master(module, self._pins)
+            member.bound = Bound(member.master, module, self.device, member.name)
             return member.bound.nbytes
         self._move_whole(module, self.execution_device)
         return self._bytes(member.name)

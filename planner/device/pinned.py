@@ -1,0 +1,139 @@
+"""Host memory made fit for fast copies, where it lies.
+
+``cudaHostRegister`` takes memory that exists: no second copy, and many times faster than allocating
+pinned memory (measured on an H100 host: 17 GB/s against 2). Whole pages are registered, in pieces; one
+copy may not cross from one piece to the next.
+"""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+PIECE = 256 << 20
+THREADS = 4
+_DONE = 0
+_ALREADY = 712  # cudaErrorHostMemoryAlreadyRegistered: somebody else pinned it, so it is pinned
+
+
+class Pins:
+    """Registered memory, owned until ``close``. ``budget`` is in bytes; None is no limit."""
+
+    def __init__(self, device: torch.device, budget: int | None = None) -> None:
+        """Does nothing on devices other than CUDA: their copies stay pageable."""
+        runtime: Any = torch.cuda.cudart
+        self._runtime: Any = runtime() if device.type == "cuda" else None
+        self._left = budget
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self.nbytes = 0
+        self.refused = 0
+
+    def add(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Register ``(address, nbytes)`` ranges, as far as the budget and the machine go."""
+        if self._runtime is None:
+            return
+        wanted = list(self._pieces(_merged(ranges)))
+        allowed = []
+        for start, end in wanted:
+            if self._left is not None and end - start > self._left:
+                self.refused += end - start
+                continue
+            if self._left is not None:
+                self._left -= end - start
+            allowed.append((start, end))
+        with ThreadPoolExecutor(THREADS) as pool:
+            results = list(pool.map(self._register, allowed))
+        for (start, end), result in zip(allowed, results, strict=True):
+            if result == _DONE:
+                self._starts.append(start)
+                self._ends.append(end)
+                self.nbytes += end - start
+            elif result != _ALREADY:
+                self.refused += end - start
+        order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
+        self._starts, self._ends = [self._starts[i] for i in order], [self._ends[i] for i in order]
+
+    def cuts(self, address: int, nbytes: int) -> Iterator[int]:
+        """Lengths of the parts of a range that lie in one piece each, in order."""
+        end = address + nbytes
+        while address < end:
+            at = bisect_right(self._starts, address) - 1
+            if at >= 0 and address < self._ends[at]:
+                stop = min(end, self._ends[at])
+            else:
+                stop = min(end, self._starts[at + 1]) if at + 1 < len(self._starts) else end
+            yield stop - address
+            address = stop
+
+    def close(self) -> None:
+        """Unregister everything. The device must have read what it was told to read."""
+        for start in self._starts:
+            self._runtime.cudaHostUnregister(start)
+        self._starts, self._ends, self.nbytes = [], [], 0
+
+    def _register(self, piece: tuple[int, int]) -> int:
+        return int(self._runtime.cudaHostRegister(piece[0], piece[1] - piece[0], 0))
+
+    def _pieces(self, intervals: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """What is not registered yet, in pieces of whole pages."""
+        for start, end in intervals:
+            at = start
+            while at < end:
+                i = bisect_right(self._starts, at) - 1
+                if i >= 0 and at < self._ends[i]:
+                    at = self._ends[i]
+                    continue
+                stop = min(end, at + PIECE)
+                if i + 1 < len(self._starts):
+                    stop = min(stop, self._starts[i + 1])
+                yield at, stop
+                at = stop
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Whole pages: neighbours in the heap share the page between them."""
+    page = mmap.PAGESIZE
+    current: tuple[int, int] | None = None
+    for start, end in sorted((a // page * page, -(-(a + n) // page) * page) for a, n in ranges if n):
+        if current is not None and start <= current[1]:
+            current = (current[0], max(current[1], end))
+            continue
+        if current is not None:
+            yield current
+        current = (start, end)
+    if current is not None:
+        yield current
+
+
+def file_backed(addresses: Iterable[int]) -> set[int]:
+    """Those of ``addresses`` that lie in a mapped file (Linux; elsewhere none is known).
+
+    Weights read with ``from_pretrained`` are such views; registering one would copy every page.
+    """
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            mapped = [_mapping(line) for line in maps]
+    except OSError:
+        return set()
+    files = sorted(m[:2] for m in mapped if m[2])
+    starts = [start for start, _ in files]
+    found = set()
+    for address in addresses:
+        at = bisect_right(starts, address) - 1
+        if at >= 0 and address < files[at][1]:
+            found.add(address)
+    return found
+
+
+def _mapping(line: str) -> tuple[int, int, bool]:
+    """Start, end, and whether a file that still has an inode lies behind it."""
+    span, _, _, _, inode, *path = line.split()
+    start, _, end = span.partition("-")
+    shared = bool(path) and path[0].startswith(("/dev/zero", "/dev/shm", "/memfd"))
+    return int(start, 16), int(end, 16), inode != "0" and not shared

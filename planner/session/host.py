@@ -1,0 +1,162 @@
+"""A component's weights on the host, made ready once: packed, read in, and laid out for few copies.
+
+The host tensor is the truth and there is one of it. Small tensors are packed so that a group crosses in
+few copies; tensors that are views of a mapped file are read into memory of our own, because registering
+a private mapping would copy its pages one by one; everything else stays where it lies. The user's own
+Parameter and buffer objects stay the same objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from planner.device.pinned import Pins, file_backed
+from planner.session.blocks import Group, groups_of
+from planner.session.weights import Region, Slot, movable, own_slots, regions_of, slots_of
+from planner.target.model import ALIGNMENT
+
+PACKED = 4 << 20
+"""Bytes: smaller tensors are packed. A copy of this size reaches the full rate of a PCIe 5 link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one group brings: device offset and host bytes of each copy."""
+
+    group: Group
+    copies: tuple[tuple[int, torch.Tensor], ...]
+
+
+class Master:
+    """One component's host memory, and its layout on a device: ``nbytes`` in ``batches``.
+
+    ``places`` maps ``id`` of a host tensor to its device offset; ``slots`` are its tensors, each once
+    for each module that owns it.
+    """
+
+    def __init__(self, module: torch.nn.Module, pins: Pins) -> None:
+        """Packs and registers. The weights' values and identities stay what they were."""
+        groups = groups_of(module)
+        found = [(number, slot) for number, group in enumerate(groups) for slot in own_slots(group.owners)]
+        found = [(number, slot) for number, slot in found if movable(slot.host)]
+        self.slots = [slot for _, slot in found]
+        held = _held(found)
+        self._arena = _pack(held)
+        pins.add((h.region.address, h.region.nbytes) for h in held)
+        self.nbytes = _place(held)
+        self.batches = tuple(
+            Batch(group, copies)
+            for number, group in enumerate(groups)
+            if (copies := tuple(_copies([h for h in held if h.group == number], self._arena, pins)))
+        )
+        self.places = {
+            id(tensor): h.place + tensor.data_ptr() - h.region.address for h in held for tensor in h.tensors
+        }
+        self._signature = _signature(module)
+
+    def stale(self, module: torch.nn.Module) -> bool:
+        """Tensors came, went or moved since (a LoRA, another dtype): this is not their layout any more."""
+        return self._signature != _signature(module)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A region, the group that brings it, and the tensors in it.
+
+    ``packed`` is its offset in the arena, None where it lies elsewhere; ``place`` its offset on the device.
+    """
+
+    region: Region
+    group: int
+    tensors: list[torch.Tensor]
+    packed: int | None = None
+    place: int = 0
+
+
+def _held(found: list[tuple[int, Slot]]) -> list[_Held]:
+    """Every region once, with the first group that has a tensor in it, in the order of the groups."""
+    regions = regions_of(slot.host for _, slot in found)
+    first: dict[int, _Held] = {}
+    tensors: set[int] = set()
+    for number, slot in found:
+        region = regions.get(id(slot.host))
+        if region is not None and id(slot.host) not in tensors:
+            tensors.add(id(slot.host))
+            first.setdefault(id(region), _Held(region, number, [])).tensors.append(slot.host)
+    return list(first.values())
+
+
+def _pack(held: list[_Held]) -> torch.Tensor | None:
+    """Moves small and file-backed regions into one allocation, each at a multiple of ALIGNMENT."""
+    mapped = file_backed(h.region.address for h in held)
+    chosen = [h for h in held if h.region.nbytes < PACKED or h.region.address in mapped]
+    chosen = [h for h in chosen if _repointable(h)]
+    total = sum(_aligned(h.region.nbytes) for h in chosen)
+    if not total:
+        return None
+    with torch.inference_mode(False), torch.no_grad():
+        memory = torch.empty(total + ALIGNMENT, dtype=torch.uint8)
+        arena = memory[-memory.data_ptr() % ALIGNMENT :][:total]
+        shared = arena.numpy()
+        at = 0
+        for h in chosen:
+            old = h.region
+            # A storage of its own for each region: what is saved or copied is the tensor, not the arena.
+            target = torch.frombuffer(shared, dtype=torch.uint8, count=old.nbytes, offset=at)
+            target.copy_(old.bytes())
+            h.region = Region(target.untyped_storage(), 0, old.nbytes)
+            h.packed = at
+            for tensor in h.tensors:
+                tensor.data = _over(h.region, tensor.data_ptr() - old.address, tensor)
+            at += _aligned(old.nbytes)
+    return arena
+
+
+def _repointable(held: _Held) -> bool:
+    """Whether its tensors can be set over other memory: no inference tensors, no odd offsets."""
+    return not any(
+        t.is_inference() or (t.data_ptr() - held.region.address) % t.element_size() for t in held.tensors
+    )
+
+
+def _over(region: Region, offset: int, like: torch.Tensor) -> torch.Tensor:
+    made = torch.empty(0, dtype=like.dtype)
+    return made.set_(region.storage, offset // like.element_size(), like.shape, like.stride())
+
+
+def _place(held: list[_Held]) -> int:
+    """Device offsets: group by group, the packed ones of a group first, in the arena's order."""
+    at = 0
+    for h in sorted(held, key=lambda h: (h.group, h.packed is None, h.packed or 0)):
+        h.place = at
+        at += _aligned(h.region.nbytes)
+    return at
+
+
+def _copies(held: list[_Held], arena: torch.Tensor | None, pins: Pins) -> Iterable[tuple[int, torch.Tensor]]:
+    """A group's copies, none across two registered pieces. The packed ones cross as one, padding included."""
+    packed = [h for h in held if h.packed is not None]
+    whole = [(h.place, h.region.bytes()) for h in held if h.packed is None]
+    if packed and arena is not None:
+        start = min(h.packed or 0 for h in packed)
+        end = max((h.packed or 0) + h.region.nbytes for h in packed)
+        whole.insert(0, (min(h.place for h in packed), arena[start:end]))
+    for place, source in whole:
+        done = 0
+        for length in pins.cuts(source.data_ptr(), source.numel()):
+            yield place + done, source[done : done + length]
+            done += length
+
+
+def _signature(module: torch.nn.Module) -> tuple[object, ...]:
+    return tuple(
+        (id(slot.table), slot.key, id(slot.host), slot.host.data_ptr(), slot.host.dtype, slot.host.shape)
+        for slot in slots_of(module)
+    )
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
