@@ -54,5 +54,14 @@ OVER_BUDGET = Code(
     wrong="budget: {vram: 7GiB}  # 6.8 of them weights",
     right="budget: {vram: 9GiB}",
 )
+UNUSED_IGNORE = Code(
+    id="P006",
+    name="unused-ignore",
+    severity=Severity.NOTE,
+    help="A comment silences a code that this line does not have: the fault is gone, or the code is "
+    "another. Codes are written as findings print them; those of unreadable files cannot be silenced.",
+    wrong="order: a -> b  # plan: ignore[P999]",
+    right="order: a -> b",
+)
 
-CODES = (NOT_YET, NO_PLANS, UNKNOWN_CODE, RUN_FAILED, OVER_BUDGET)
+CODES = (NOT_YET, NO_PLANS, UNKNOWN_CODE, RUN_FAILED, OVER_BUDGET, UNUSED_IGNORE)

@@ -26,7 +26,8 @@ GROUP_OFFLOADED = Code(
     severity=Severity.ERROR,
     help="A component is under diffusers' group offloading, which has no public removal. Load the pipeline "
     "again without `enable_group_offload`.",
-    wrong="pipe.enable_group_offload(onload_device=torch.device('cuda'), offload_type='leaf_level')\n" + _APPLY,
+    wrong="pipe.enable_group_offload(onload_device=torch.device('cuda'), offload_type='leaf_level')\n"
+    + _APPLY,
     right=_APPLY,
 )
 
@@ -106,7 +107,8 @@ SHARED_COMPONENT = Code(
     severity=Severity.ERROR,
     help="A component is shared with a pipeline that is under a plan of its own. Several plans over shared "
     "components are not supported yet: call `session.remove()` on the other one first.",
-    wrong="a = planner.apply('t2i.plan.yaml', pipe)\nb = planner.apply('i2i.plan.yaml', other)  # shares pipe.unet\n",
+    wrong="a = planner.apply('t2i.plan.yaml', pipe)\n"
+    "b = planner.apply('i2i.plan.yaml', other)  # shares pipe.unet\n",
     right="a.remove()\nb = planner.apply('i2i.plan.yaml', other)\n",
 )
 

@@ -1,0 +1,52 @@
+"""``# plan: ignore[P302]`` at the end of a line silences that line's findings of that code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.table.p0_tool import UNUSED_IGNORE
+from planner.source.text import SourceText, Span
+
+_COMMENT = re.compile(r"#\s*plan:\s*ignore\[([^\]]*)\]")
+
+
+def apply_ignores(found: Iterable[Diagnostic], sources: Iterable[SourceText]) -> list[Diagnostic]:
+    """``found`` without what a comment silences, and a note for each comment that silences nothing.
+
+    What keeps a file from being read at all (P1xx) is never silenced.
+    """
+    said = {span: code for source in sources for span, code in _said(source)}
+    used: set[Span] = set()
+    kept = []
+    for problem in found:
+        mine = [span for span, code in said.items() if _covers(span, code, problem)]
+        if mine and not problem.code.id.startswith("P1"):
+            used.update(mine)
+        else:
+            kept.append(problem)
+    unused = [(span, code) for span, code in said.items() if span not in used]
+    return kept + [
+        finding(UNUSED_IGNORE, f'nothing to ignore here: "{code}"', span=span) for span, code in unused
+    ]
+
+
+def _covers(span: Span, code: str, problem: Diagnostic) -> bool:
+    place = problem.span
+    return (
+        place is not None
+        and (place.file, place.line) == (span.file, span.line)
+        and code in (problem.code.id, problem.code.name)
+    )
+
+
+def _said(source: SourceText) -> Iterator[tuple[Span, str]]:
+    for number, line in enumerate(source.text.split("\n"), 1):
+        for comment in _COMMENT.finditer(line):
+            at = comment.start(1)
+            for part in comment[1].split(","):
+                column = at + len(part) - len(part.lstrip()) + 1
+                name = part.strip()
+                yield Span(file=source.name, line=number, column=column, width=max(1, len(name))), name
+                at += len(part) + 1

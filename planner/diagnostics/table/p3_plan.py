@@ -1,0 +1,205 @@
+"""P3xx: what the plan says, by itself and of the pipeline that it is for."""
+
+from __future__ import annotations
+
+from planner.diagnostics.diagnostic import Code, Severity
+
+UNKNOWN_STAGE = Code(
+    id="P301",
+    name="unknown-stage",
+    severity=Severity.ERROR,
+    help="`after` names the ids of stages beside this one, on the same level.",
+    wrong="stages:\n  - {id: prompt, runs: [text_encoder]}\n  - {id: denoise, runs: [unet], after: [promt]}",
+    right="stages:\n  - {id: prompt, runs: [text_encoder]}\n  - {id: denoise, runs: [unet], after: [prompt]}",
+)
+UNKNOWN_COMPONENT = Code(
+    id="P302",
+    name="unknown-component",
+    severity=Severity.ERROR,
+    help="The pipeline has no component of this name. Names are those of the pipeline's constructor.",
+    wrong="pipeline: StableDiffusionXLPipeline\norder: text_encodr -> unet -> vae",
+    right="pipeline: StableDiffusionXLPipeline\norder: text_encoder -> unet -> vae",
+)
+UNKNOWN_ENTRY = Code(
+    id="P303",
+    name="unknown-entry-point",
+    severity=Severity.ERROR,
+    help="The component has no such entry point: a method or a part of it that pipelines call. A bare name "
+    "stands for all of them.",
+    wrong="order: text_encoder -> unet -> vae.decod",
+    right="order: text_encoder -> unet -> vae.decode",
+)
+NO_WEIGHTS = Code(
+    id="P304",
+    name="no-weights",
+    severity=Severity.ERROR,
+    help="The component holds no weights (a tokenizer, a scheduler): there is nothing to move.",
+    wrong="order: tokenizer -> text_encoder -> unet -> vae",
+    right="order: text_encoder -> unet -> vae",
+)
+ORDERED_AND_EXCLUDED = Code(
+    id="P305",
+    name="ordered-and-excluded",
+    severity=Severity.ERROR,
+    help="An excluded component is placed once and never moves, so it has no place in the order.",
+    wrong="order: image_encoder -> unet -> vae\nexclude: [image_encoder]",
+    right="order: unet -> vae\nexclude: [image_encoder]",
+)
+STATED_TWICE = Code(
+    id="P306",
+    name="stated-twice",
+    severity=Severity.ERROR,
+    help="The same name stands twice where it can stand once: a stage's id, or an excluded component. (A "
+    "component may run in several stages.)",
+    wrong="stages:\n  - {id: a, runs: [unet]}\n  - {id: a, runs: [vae]}",
+    right="stages:\n  - {id: a, runs: [unet]}\n  - {id: b, runs: [vae]}",
+)
+AFTER_ITSELF = Code(
+    id="P307",
+    name="after-itself",
+    severity=Severity.ERROR,
+    help="A stage cannot wait for itself.",
+    wrong="stages:\n  - {id: a, runs: [unet], after: [a]}",
+    right="stages:\n  - {id: a, runs: [unet]}",
+)
+BAD_ORDER = Code(
+    id="P308",
+    name="bad-order",
+    severity=Severity.ERROR,
+    help="An order string is names with -> or commas between them, one of the two throughout. A name is a "
+    "component or an entry point, such as vae.encode.",
+    wrong="order: text_encoder -> image_encoder-unet -> vae",
+    right="order: text_encoder -> image_encoder -> unet -> vae",
+)
+NOT_WITH_DIFFUSERS = Code(
+    id="P309",
+    name="not-with-diffusers-semantics",
+    severity=Severity.ERROR,
+    help="`semantics: diffusers` makes the moves of enable_model_cpu_offload, which knows an order and "
+    "nothing else: stages, policies and idle: keep have no meaning there.",
+    wrong="semantics: diffusers\norder: unet -> vae\nidle: keep",
+    right="semantics: liveness\norder: unet -> vae\nidle: keep",
+)
+TOO_DEEP = Code(
+    id="P310",
+    name="stages-too-deep",
+    severity=Severity.ERROR,
+    help="Stages may hold stages, three deep.",
+    wrong="stages: [{id: a, stages: [{id: b, stages: [{id: c, stages: [{id: d, runs: [unet]}]}]}]}]",
+    right="stages: [{id: a, stages: [{id: b, stages: [{id: c, runs: [unet]}]}]}]",
+)
+BAD_SIZE = Code(
+    id="P311",
+    name="bad-size",
+    severity=Severity.ERROR,
+    help="A share is more than 0% and at most 100%; a size is at least one byte. A loop's share likewise.",
+    wrong="budget: {vram: 120%}",
+    right="budget: {vram: 80%}",
+)
+BAD_PATTERN = Code(
+    id="P312",
+    name="bad-pattern",
+    severity=Severity.ERROR,
+    help="`match` is a regular expression as Python's re module reads it.",
+    wrong="quantization: [{component: unet, match: 'attn(', backend: torchao, type: int8_weight_only}]",
+    right="quantization: [{component: unet, match: 'attn', backend: torchao, type: int8_weight_only}]",
+)
+STREAM_ONLY = Code(
+    id="P313",
+    name="stream-only",
+    severity=Severity.ERROR,
+    help="`resident` and `prefetch` say how a component streams; they need policy: stream.",
+    wrong="components: {unet: {policy: offload, resident: 50%}}",
+    right="components: {unet: {policy: stream, resident: 50%}}",
+)
+EXCLUDED_WITH_POLICY = Code(
+    id="P314",
+    name="excluded-with-policy",
+    severity=Severity.ERROR,
+    help="An excluded component stays on the device: another policy contradicts that.",
+    wrong="exclude: [vae]\ncomponents: {vae: offload}",
+    right="exclude: [vae]",
+)
+OTHER_CLASS = Code(
+    id="P315",
+    name="other-class",
+    severity=Severity.ERROR,
+    help="The folder or target holds a pipeline of another class than the plan is for.",
+    wrong="pipeline: {class: FluxPipeline, source: ./sdxl}",
+    right="pipeline: {class: StableDiffusionXLPipeline, source: ./sdxl}",
+)
+QUANTIZATION_LATER = Code(
+    id="P390",
+    name="quantization-not-executed",
+    severity=Severity.WARNING,
+    help="Quantization rules are checked and not executed yet: `plan apply` refuses a plan that has them, "
+    "rather than run it unquantized.",
+    wrong="quantization: [{component: unet, backend: torchao, type: int8_weight_only}]",
+    right="# quantize when you load the pipeline yourself, then planner.apply(plan, pipe)",
+)
+STREAM_LATER = Code(
+    id="P391",
+    name="stream-not-executed-yet",
+    severity=Severity.WARNING,
+    help="policy: stream is checked and not executed yet: compiling such a plan is an error.",
+    wrong="components: {unet: stream}",
+    right="components: {unet: offload}",
+)
+SOURCE_LATER = Code(
+    id="P392",
+    name="component-source-not-executed",
+    severity=Severity.WARNING,
+    help="A component's own source is checked and not executed yet: `plan apply` refuses a plan that has "
+    "one. In a script, load the component yourself and give it to from_pretrained.",
+    wrong="components: {controlnet: {source: ./canny}}",
+    right="pipeline: {class: StableDiffusionXLControlNetPipeline, source: ./folder-with-the-controlnet}",
+)
+LORAS_LATER = Code(
+    id="P393",
+    name="loras-not-executed",
+    severity=Severity.WARNING,
+    help="LoRAs are checked and not executed yet: `plan apply` refuses a plan that has them. In a script, "
+    "load_lora_weights works before and after planner.apply.",
+    wrong="loras: [{lora_id: ./style.safetensors}]",
+    right="pipe.load_lora_weights('./style.safetensors')\nplanner.apply('x.plan.yaml', pipe)",
+)
+WORKLOAD_LATER = Code(
+    id="P394",
+    name="workload-not-executed",
+    severity=Severity.WARNING,
+    help="What a call needs beside its weights is not predicted yet, so a workload changes nothing.",
+    wrong="workload: {batch: 4}",
+    right="budget: {vram: 9GiB}  # leave room for activations yourself",
+)
+RAM_LATER = Code(
+    id="P395",
+    name="ram-not-checked",
+    severity=Severity.WARNING,
+    help="budget.ram is read and not checked yet: loading takes what it takes.",
+    wrong="budget: {vram: 7GiB, ram: 24GiB}",
+    right="budget: {vram: 7GiB}",
+)
+
+CODES = (
+    UNKNOWN_STAGE,
+    UNKNOWN_COMPONENT,
+    UNKNOWN_ENTRY,
+    NO_WEIGHTS,
+    ORDERED_AND_EXCLUDED,
+    STATED_TWICE,
+    AFTER_ITSELF,
+    BAD_ORDER,
+    NOT_WITH_DIFFUSERS,
+    TOO_DEEP,
+    BAD_SIZE,
+    BAD_PATTERN,
+    STREAM_ONLY,
+    EXCLUDED_WITH_POLICY,
+    OTHER_CLASS,
+    QUANTIZATION_LATER,
+    STREAM_LATER,
+    SOURCE_LATER,
+    LORAS_LATER,
+    WORKLOAD_LATER,
+    RAM_LATER,
+)

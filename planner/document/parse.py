@@ -1,0 +1,217 @@
+"""Text to nodes: YAML with the scalars of its 1.2 core schema, and none of its surprises.
+
+``off``, ``yes``, ``012`` and ``1:30`` are text, duplicate keys are found, tags build nothing, aliases and
+depth are bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from planner.diagnostics.diagnostic import Code, Diagnostic, finding
+from planner.diagnostics.table.p1_document import (
+    DUPLICATE_KEY,
+    EMPTY,
+    NOT_A_MAPPING,
+    NOT_TEXT,
+    NOT_YAML,
+    SEVERAL,
+    TAG,
+    TOO_MANY,
+)
+from planner.document.node import Node
+from planner.source.text import SourceText, Span
+
+DEPTH = 24
+VALUES = 20_000
+"""Bounds of a document, its aliases filled in."""
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULL = {"", "~", "null", "Null", "NULL"}
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
+_TAGS = {f"tag:yaml.org,2002:{name}": name for name in ("str", "int", "float", "bool", "null", "seq", "map")}
+
+
+def parse(source: SourceText) -> tuple[Node | None, list[Diagnostic]]:
+    """The document in ``source``, or why there is none. Scalars of a ``--set`` are documents too."""
+    reader = _Reader(source)
+    try:
+        return reader.document(), reader.found
+    except _Stop as stop:
+        return None, [*reader.found, stop.problem]
+    except yaml.MarkedYAMLError as error:
+        return None, [*reader.found, _not_yaml(source, error)]
+    except yaml.reader.ReaderError as error:
+        said = f"character {error.character!r} is not allowed in YAML"
+        return None, [finding(NOT_TEXT, said, span=_at(source, error.position))]
+    except (ValueError, RecursionError) as error:
+        return None, [finding(NOT_YAML, str(error), span=Span(file=source.name, line=1, column=1))]
+
+
+class _Stop(Exception):
+    """Reading cannot go on."""
+
+    def __init__(self, problem: Diagnostic) -> None:
+        self.problem = problem
+
+
+class _Reader:
+    """Events to nodes, by recursive descent."""
+
+    def __init__(self, source: SourceText) -> None:
+        self.source = source
+        self.found: list[Diagnostic] = []
+        self._events: Iterator[Any] = yaml.parse(source.text, Loader=_LOADER)
+        self._anchors: dict[str, Node] = {}
+        self._count = 0
+
+    def document(self) -> Node:
+        self._next(yaml.StreamStartEvent)
+        event = next(self._events)
+        if isinstance(event, yaml.StreamEndEvent):
+            raise _Stop(finding(EMPTY, "the file is empty", span=self._span(event)))
+        node = self._node(next(self._events), 0)
+        self._next(yaml.DocumentEndEvent)
+        event = next(self._events)
+        if isinstance(event, yaml.DocumentStartEvent):
+            raise _Stop(finding(SEVERAL, "a second document begins here", span=self._span(event)))
+        return node
+
+    def _next(self, kind: type) -> Any:
+        event = next(self._events)
+        assert isinstance(event, kind), event
+        return event
+
+    def _node(self, event: Any, depth: int) -> Node:
+        span = self._span(event)
+        if depth > DEPTH:
+            raise _Stop(finding(TOO_MANY, f"nested more than {DEPTH} deep", span=span))
+        if isinstance(event, yaml.AliasEvent):
+            known = self._anchors.get(event.anchor or "")
+            if known is None:
+                raise _Stop(finding(NOT_YAML, f'no anchor "{event.anchor}" stands above', span=span))
+            self._grow(_size(known), span)
+            return known
+        self._grow(1, span)
+        tag = self._tag(event, span)
+        if isinstance(event, yaml.ScalarEvent):
+            node = Node(self._scalar(event, tag, span), span)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = Node(tuple(self._items(depth)), span)
+        else:
+            node = Node(self._entries(depth), span)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _items(self, depth: int) -> Iterator[Node]:
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            yield self._node(event, depth + 1)
+
+    def _entries(self, depth: int) -> dict[str, tuple[Span, Node]]:
+        entries: dict[str, tuple[Span, Node]] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            place = self._span(event)
+            if not isinstance(event, yaml.ScalarEvent):
+                raise _Stop(finding(NOT_A_MAPPING, "a key is text, and this is not", span=place))
+            key = event.value
+            node = self._node(next(self._events), depth + 1)
+            if key in entries:
+                first = entries[key][0].line
+                self._say(
+                    DUPLICATE_KEY, f'key "{key}" stands here again; the first is in line {first}', place
+                )
+            entries[key] = (place, node)
+        return entries
+
+    def _tag(self, event: Any, span: Span) -> str:
+        if event.tag is None or event.tag == "!":
+            return "str" if event.tag == "!" else ""
+        name = _TAGS.get(event.tag)
+        if name is None:
+            shown = event.tag.replace("tag:yaml.org,2002:", "!!")
+            raise _Stop(finding(TAG, f'tag "{shown}" is refused: a plan holds plain values', span=span))
+        return name
+
+    def _scalar(self, event: Any, tag: str, span: Span) -> Any:
+        text: str = event.value
+        if tag == "str" or (not tag and event.style):
+            return text
+        value = _resolved(text)
+        if tag and tag != type(value).__name__.replace("NoneType", "null") and tag not in ("seq", "map"):
+            self._say(NOT_YAML, f'"{text}" is tagged as {tag} and is none', span)
+        return value
+
+    def _grow(self, count: int, span: Span) -> None:
+        self._count += count
+        if self._count > VALUES:
+            raise _Stop(finding(TOO_MANY, f"more than {VALUES} values, aliases filled in", span=span))
+
+    def _say(self, code: Code, message: str, span: Span) -> None:
+        self.found.append(finding(code, message, span=span))
+
+    def _span(self, event: Any) -> Span:
+        """A scalar's text, without its quotes; a collection's first line."""
+        start, end = event.start_mark, event.end_mark
+        line, column = start.line + 1, start.column + 1
+        rest = len(self.source.line(line).rstrip()) - start.column
+        width = end.column - start.column if end.line == start.line and end.index > start.index else rest
+        style = getattr(event, "style", None)
+        if style in ("'", '"') and end.line == start.line and width == len(event.value) + 2 > 2:
+            return Span(file=self.source.name, line=line, column=column + 1, width=width - 2)
+        if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            width = rest
+        return Span(file=self.source.name, line=line, column=column, width=max(1, width))
+
+
+def _resolved(text: str) -> Any:
+    """A plain scalar's value by the core schema."""
+    if text in _NULL:
+        return None
+    if text in _BOOL:
+        return _BOOL[text]
+    if _INT.match(text):
+        return int(text) if len(text) < 4000 else text
+    if _FLOAT.match(text):
+        return float(text)
+    if _SPECIAL.match(text):
+        return float(text.replace(".", "").lower())
+    if text.startswith(("0x", "0o")):
+        try:
+            return int(text, 0)
+        except ValueError:
+            return text
+    return text
+
+
+def _size(node: Node) -> int:
+    if isinstance(node.value, dict):
+        return 1 + sum(_size(child) for _, child in node.value.values())
+    if isinstance(node.value, tuple):
+        return 1 + sum(map(_size, node.value))
+    return 1
+
+
+def _not_yaml(source: SourceText, error: yaml.MarkedYAMLError) -> Diagnostic:
+    mark = error.problem_mark or error.context_mark
+    span = Span(
+        file=source.name,
+        line=mark.line + 1 if mark else 1,
+        column=mark.column + 1 if mark else 1,
+    )
+    said = ", ".join(filter(None, (error.context, error.problem))) or "not YAML"
+    hint = "use single quotes: a backslash is itself there" if "escape" in said else ""
+    return finding(NOT_YAML, said, span=span, hint=hint)
+
+
+def _at(source: SourceText, position: int) -> Span:
+    before = source.text[:position]
+    line = before.count("\n") + 1
+    return Span(file=source.name, line=line, column=len(before) - (before.rfind("\n") + 1) + 1)

@@ -1,0 +1,220 @@
+"""A document against the JSON Schema: every fault at the guilty key or value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from planner.diagnostics.diagnostic import Code, Diagnostic, finding
+from planner.diagnostics.suggest import did_you_mean, nearest
+from planner.diagnostics.table.p2_schema import (
+    MISSING_KEY,
+    NO_SUCH_DEVICE,
+    NO_UNIT,
+    ORDER_AND_STAGES,
+    OTHER_VERSION,
+    RUNS_OR_STAGES,
+    UNKNOWN_KEY,
+    WRONG_TYPE,
+    WRONG_VALUE,
+)
+from planner.document.document import Document
+from planner.document.node import escaped
+from planner.version import VERSION
+
+TOOL = "offload-planner"
+NAME = "plan.v1.schema.json"
+
+_KINDS = {
+    "string": "text",
+    "object": "a mapping",
+    "array": "a list",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
+_LOOKS = {
+    "size": "a size with its unit, such as 11GiB or 80%",
+    "use": "a component or an entry point, such as unet or vae.encode",
+    "loop": "a number, steps, or a share such as 12.5%",
+    "device": "auto, cuda, cuda:1, xpu:0 or mps",
+}
+
+
+def schema_text(name: str = NAME) -> str:
+    """A schema as it ships: in the wheel beside this package, in a checkout at the top."""
+    packaged = resources.files("planner") / "schemas" / name
+    if packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    return (Path(__file__).parents[2] / "schemas" / name).read_text(encoding="utf-8")
+
+
+def check_schema(document: Document) -> tuple[Diagnostic, ...]:
+    """Everything about the document's shape that is wrong. ``requires`` is checked first, and alone."""
+    needed = tuple(_requires(document))
+    if needed:
+        return needed
+    faults = sorted(_validator().iter_errors(document.values), key=lambda e: list(map(str, e.absolute_path)))
+    misspelt = {_pointer(e) for e in faults if e.validator == "additionalProperties"}
+    return tuple(
+        problem
+        for fault in faults
+        for problem in _problems(document, fault)
+        if not (problem.code in (RUNS_OR_STAGES, MISSING_KEY) and _pointer(fault) in misspelt)
+    )
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(json.loads(schema_text()))
+
+
+def _requires(document: Document) -> Iterator[Diagnostic]:
+    said = document.values.get("requires")
+    if not isinstance(said, dict):
+        return
+    for package, text in said.items():
+        if not isinstance(text, str):
+            continue
+        pointer = f"/requires/{escaped(package)}"
+        span = document.spans[pointer]
+        try:
+            wanted = SpecifierSet(text)
+        except InvalidSpecifier:
+            hint = "write it as pip does: '>=0.40,<1'"
+            yield finding(
+                OTHER_VERSION, f'"{text}" is no version specifier', span=span, pointer=pointer, hint=hint
+            )
+            continue
+        if package == TOOL and not wanted.contains(VERSION, prereleases=True):
+            yield finding(
+                OTHER_VERSION,
+                f"the plan asks for {TOOL} {text}, this is {VERSION}",
+                span=span,
+                pointer=pointer,
+            )
+
+
+def _problems(document: Document, fault: ValidationError) -> Iterator[Diagnostic]:
+    pointer = _pointer(fault)
+    span = document.spans.get(pointer)
+    shown = _shown(fault.instance)
+    rule: Any = fault.validator_value
+    schema: Any = fault.schema
+    instance: Any = fault.instance
+    title = schema.get("title", "") if isinstance(schema, dict) else ""
+    if fault.validator == "additionalProperties":
+        known = schema["properties"]
+        for key in instance:
+            if key not in known:
+                yield _unknown(document, f"{pointer}/{escaped(key)}", key, pointer, known)
+        return
+    if fault.validator == "propertyNames":
+        span = document.key_spans.get(f"{pointer}/{escaped(str(fault.instance))}", span)
+    code, message, hint = _said(fault, title, shown, rule)
+    yield finding(code, message, span=span, pointer=pointer, hint=hint)
+
+
+def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Code, str, str]:
+    value: Any = fault.instance
+    where = f'"{_label(list(fault.absolute_path))}" ' if fault.absolute_path else ""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if title == "size" and (number or _is_number(value)):
+        return NO_UNIT, f"{shown} has no unit", f"did you mean {value}GiB?"
+    if title == "device":
+        return (
+            NO_SUCH_DEVICE,
+            f"{shown} is no device for a plan: expected {_LOOKS[title]}",
+            _device_hint(value),
+        )
+    match fault.validator:
+        case "required":
+            missing = next(key for key in rule if key not in value)
+            return MISSING_KEY, f'{where}has no "{missing}"'.strip(), ""
+        case "not":
+            return ORDER_AND_STAGES, "the plan has both order and stages", ""
+        case "oneOf":
+            both = "both runs and stages" if "runs" in value else "neither runs nor stages"
+            return RUNS_OR_STAGES, f"the stage has {both}", ""
+        case "type":
+            kinds = " or ".join(_KINDS[kind] for kind in ([rule] if isinstance(rule, str) else rule))
+            return WRONG_TYPE, f"{where}expects {kinds}, found {_kind(value)} {shown}".rstrip(), ""
+        case "enum" | "const":
+            allowed = [rule] if fault.validator == "const" else list(rule)
+            listed = ", ".join(_shown(a).strip('"') for a in allowed)
+            near = (
+                nearest(value, [a for a in allowed if isinstance(a, str)]) if isinstance(value, str) else None
+            )
+            return (
+                WRONG_VALUE,
+                f"{where}may not be {shown}: expected {listed}",
+                f'did you mean "{near}"?' if near else "",
+            )
+        case "pattern":
+            return WRONG_VALUE, f"{where}may not be {shown}: expected {_LOOKS.get(title, 'another form')}", ""
+        case "minItems" | "minLength":
+            return WRONG_VALUE, f"{where}is empty", ""
+        case "minimum" | "maximum":
+            least = fault.validator == "minimum"
+            return WRONG_VALUE, f"{where}is {shown}: at {'least' if least else 'most'} {rule}", ""
+    return WRONG_VALUE, f"{where}may not be {shown}", ""
+
+
+def _unknown(document: Document, pointer: str, key: str, parent: str, known: Any) -> Diagnostic:
+    path = [int(part) if part.isdecimal() else part for part in parent.split("/")[1:]]
+    where = f' under "{_label(path)}"' if parent else ""
+    return finding(
+        UNKNOWN_KEY,
+        f'no key "{key}"{where} in {TOOL} {VERSION}',
+        span=document.key_spans.get(pointer),
+        pointer=pointer,
+        hint=did_you_mean(key, known),
+    )
+
+
+def _pointer(fault: ValidationError) -> str:
+    return "".join(f"/{escaped(str(part))}" for part in fault.absolute_path)
+
+
+def _label(path: list[str | int]) -> str:
+    """What a value is called: its key, or ``stages[0]`` for a place in a list."""
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    after = path[len(path) - path[::-1].index(key) :] if key else path
+    return key + "".join(f"[{part}]" for part in after)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal()
+
+
+def _device_hint(value: Any) -> str:
+    if value == "cpu":
+        return "to try a plan without an accelerator: plan apply FILE --simulate"
+    if isinstance(value, str) and value.startswith(("gpu", "nvidia", "rocm", "hip")):
+        return "torch calls it cuda, on AMD too"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return ""
+    names = {bool: "", str: "text", dict: "a mapping", list: "a list"}
+    return names.get(type(value), "a number")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ""
+    if value is None:
+        return "nothing"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

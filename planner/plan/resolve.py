@@ -1,0 +1,78 @@
+"""A plan's names against the pipeline that it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.suggest import did_you_mean, nearest
+from planner.diagnostics.table.p3_plan import NO_WEIGHTS, OTHER_CLASS, UNKNOWN_COMPONENT, UNKNOWN_ENTRY
+from planner.plan.model import Plan, Use
+from planner.source.text import Span
+from planner.target.model import Target
+
+METHODS = frozenset({"encode", "decode", "forward", "generate"})
+"""Entry points that any component may have beside those that its pipelines call."""
+
+
+def check_names(plan: Plan, target: Target) -> list[Diagnostic]:
+    """Components and entry points that ``target`` does not have, each where the plan names it.
+
+    A loaded pipeline of another class than the plan's is taken when it has every component that the plan
+    names; any other target of another class is an error.
+    """
+    if target.cls != plan.pipeline.cls and target.origin != "loaded":
+        said = f'the plan is for "{plan.pipeline.cls}", the target is "{target.cls}"'
+        return [finding(OTHER_CLASS, said, span=plan.pipeline.span, pointer="/pipeline/class")]
+    return list(_problems(plan, target))
+
+
+def _problems(plan: Plan, target: Target) -> Iterator[Diagnostic]:
+    for name, span, moves in _named(plan):
+        if name not in target.components:
+            yield finding(
+                UNKNOWN_COMPONENT,
+                f'"{target.cls}" has no component "{name}"',
+                span=span,
+                hint=did_you_mean(name, target.modules),
+            )
+        elif moves and name not in target.modules:
+            yield finding(NO_WEIGHTS, f'"{name}" has no weights to move', span=span)
+    for use in _uses(plan):
+        known = target.components.get(use.component)
+        if known is None or not known.module or not use.entry:
+            continue
+        first = use.entry.partition(".")[0]
+        heads = {entry.partition(".")[0] for entry in known.entries}
+        if first in heads or first in METHODS:
+            continue
+        near = nearest(first, heads | METHODS)
+        # Whether the built model has a part of this name is not known here; a near miss is a mistake.
+        if near is not None:
+            place = use.span.part(len(use.component) + 1, len(use.entry))
+            yield finding(
+                UNKNOWN_ENTRY,
+                f'"{use.component}" has no entry point "{use.entry}"',
+                span=place,
+                hint=f'did you mean "{near}"?',
+            )
+
+
+def _named(plan: Plan) -> Iterator[tuple[str, Span, bool]]:
+    """Every component that the plan names, its place, and whether something moves there."""
+    for use in _uses(plan):
+        yield use.component, use.span.part(0, len(use.component)), True
+    for name in plan.exclude:
+        yield name.name, name.span, True
+    for component in plan.components.values():
+        yield component.name, component.span, component.policy is not None
+    for rule in plan.quantization:
+        yield rule.component, rule.spans["component"], True
+
+
+def _uses(plan: Plan) -> Iterator[Use]:
+    pending = list(plan.stages or ())
+    while pending:
+        stage = pending.pop(0)
+        yield from stage.runs
+        pending = [*stage.stages, *pending]
