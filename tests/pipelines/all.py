@@ -1,0 +1,8 @@
+"""Every class that is built here; importing a family adds it to ``CASES``."""
+
+from __future__ import annotations
+
+from pipelines import flows, images, videos
+from pipelines.registry import CASES, arguments, build, run, same
+
+__all__ = ["CASES", "arguments", "build", "flows", "images", "run", "same", "videos"]

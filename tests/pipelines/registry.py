@@ -1,0 +1,123 @@
+"""Real pipeline classes by name, with tiny random weights: ``build(name)`` and ``arguments(name)``.
+
+A family is a shelf of component factories; a class takes from its family's shelf what its constructor
+asks for. The same name gives the same weights, byte for byte.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+import diffusers
+import torch
+
+diffusers.logging.set_verbosity_error()
+warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+
+Shelf = Mapping[str, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """``shelf`` by component name, ``call`` makes the call's arguments, ``more`` are constructor values."""
+
+    shelf: Shelf
+    call: Callable[[], dict[str, Any]]
+    more: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Callable[[Any], Any] = lambda result: result[0]
+    cls: str = ""
+
+
+CASES: dict[str, Case] = {}
+
+
+def family(shelf: Shelf, classes: Mapping[str, tuple[Mapping[str, Any], ...]]) -> None:
+    """Adds classes: name -> (call arguments, other factories, constructor values).
+
+    A call argument may be a function without arguments: it is made anew for each call. ``Name:note``
+    is the class ``Name`` once more, in another setting.
+    """
+    for name, (call, *rest) in classes.items():
+        others = rest[0] if rest else {}
+        more = rest[1] if len(rest) > 1 else {}
+        CASES[name] = Case(
+            shelf={**shelf, **others}, call=_caller(call), more=more, cls=name.partition(":")[0]
+        )
+
+
+def build(name: str) -> Any:
+    """The pipeline on the CPU, in eval mode."""
+    case = CASES[name]
+    cls = getattr(diffusers, case.cls)
+    parameters = inspect.signature(cls.__init__).parameters
+    made: dict[str, Any] = {}
+    for key, parameter in parameters.items():
+        if key == "self" or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if key in case.more:
+            made[key] = case.more[key]
+        elif key in case.shelf:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(crc32(key.encode()))
+                made[key] = case.shelf[key]()
+        elif parameter.default is parameter.empty or "optional" in str(parameter.annotation).lower():
+            made[key] = None
+    pipe = cls(**made)
+    for component in pipe.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.eval()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def arguments(name: str) -> dict[str, Any]:
+    """Fresh arguments for a call: the same seed, new objects."""
+    return CASES[name].call()
+
+
+def run(pipe: Any, name: str, **more: Any) -> tuple[torch.Tensor, ...]:
+    """Calls the pipeline; every tensor of what it returns, on the CPU."""
+    torch.manual_seed(7)  # some pipelines draw from the default generator
+    with torch.no_grad():
+        return tuple(_tensors(pipe(**(arguments(name) | more))))
+
+
+def same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
+    """Bit for bit, NaNs too; nothing at all is not the same as nothing."""
+    return (
+        len(a) == len(b) > 0
+        and all(x.dtype == y.dtype and x.shape == y.shape for x, y in zip(a, b, strict=True))
+        and all(_bytes(x) == _bytes(y) for x, y in zip(a, b, strict=True))
+    )
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return bytes(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value.detach().cpu()]
+    if hasattr(value, "__array__"):
+        import numpy
+
+        return [torch.from_numpy(numpy.array(value))]
+    if hasattr(value, "to_tuple"):
+        value = value.to_tuple()
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in _tensors(item)]
+    return []
+
+
+def _caller(call: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+    def make() -> dict[str, Any]:
+        made = {key: value() if callable(value) else value for key, value in call.items()}
+        made.setdefault("generator", torch.Generator().manual_seed(0))
+        return made
+
+    return make
