@@ -141,4 +141,4 @@ def _walk_stage(text: str) -> WalkStage:
     for name in names:
         component, _, entry = name.partition(".")
         runs.append(WalkUse(component=component, entry=entry))
-    return WalkStage(id="+".join(names), runs=tuple(runs), loop="*" in text, optional="?" in text)
+    return WalkStage(id="+".join(names), runs=tuple(runs), loop="steps" if "*" in text else "", optional="?" in text)

@@ -147,8 +147,12 @@ class Calls(Expressions):
     ) -> dict[str, Value]:
         plain = [*args.posonlyargs, *args.args]
         found: dict[str, Value] = {}
-        defaults = dict(zip([a.arg for a in plain[len(plain) - len(args.defaults) :]], args.defaults, strict=True))
-        defaults |= {a.arg: d for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d is not None}
+        defaults = dict(
+            zip([a.arg for a in plain[len(plain) - len(args.defaults) :]], args.defaults, strict=True)
+        )
+        defaults |= {
+            a.arg: d for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d is not None
+        }
         for name, default in defaults.items():
             if isinstance(default, ast.Constant | ast.Name | ast.Attribute):
                 found[name] = self.evaluate(frame, default)
@@ -187,7 +191,12 @@ class Calls(Expressions):
                     frame.env.names[node.func.value.id] = grown
                 return UNKNOWN
             case "items":
-                pairs = [Seq(items=(one(Const(value=k)), v)) for a in base if isinstance(a, Table) for k, v in a.items]
+                pairs = [
+                    Seq(items=(one(Const(value=k)), v))
+                    for a in base
+                    if isinstance(a, Table)
+                    for k, v in a.items
+                ]
                 return one(Seq(items=tuple(one(p) for p in pairs))) if pairs else None
             case "values":
                 held = [v for a in base if isinstance(a, Table) for _, v in a.items]
@@ -250,7 +259,9 @@ class Calls(Expressions):
 
     def _callbacks(self, positional: list[Value], named: dict[str, Value]) -> None:
         for value in (*positional, *named.values()):
-            for atom in sorted((a for a in inside(value) if isinstance(a, Func)), key=lambda f: f.node.lineno):
+            for atom in sorted(
+                (a for a in inside(value) if isinstance(a, Func)), key=lambda f: f.node.lineno
+            ):
                 self.inline(atom, [], {})
 
 
@@ -312,4 +323,3 @@ _BUILTINS: dict[object, Callable[[Calls, list[Value]], Value]] = {
     builtins.filter: _filter,
     functools.partial: _same,
 }
-

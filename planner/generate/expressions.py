@@ -87,7 +87,9 @@ class Expressions(ABC):
                 return self._table(frame, keys, values)
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 self.evaluate(frame, test)
-                return self.branches([partial(self.evaluate, frame, body), partial(self.evaluate, frame, orelse)])
+                return self.branches(
+                    [partial(self.evaluate, frame, body), partial(self.evaluate, frame, orelse)]
+                )
             case ast.BoolOp(values=values):
                 first = self.evaluate(frame, values[0])
                 rest: list[Value] = []
@@ -97,10 +99,16 @@ class Expressions(ABC):
             case ast.BinOp(left=left, right=right):
                 return _joined(self.evaluate(frame, left), self.evaluate(frame, right))
             case ast.Subscript(value=base, slice=index):
-                return _item(self.evaluate(frame, base), self.evaluate(frame, index), isinstance(index, ast.Slice))
+                return _item(
+                    self.evaluate(frame, base), self.evaluate(frame, index), isinstance(index, ast.Slice)
+                )
             case ast.Lambda():
                 return one(Func(node=node, env=frame.env, module=frame.module, owner=frame.owner))
-            case ast.ListComp(generators=over) | ast.SetComp(generators=over) | ast.GeneratorExp(generators=over):
+            case (
+                ast.ListComp(generators=over)
+                | ast.SetComp(generators=over)
+                | ast.GeneratorExp(generators=over)
+            ):
                 return self._comprehension(frame, [node.elt], over)
             case ast.DictComp(generators=over):
                 self._comprehension(frame, [node.key, node.value], over)
@@ -193,7 +201,9 @@ class Expressions(ABC):
         if found is None:
             return UNKNOWN
         owner, node = found
-        func = Func(node=node, env=None, module=owner.__module__, owner=owner, bound=None if is_static(node) else obj)
+        func = Func(
+            node=node, env=None, module=owner.__module__, owner=owner, bound=None if is_static(node) else obj
+        )
         return self.inline(func, [], {}) if is_property(node) else one(func)
 
     def _elements(self, frame: Frame, elts: list[ast.expr]) -> tuple[Value, ...]:
@@ -216,7 +226,9 @@ class Expressions(ABC):
                 self.evaluate(frame, key)
         return one(Table(items=tuple(found)))
 
-    def _comprehension(self, frame: Frame, results: list[ast.expr], over: Iterable[ast.comprehension]) -> Value:
+    def _comprehension(
+        self, frame: Frame, results: list[ast.expr], over: Iterable[ast.comprehension]
+    ) -> Value:
         inner = Frame(
             env=Env(names={}, parent=frame.env), module=frame.module, owner=frame.owner, this=frame.this
         )

@@ -147,7 +147,12 @@ class Reader(Calls):
 
 
 def _element(over: Value) -> Value:
-    return union([*(i for a in over if isinstance(a, Seq) for i in a.items), frozenset(a for a in over if isinstance(a, Ref | Obj))])
+    return union(
+        [
+            *(i for a in over if isinstance(a, Seq) for i in a.items),
+            frozenset(a for a in over if isinstance(a, Ref | Obj)),
+        ]
+    )
 
 
 def _ends(body: list[ast.stmt]) -> type[ast.stmt] | None:

@@ -11,7 +11,12 @@ from typing import Any
 
 Def = ast.FunctionDef | ast.AsyncFunctionDef
 
-SOURCE = ("diffusers.pipelines.", "diffusers.experimental.", "diffusers.loaders.", "diffusers.utils.peft_utils")
+SOURCE = (
+    "diffusers.pipelines.",
+    "diffusers.experimental.",
+    "diffusers.loaders.",
+    "diffusers.utils.peft_utils",
+)
 """Modules whose functions are followed; ``models`` and ``schedulers`` are what they run."""
 
 NOT_FOLLOWED = ("diffusers.pipelines.pipeline_utils", "diffusers.pipelines.pipeline_loading_utils")

@@ -5,7 +5,7 @@ The networkx DAG is over stages; the walk is the file's order among those that t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
 
@@ -24,6 +24,7 @@ from planner.plan.model import Loop, Plan, Policy, Semantics, Stage, Use
 from planner.target.model import Target, WalkStage, WalkUse
 
 _STEPS = Loop(share=1.0, text="steps")
+_LOOPS = {"": None, "steps": _STEPS, "times": Loop(text="times")}
 
 
 def build_graph(plan: Plan, target: Target) -> tuple[Graph | None, tuple[Diagnostic, ...]]:
@@ -80,7 +81,8 @@ def _stages(plan: Plan, target: Target) -> tuple[tuple[Stage, ...], list[Diagnos
 def _denoiser_looped(plan: Plan, target: Target) -> tuple[Stage, ...]:
     """In an ``order`` the denoiser loops ``steps``: what loops in the class's walk, else by its name."""
     if target.walk is not None:
-        looped = {run.component for stage in target.walk if stage.loop for run in stage.runs}
+        steps = [stage for stage in _flat_walk(target.walk) if stage.loop == "steps"]
+        looped = {run.component for stage in steps for run in stage.runs}
     else:
         looped = {n for n in target.modules if n.startswith(("unet", "transformer", "controlnet"))}
     return tuple(
@@ -95,7 +97,8 @@ def _from_catalogue(walk: Sequence[WalkStage], plan: Plan) -> tuple[Stage, ...]:
         Stage(
             id=name,
             runs=tuple(Use(component=run.component, entry=run.entry, span=span) for run in runs),
-            loop=_STEPS if stage.loop else None,
+            stages=_from_catalogue(stage.stages, plan),
+            loop=_LOOPS[stage.loop],
             optional=stage.optional,
             span=span,
         )
@@ -286,8 +289,14 @@ def _contradictions(plan: Plan, target: Target) -> list[Diagnostic]:
     return []
 
 
+def _flat_walk(walk: Sequence[WalkStage]) -> Iterator[WalkStage]:
+    for stage in walk:
+        yield stage
+        yield from _flat_walk(stage.stages)
+
+
 def _uses(walk: Sequence[WalkStage]) -> tuple[WalkUse, ...]:
-    return tuple(dict.fromkeys(run for stage in walk for run in stage.runs))
+    return tuple(dict.fromkeys(run for stage in _flat_walk(walk) for run in stage.runs))
 
 
 def _notes(

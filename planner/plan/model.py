@@ -66,7 +66,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """How often a stage repeats in a call: ``count`` times, or ``share`` (0..1) of the steps."""
+    """How often a stage repeats in a call: ``count`` times, or ``share`` (0..1) of the steps.
+
+    Neither is set where only the pipeline knows (chunks of a video).
+    """
 
     count: int | None = None
     share: float | None = None

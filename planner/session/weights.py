@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
+from planner.target.extents import extent, merged
 from planner.target.model import device_bytes
 
 Table = dict[str, torch.Tensor | None]
@@ -88,10 +89,10 @@ def regions_of(tensors: Iterable[torch.Tensor]) -> dict[int, Region]:
     found: dict[int, Region] = {}
     for inside in by_storage.values():
         storage = inside[0].untyped_storage()
-        regions = [Region(storage, start, end) for start, end in _merged(map(_extent, inside))]
+        regions = [Region(storage, start, end) for start, end in merged(map(extent, inside))]
         starts = [region.start for region in regions]
         for tensor in inside:
-            found[id(tensor)] = regions[bisect_right(starts, _extent(tensor)[0]) - 1]
+            found[id(tensor)] = regions[bisect_right(starts, extent(tensor)[0]) - 1]
     return found
 
 
@@ -99,27 +100,3 @@ def lay_out(slots: Iterable[Slot]) -> tuple[dict[int, Region], int]:
     """The regions of the slots' tensors and the bytes that they take on a device."""
     regions = regions_of(slot.host for slot in slots)
     return regions, device_bytes({id(region): region.nbytes for region in regions.values()}.values())
-
-
-def _extent(tensor: torch.Tensor) -> tuple[int, int]:
-    """First and one-past-last byte of ``tensor`` in its storage."""
-    if tensor.numel() == 0:
-        return 0, 0
-    size = tensor.element_size()
-    first = int(tensor.storage_offset())
-    last = first + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return first * size, (last + 1) * size
-
-
-def _merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Overlapping ranges joined; ranges that only touch stay apart."""
-    current: tuple[int, int] | None = None
-    for start, end in sorted(set(ranges)):
-        if current is not None and start < current[1]:
-            current = (current[0], max(current[1], end))
-            continue
-        if current is not None:
-            yield current
-        current = (start, end)
-    if current is not None:
-        yield current

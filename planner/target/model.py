@@ -10,6 +10,7 @@ ALIGNMENT = 512
 """Bytes: each tensor starts at a multiple of this on the device, as torch's own allocator rounds."""
 
 Origin = Literal["catalogue", "folder", "loaded"]
+WalkLoop = Literal["", "steps", "times"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +26,16 @@ class WalkUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkStage:
-    """One stage of a class's own walk. ``loop``: the stage runs once a denoising step.
+    """One stage of a class's own walk: ``runs``, or ``stages`` that repeat as a group.
 
-    ``optional``: its uses may not happen (the source calls them under a condition).
+    ``loop``: ``steps`` when it runs once a denoising step, ``times`` when it repeats for another reason
+    (chunks of a video). ``optional``: its uses may not happen (the source has them under a condition).
     """
 
     id: str
     runs: tuple[WalkUse, ...]
-    loop: bool = False
+    stages: tuple[WalkStage, ...] = ()
+    loop: WalkLoop = ""
     optional: bool = False
 
 

@@ -108,7 +108,7 @@ class Audit:
         }
         self._misses: dict[Miss, None] = {}
         self._wrong: dict[Wrong, None] = {}
-        self._checked: set[tuple[str, str, int, int]] = set()
+        self._checked: set[tuple[object, ...]] = set()
         self._uses: list[tuple[int, str]] = []
         self._start = len(device.ledger) if device else 0
         self._stop: int | None = None
@@ -237,7 +237,10 @@ def audit(
         seen.finish()
 
 
-class _Mode(TorchDispatchMode):
+_DispatchMode: Any = TorchDispatchMode  # untyped
+
+
+class _Mode(_DispatchMode):  # type: ignore[misc]
     def __init__(self, seen: Audit) -> None:
         super().__init__()
         self._seen = seen
@@ -301,7 +304,7 @@ def _digest(tensor: torch.Tensor) -> bytes:
     flat = elem.detach().reshape(-1).contiguous()
     if flat.is_quantized or flat.layout is not torch.strided:
         return b""
-    return blake2b(memoryview(flat.view(torch.uint8).numpy()), digest_size=16).digest()
+    return blake2b(flat.view(torch.uint8).numpy().data, digest_size=16).digest()
 
 
 def _same(elem: torch.Tensor, weight: Weight) -> bool:

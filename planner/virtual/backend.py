@@ -81,10 +81,11 @@ _LOW_PRECISION = (
 
 
 def _register() -> None:
-    everything = torch.library.Library("_", "IMPL")
+    library: Any = torch.library.Library  # untyped
+    everything = library("_", "IMPL")
     everything.fallback(lambda func, *args, **kwargs: ops.run(func, args, kwargs), "PrivateUse1")
     everything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
-    aten = torch.library.Library("aten", "IMPL")
+    aten = library("aten", "IMPL")
     for name in (*_DIRECT, *ops.WHOLE):
         op = _op(name)
         if op is not None:
@@ -118,4 +119,5 @@ def _autocast(op: Any) -> Callable[..., Any]:
     return kernel
 
 
-_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
+_keys: Any = torch._C.DispatchKey  # the stub lacks the outside backend's
+_AUTOCAST = torch._C.DispatchKeySet(_keys.AutocastPrivateUse1)

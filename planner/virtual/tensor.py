@@ -25,7 +25,7 @@ class SimTensor(torch.Tensor):
     block: Block
 
     # Functions of torch.* see an ordinary tensor; everything is caught below, at dispatch.
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__: Any = torch._C._disabled_torch_function_impl
 
     # How an operation is carried out; planner.virtual.backend sets it to planner.virtual.ops.run.
     kernel: ClassVar[Kernel]
@@ -47,12 +47,12 @@ class SimTensor(torch.Tensor):
         return self
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]  # torch's stub leaves out the class method
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return cls.kernel(func, args, kwargs or {})
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> Any:
         return f"{self.elem!r}".removesuffix(")") + f", device='{self.device}')"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SimTensor:

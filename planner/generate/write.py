@@ -1,0 +1,63 @@
+"""The catalogue of the installed diffusers, as the file that ships."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from typing import Any
+
+from planner.generate.classes import pipeline_classes
+from planner.generate.components import components
+from planner.generate.reader import Reader
+from planner.generate.walk import walk_of
+from planner.target.model import WalkStage
+
+
+def catalogue_text() -> str:
+    """One class a line, sorted: the same diffusers gives the same bytes, and a diff shows what changed."""
+    classes = [f"  {json.dumps(cls.__name__)}: {_compact(_record(cls))}" for cls in pipeline_classes()]
+    head = f'{{"format": 1, "diffusers": {json.dumps(metadata.version("diffusers"))}, "classes": {{\n'
+    return head + ",\n".join(classes) + "\n}}\n"
+
+
+def _record(cls: type) -> dict[str, Any]:
+    arguments = components(cls)
+    reader = Reader([a.name for a in arguments if a.module])
+    events = reader.read(cls, [a.name for a in arguments])
+    walk = walk_of(events)
+    sequence = getattr(cls, "model_cpu_offload_seq", None)
+    base = _base(cls, "enable_model_cpu_offload")
+    return {
+        "components": {a.name: _argument(a) for a in arguments},
+        "sequence": sequence if isinstance(sequence, str) else None,
+        "exclude": list(getattr(cls, "_exclude_from_cpu_offload", None) or ()),
+        "overrides": base != "DiffusionPipeline",
+        "walk": [_stage(stage) for stage in walk] or None,
+    }
+
+
+def _argument(argument: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {"classes": list(argument.classes)}
+    made |= {"module": True} if argument.module else {}
+    made |= {"optional": True} if argument.optional else {}
+    return made
+
+
+def _stage(stage: WalkStage) -> dict[str, Any]:
+    made: dict[str, Any] = {"id": stage.id}
+    if stage.stages:
+        made["stages"] = [_stage(inner) for inner in stage.stages]
+    else:
+        made["runs"] = [str(use) for use in stage.runs]
+    made |= {"loop": stage.loop} if stage.loop else {}
+    made |= {"optional": True} if stage.optional else {}
+    return made
+
+
+def _base(cls: type, method: str) -> str:
+    """The name of the class that defines ``method`` for ``cls``."""
+    return next((c.__name__ for c in cls.__mro__ if method in vars(c)), "")
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,30 @@
+"""Which bytes of a storage tensors lie in. Duck-typed: nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+def extent(tensor: Any) -> tuple[int, int]:
+    """First and one-past-last byte of a strided tensor in its storage."""
+    if tensor.numel() == 0:
+        return 0, 0
+    size = tensor.element_size()
+    first = int(tensor.storage_offset())
+    last = first + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return first * size, (last + 1) * size
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Overlapping ranges joined; ranges that only touch stay apart. Sorted."""
+    current: tuple[int, int] | None = None
+    for start, end in sorted(set(ranges)):
+        if current is not None and start < current[1]:
+            current = (current[0], max(current[1], end))
+            continue
+        if current is not None:
+            yield current
+        current = (start, end)
+    if current is not None:
+        yield current

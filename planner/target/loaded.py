@@ -1,0 +1,72 @@
+"""A loaded pipeline as a target: what it has, exactly. Duck-typed, so that nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from planner.target import catalogue
+from planner.target.extents import extent, merged
+from planner.target.model import ComponentInfo, Target, device_bytes
+
+
+def describe(pipe: Any) -> Target:
+    """Components, their classes and bytes on the device, and the class's own walk where it is known.
+
+    A module that stands under two names (a shared text encoder) is told under its first, as
+    ``enable_model_cpu_offload`` takes it.
+    """
+    cls = type(pipe)
+    known = next((t for c in cls.__mro__ if (t := catalogue.find(c.__name__)) is not None), None)
+    seen: set[int] = set()
+    components = {}
+    for name, component in pipe.components.items():
+        expected = known.components.get(name) if known else None
+        module = hasattr(component, "named_parameters") and id(component) not in seen
+        seen.add(id(component))
+        components[name] = ComponentInfo(
+            name=name,
+            classes=(type(component).__name__,) if component is not None else getattr(expected, "classes", ()),
+            module=module or (component is None and expected is not None and expected.module),
+            optional=expected.optional if expected else False,
+            present=component is not None,
+            bytes=module_bytes(component) if module else None,
+            entries=expected.entries if expected else (),
+        )
+    sequence = getattr(cls, "model_cpu_offload_seq", None)
+    return Target(
+        cls=cls.__name__,
+        components=components,
+        sequence=sequence if isinstance(sequence, str) else None,
+        excluded=tuple(getattr(cls, "_exclude_from_cpu_offload", None) or ()),
+        walk=known.walk if known else None,
+        version=known.version if known else "",
+        origin="loaded",
+    )
+
+
+def module_bytes(module: Any) -> int:
+    """Bytes of a module's weights on a device: what tensors share counts once, each range is aligned."""
+    by_storage: dict[int, list[Any]] = {}
+    for owner in module.modules():
+        for table in (owner._parameters, owner._buffers):
+            for tensor in table.values():
+                if tensor is not None and tensor.numel():
+                    by_storage.setdefault(_storage(tensor), []).append(tensor)
+    return device_bytes(
+        end - start for tensors in by_storage.values() for start, end in merged(map(_range, tensors))
+    )
+
+
+def _storage(tensor: Any) -> int:
+    """A storage's address; a tensor without memory of its own (a wrapper, the meta device) is its own."""
+    try:
+        return int(tensor.untyped_storage().data_ptr()) or id(tensor)
+    except (RuntimeError, NotImplementedError):
+        return id(tensor)
+
+
+def _range(tensor: Any) -> tuple[int, int]:
+    try:
+        return extent(tensor)
+    except (RuntimeError, NotImplementedError):
+        return 0, tensor.numel() * tensor.element_size()
