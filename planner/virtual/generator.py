@@ -20,6 +20,7 @@ class SimGenerator(_Plain):  # type: ignore[misc]
     """A generator whose ``device`` is ``sim:0``."""
 
     def __new__(cls) -> SimGenerator:
+        """A CPU generator underneath."""
         made: SimGenerator = super().__new__(cls, "cpu")
         return made
 

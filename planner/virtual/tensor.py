@@ -33,7 +33,7 @@ class SimTensor(torch.Tensor):
     @staticmethod
     def __new__(cls: type[SimTensor], elem: torch.Tensor, block: Block) -> SimTensor:
         """A wrapper over ``elem``, whose storage ``block`` stands for."""
-        self: SimTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        self: SimTensor = torch.Tensor._make_wrapper_subclass(
             cls,
             elem.shape,
             strides=elem.stride(),
@@ -52,7 +52,7 @@ class SimTensor(torch.Tensor):
     ) -> Any:
         return cls.kernel(func, args, kwargs or {})
 
-    def __repr__(self, *, tensor_contents: Any = None) -> Any:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]  # untyped above
         return f"{self.elem!r}".removesuffix(")") + f", device='{self.device}')"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SimTensor:

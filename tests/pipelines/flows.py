@@ -254,7 +254,7 @@ def pixart() -> Any:
 
 
 T5_PICTURE = {"text_encoder": parts.t5, "tokenizer": parts.letters, "vae": parts.vae}
-BINNED = {k: v for k, v in TEXT.items()} | SMALL | {"use_resolution_binning": False}
+BINNED = TEXT | SMALL | {"use_resolution_binning": False}
 family(
     T5_PICTURE | {"transformer": pixart, "scheduler": DDIMScheduler},
     {

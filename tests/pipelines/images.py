@@ -17,15 +17,15 @@ from diffusers import (
     PriorTransformer,
     StableCascadeUNet,
     T2IAdapter,
+    UnCLIPScheduler,
     UNet2DConditionModel,
     UNet2DModel,
     UNet3DConditionModel,
     UNetSpatioTemporalConditionModel,
-    UnCLIPScheduler,
     VQModel,
 )
-from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from diffusers.pipelines.deprecated.wuerstchen import PaellaVQModel
+from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 
 from pipelines import parts
 from pipelines.pictures import embeds, mask, picture, tensor, video

@@ -23,7 +23,6 @@ from diffusers import (
     WanTransformer3DModel,
     WanVACETransformer3DModel,
 )
-
 from diffusers.pipelines.wan import pipeline_wan_i2v, pipeline_wan_vace, pipeline_wan_video2video
 
 from pipelines import parts
