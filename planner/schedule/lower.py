@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple
 
 from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.table.p6_schedule import STREAM_NOT_EXECUTED
-from planner.graph.model import Graph, Repeat, Run
+from planner.graph.model import Graph, Placement, Repeat, Run
 from planner.plan.model import Idle, Policy, Semantics
 from planner.schedule.fit import fit_findings
 from planner.schedule.guide import Guide
@@ -47,6 +47,23 @@ def lower(
     return schedule, tuple(found)
 
 
+def ways(
+    schedule: Schedule, used: Collection[str], resident: Collection[str] = ()
+) -> Iterator[tuple[Step, ...]]:
+    """The steps of each way through the optional uses when just the components ``used`` ran.
+
+    ``resident``: what an earlier call left on the device (``idle: keep``); placed components count
+    as placed already. The way that leaves out the least comes first.
+    """
+    optional = _optional(schedule.course)
+    gone = tuple(run for run in optional if run.component not in used)
+    open_ = [run for run in optional if run.component in used]
+    for n in range(min(len(open_), 4) + 1):
+        for more in combinations(open_, n):
+            tape = _play(schedule.placements, schedule.course, (*gone, *more), resident)
+            yield tuple(step for step in tape.steps if step.do != "place")
+
+
 def _course(graph: Graph, budget: int | None, overhead: int) -> Course:
     plan = graph.plan
     if budget is None and plan.budget.vram is not None:
@@ -69,12 +86,12 @@ def _course(graph: Graph, budget: int | None, overhead: int) -> Course:
 
 
 def _written(graph: Graph, course: Course) -> Schedule:
-    optional = tuple(dict.fromkeys(r for node in course.walk for r in node.runs if r.optional))
-    tape = _play(graph, course, ())
+    optional = _optional(course)
+    tape = _play(graph.placements, course, ())
     known = None not in course.sizes.values()
     # Whom an absent use would have evicted stays: the peak is that of the worst way through.
     absences = [gone for n in range(min(len(optional), 4) + 1) for gone in combinations(optional, n)]
-    plays = [_play(graph, course, gone) for gone in absences] if known else []
+    plays = [_play(graph.placements, course, gone) for gone in absences] if known else []
     return Schedule(
         plan=graph.plan.name,
         pipeline=graph.target.cls,
@@ -86,6 +103,10 @@ def _written(graph: Graph, course: Course) -> Schedule:
         moved=tape.moved,
         version=graph.target.version,
     )
+
+
+def _optional(course: Course) -> tuple[Run, ...]:
+    return tuple(dict.fromkeys(run for node in course.walk for run in node.runs if run.optional))
 
 
 class _Pass(NamedTuple):
@@ -102,7 +123,6 @@ class _Tape:
     """Steps as they are played, who is on the device, and the bytes ``moved`` there in a call."""
 
     course: Course
-    graph: Graph
     resident: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     often: int | None = 1
@@ -143,27 +163,33 @@ class _Tape:
         )
 
 
-def _play(graph: Graph, course: Course, absent: tuple[Run, ...]) -> _Tape:
+def _play(
+    placements: Mapping[str, Placement],
+    course: Course,
+    absent: tuple[Run, ...],
+    resident: Collection[str] = (),
+) -> _Tape:
     """One call's steps when the optional uses in ``absent`` do not happen."""
-    tape = _Tape(course, graph)
+    tape = _Tape(course)
     guide = Guide(course)
     for name in course.fixed:
-        placement = graph.placements[name]
+        placement = placements[name]
         tape.move("place", name, "", placement.span, placement.why)
+    tape.resident += [name for name in resident if name not in tape.resident]
     for stage, times, often in _passes(course):
         node = course.walk[stage]
         tape.often = often
         for number, run in enumerate(node.runs):
-            if run in absent or run.component not in graph.placements:
+            if run in absent or run.component not in placements:
                 continue
             decision = guide.enter_planned(stage, number, tape.resident)
             for name in decision.evict:
                 tape.move("evict", name, node.id, run.span, f"makes room for {run}")
             if run.component not in tape.resident:
-                tape.move("load", run.component, node.id, run.span, graph.placements[run.component].why)
+                tape.move("load", run.component, node.id, run.span, placements[run.component].why)
             tape.use(run, node.id, times)
     for name in guide.finish(tuple(tape.resident)):
-        tape.move("evict", name, "", graph.placements[name].span, "the call is over")
+        tape.move("evict", name, "", placements[name].span, "the call is over")
     if course.idle is Idle.KEEP:
         guide.start()
     return tape
