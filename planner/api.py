@@ -116,7 +116,9 @@ def validate(
         kept = tuple(
             d.at(Severity.ERROR) if d.severity is Severity.WARNING or d.code.strict else d for d in kept
         )
-    return Validation(name=str(source) if plan is None else plan.name, diagnostics=kept, sources=sources, plan=plan)
+    return Validation(
+        name=str(source) if plan is None else plan.name, diagnostics=kept, sources=sources, plan=plan
+    )
 
 
 def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Plan:
@@ -227,8 +229,8 @@ def _front(
     found += check_schema(document)
     if errors(found):
         return document, None, found
-    plan, problems = build_plan(document)
-    found += problems
+    plan, more = build_plan(document)
+    found += more
     return document, None if errors(found) else plan, found
 
 
@@ -258,11 +260,26 @@ def _back(
 
 
 def _target(plan: Plan, target: Any) -> tuple[Target | None, list[Diagnostic]]:
+    """What the plan is for: ``target`` (a Target, a pipeline, a folder, a class name), else what it names."""
     if isinstance(target, Target):
         return target, []
     if target is not None and not isinstance(target, (str, Path)):
         from planner.target.loaded import describe
 
         return describe(target), []
-    known, found = find_target(plan, override=None if target is None else str(target))
-    return known, list(found)
+    pipeline = plan.pipeline
+    place = Path(plan.document.sources[0].name).parent
+    cls, source = pipeline.cls, pipeline.source
+    if target is not None:
+        is_class = str(target).isidentifier() and not Path(target).exists()
+        cls, source = (str(target), None) if is_class else (cls, str(Path(target).absolute()))
+    return find_target(
+        cls,
+        source,
+        dtype=pipeline.dtype,
+        variant=pipeline.variant,
+        requires=plan.requires.get("diffusers"),
+        relative_to=place,
+        span=pipeline.span,
+        source_span=pipeline.spans.get("source"),
+    )

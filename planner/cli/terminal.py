@@ -10,6 +10,7 @@ import click
 from rich.console import Console, RenderableType
 
 from planner.diagnostics.diagnostic import Diagnostic, errors
+from planner.diagnostics.render import as_github, as_json, as_sarif, text
 from planner.source.text import SourceText
 
 overrides_option = click.option(
@@ -22,6 +23,9 @@ overrides_option = click.option(
 strict_option = click.option(
     "--strict", is_flag=True, help="Warnings count as errors, and so does what could not be checked."
 )
+
+
+WRITERS = {"text": text, "json": as_json, "sarif": as_sarif, "github": as_github}
 
 
 def format_option(*formats: str) -> Callable[[Any], Any]:
@@ -38,17 +42,7 @@ def format_option(*formats: str) -> Callable[[Any], Any]:
 
 def show(found: Sequence[Diagnostic], sources: Sequence[SourceText] = (), form: str = "text") -> int:
     """Prints findings on stdout and returns the exit code that they ask for."""
-    from planner.diagnostics import render
-
-    writers = {
-        "text": render.text,
-        "json": render.as_json,
-        "sarif": render.as_sarif,
-        "github": render.as_github,
-    }
-    text = writers[form](found, sources)
-    if text:
-        print(text.rstrip("\n"))
+    print(WRITERS[form](found, sources), end="")
     return exit_code(found)
 
 
@@ -66,6 +60,6 @@ def put(*parts: RenderableType) -> None:
         console.print(part, soft_wrap=isinstance(part, str))
 
 
-def log(text: str) -> None:
+def log(line: str) -> None:
     """A line for whoever watches, not for whoever reads the output."""
-    print(text, file=sys.stderr)
+    print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The ``Device`` protocol on a torch accelerator: two streams where there are streams, plain calls where not."""
+"""The ``Device`` protocol on a torch accelerator: two streams where there are streams, else plain calls."""
 
 from __future__ import annotations
 

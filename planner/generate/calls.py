@@ -10,9 +10,9 @@ from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 
-from planner.generate.events import Event, Ran
+from planner.generate.events import Ran
 from planner.generate.expressions import Expressions, Frame
-from planner.generate.source import find_method, followed, function, is_static
+from planner.generate.source import find_method, followed, function
 from planner.generate.values import (
     UNKNOWN,
     Atom,

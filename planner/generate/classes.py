@@ -35,6 +35,7 @@ def _import(name: str) -> None:
 
 def _below(cls: type) -> set[type]:
     found: set[type] = set()
-    for sub in cls.__subclasses__():
-        found |= {sub} | _below(sub)
+    below: list[type] = cls.__subclasses__()
+    for each in below:
+        found |= {each} | _below(each)
     return found

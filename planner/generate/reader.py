@@ -91,9 +91,9 @@ class Reader(Calls):
                 self._loop(f"while {ast.unparse(test)}", inner)
             case ast.With(items=items, body=body) | ast.AsyncWith(items=items, body=body):
                 for item in items:
-                    value = self.evaluate(frame, item.context_expr)
+                    entered = self.evaluate(frame, item.context_expr)
                     if item.optional_vars is not None:
-                        self.bind(frame, item.optional_vars, value)
+                        self.bind(frame, item.optional_vars, entered)
                 self.execute(frame, body)
             case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=final):
                 self.execute(frame, [*body, *orelse])

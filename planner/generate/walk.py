@@ -25,7 +25,7 @@ def walk_of(events: Iterable[Event]) -> tuple[WalkStage, ...]:
 def _level(events: Sequence[Event]) -> list[WalkStage]:
     stages: list[WalkStage] = []
     plain: list[Ran] = []
-    for event in (part for event in events for part in _opened(event)):
+    for event in (part for whole in events for part in _opened(whole)):
         if isinstance(event, Ran):
             plain.append(event)
             continue
@@ -66,8 +66,8 @@ def _loop(event: Looped) -> WalkStage:
     uses = list(flat((event,)))
     loop: WalkLoop = "steps" if _over_steps(event) else "times"
     optional = all(use.optional and not use.choice for use in uses)
-    inner = [e for e in event.body if isinstance(e, Looped) and len(set(u.component for u in flat((e,)))) > 0]
-    if loop == "steps" or not any(_over_steps(e) for e in inner):
+    inner = [e for e in event.body if isinstance(e, Looped) and _over_steps(e) and any(flat((e,)))]
+    if loop == "steps" or not inner:
         name = "denoise" if loop == "steps" else _name(uses)
         return WalkStage(id=name, runs=_runs(uses), loop=loop, optional=optional)
     taken: dict[str, int] = {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
 from planner.generate.classes import pipeline_classes
-from planner.generate.components import components
+from planner.generate.components import components, resolve
 from planner.generate.reader import Reader
 from planner.generate.walk import walk_of
 from planner.target.model import WalkStage
@@ -15,9 +16,27 @@ from planner.target.model import WalkStage
 
 def catalogue_text() -> str:
     """One class a line, sorted: the same diffusers gives the same bytes, and a diff shows what changed."""
-    classes = [f"  {json.dumps(cls.__name__)}: {_compact(_record(cls))}" for cls in pipeline_classes()]
-    head = f'{{"format": 1, "diffusers": {json.dumps(metadata.version("diffusers"))}, "classes": {{\n'
-    return head + ",\n".join(classes) + "\n}}\n"
+    pipelines = pipeline_classes()
+    classes = [f"  {json.dumps(cls.__name__)}: {_compact(_record(cls))}" for cls in pipelines]
+    kept = [f"  {json.dumps(name)}: {_compact(said)}" for name, said in _kept(pipelines).items()]
+    head = f'{{"format": 1, "diffusers": {json.dumps(metadata.version("diffusers"))}, "keep_float32": {{\n'
+    return head + ",\n".join(kept) + '\n}, "classes": {\n' + ",\n".join(classes) + "\n}}\n"
+
+
+def _kept(pipelines: Iterable[type]) -> dict[str, dict[str, list[str]]]:
+    """What models keep in float32. diffusers does so for every half dtype (modeling_utils.py); transformers
+    for float16 alone, unless the model is strict about it."""
+    found = {}
+    names = sorted({(cls.__module__, n) for cls in pipelines for a in components(cls) for n in a.classes})
+    for module, name in names:
+        model = resolve(module, name)
+        loose = sorted(getattr(model, "_keep_in_fp32_modules", None) or ())
+        strict = sorted(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+        ours = model is not None and model.__module__.startswith("diffusers.")
+        said = {"always": loose} if ours else {"always": strict, "float16": loose}
+        if any(said.values()):
+            found[name] = {key: value for key, value in said.items() if value}
+    return dict(sorted(found.items()))
 
 
 def _record(cls: type) -> dict[str, Any]:

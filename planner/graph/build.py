@@ -44,7 +44,7 @@ def build_graph(plan: Plan, target: Target) -> tuple[Graph | None, tuple[Diagnos
     used = {run.component for node in walk for run in node.runs}
     on_demand = tuple(n for n, p in placements.items() if n not in used and not p.excluded)
     found += _contradictions(plan, target)
-    found += _notes(plan, walk, unordered, on_demand)
+    found += _notes(plan, target, walk, unordered, on_demand)
     graph = Graph(
         plan=plan,
         target=target,
@@ -300,7 +300,11 @@ def _uses(walk: Sequence[WalkStage]) -> tuple[WalkUse, ...]:
 
 
 def _notes(
-    plan: Plan, walk: Sequence[Node], unordered: Sequence[tuple[str, str]], on_demand: Sequence[str]
+    plan: Plan,
+    target: Target,
+    walk: Sequence[Node],
+    unordered: Sequence[tuple[str, str]],
+    on_demand: Sequence[str],
 ) -> list[Diagnostic]:
     place = {node.id: node.span for node in walk}
     notes = [
@@ -314,5 +318,7 @@ def _notes(
             span=plan.span,
         )
         for name in on_demand
+        # Of a class alone it is not known whether an optional component will be there at all.
+        if not (target.origin == "catalogue" and target.components[name].optional)
     ]
     return notes

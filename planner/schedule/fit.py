@@ -30,7 +30,8 @@ def gib(nbytes: int) -> str:
 def fit_findings(graph: Graph, course: Course) -> Iterator[Diagnostic]:
     """Every stage that does not fit, with the shortfall and what would fit; a note on what is not known."""
     unknown = [name for name, size in course.sizes.items() if size is None]
-    if course.budget is None or unknown:
+    # A target without any size was told of when it was looked for.
+    if len(unknown) < len(course.sizes) and (course.budget is None or unknown):
         what = []
         if course.budget is None:
             what.append("the budget is not known here")

@@ -71,10 +71,23 @@ def find(cls: str, version: str | None = None) -> Target | None:
     )
 
 
-@cache
+def kept_in_float32(cls: str, dtype: str, version: str | None = None) -> tuple[str, ...]:
+    """Parts of weight names that loading class ``cls`` in ``dtype`` keeps in float32."""
+    said = _file(version or versions()[0])["keep_float32"].get(cls, {})
+    return tuple(said.get("always", ()) if dtype in ("float16", "bfloat16") else ()) + tuple(
+        said.get("float16", ()) if dtype == "float16" else ()
+    )
+
+
 def _classes(version: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _file(version)["classes"]
+    return found
+
+
+@cache
+def _file(version: str) -> Mapping[str, Any]:
     text = (_data() / f"diffusers-{version}.json").read_text(encoding="utf-8")
-    found: Mapping[str, Any] = json.loads(text)["classes"]
+    found: Mapping[str, Any] = json.loads(text)
     return found
 
 

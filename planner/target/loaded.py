@@ -25,7 +25,9 @@ def describe(pipe: Any) -> Target:
         seen.add(id(component))
         components[name] = ComponentInfo(
             name=name,
-            classes=(type(component).__name__,) if component is not None else getattr(expected, "classes", ()),
+            classes=(type(component).__name__,)
+            if component is not None
+            else getattr(expected, "classes", ()),
             module=module or (component is None and expected is not None and expected.module),
             optional=expected.optional if expected else False,
             present=component is not None,

@@ -14,6 +14,7 @@ Not misses, because a card gets them right too:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from planner.virtual.compare import Event
 from planner.virtual.device import Fault, SimDevice, SimPiece, in_session_work, session_work
+from planner.virtual.ledger import Entry
 from planner.virtual.tensor import BACKEND, SimTensor
 
 
@@ -111,6 +113,7 @@ class Audit:
         self._checked: set[tuple[object, ...]] = set()
         self._uses: list[tuple[int, str]] = []
         self._start = len(device.ledger) if device else 0
+        self._before = dict(device.ledger.by_label) if device else {}
         self._stop: int | None = None
         self._faults = len(device.faults) if device else 0
 
@@ -120,14 +123,28 @@ class Audit:
         return tuple(self._misses)
 
     @property
+    def live_before(self) -> Mapping[str, int]:
+        """Label -> bytes that lay on the device when the call began."""
+        return self._before
+
+    @property
+    def peak(self) -> int:
+        """The most bytes of weights live at once during the call."""
+        return max((sum(live.values()) for live in self._states()), default=0)
+
+    def peak_without(self, labels: Collection[str]) -> int:
+        """The same, pieces of ``labels`` not counted."""
+        return max(
+            (sum(n for label, n in live.items() if label not in labels) for live in self._states()), default=0
+        )
+
+    @property
     def events(self) -> tuple[Event, ...]:
         """``("load", component, bytes)``, ``("use", component)``, ``("free", component, bytes)`` in order.
 
         A use is the first touch of a component after another component's.
         """
-        entries = self._device.ledger.since(self._start) if self._device else ()
-        if self._stop is not None:
-            entries = entries[: self._stop - self._start]
+        entries = self._entries()
         found: list[Event] = []
         uses = list(self._uses)
         for position, entry in enumerate(entries, self._start):
@@ -178,6 +195,18 @@ class Audit:
                 for path, weight in weights.items():
                     if weight.tensor.device.type == "cpu" and _digest(weight.tensor) != weight.digest:
                         self._wrong[Wrong(component=component, weight=path, where="host")] = None
+
+    def _entries(self) -> tuple[Entry, ...]:
+        entries = self._device.ledger.since(self._start) if self._device else ()
+        return entries if self._stop is None else entries[: self._stop - self._start]
+
+    def _states(self) -> Iterator[Mapping[str, int]]:
+        """What was live at the start and after each entry; the same mapping each time."""
+        live = Counter(self._before)
+        yield live
+        for entry in self._entries():
+            live[entry.label] += entry.nbytes if entry.kind == "alloc" else -entry.nbytes
+            yield live
 
     def _look(self, module: torch.nn.Module) -> None:
         owner = self._owner.get(id(module))

@@ -29,7 +29,7 @@ def compare(planned: Iterable[Event], seen: Iterable[Event]) -> tuple[Diagnostic
             return (
                 finding(
                     codes.LEDGER_DEPARTS,
-                    f"event {position}: planned {_text(want)}, seen {_text(got)}",
+                    f"event {position}: planned {text(want)}, seen {text(got)}",
                 ),
             )
     return ()
@@ -69,7 +69,8 @@ _FAULTS: dict[str, Code] = {
 }
 
 
-def _text(event: Event | None) -> str:
+def text(event: Event | None) -> str:
+    """An event in words; None is nothing."""
     if event is None:
         return "nothing more"
     kind, component, *nbytes = event

@@ -107,6 +107,26 @@ LEDGER_DEPARTS = Code(
     wrong="planned: load unet 512, free unet\nseen:    load unet 512",
     right="planned: load unet 512, free unet\nseen:    load unet 512, free unet",
 )
+PEAK_DIFFERS = Code(
+    id="P760",
+    name="ledger-peak-differs",
+    severity=Severity.ERROR,
+    exit_code=5,
+    help="The most bytes of weights that lay on the virtual accelerator at once are not what the schedule "
+    "promised; or a call that departed from its walk passed the budget.",
+    wrong="planned: a peak of 1024 bytes\nseen:    a peak of 1536 bytes",
+    right="planned: a peak of 1024 bytes\nseen:    a peak of 1024 bytes",
+)
+DEPARTED = Code(
+    id="P761",
+    name="simulated-departure",
+    severity=Severity.NOTE,
+    help="The simulated call did not keep to the plan's walk: a component was used that the walk does not "
+    "have there, or one that it has was not used. The result is right; the order of moves was not "
+    "compared. Write the walk as the call makes it to have it compared.",
+    wrong="order: text_encoder -> unet          # and the call ends with vae.decode",
+    right="order: text_encoder -> unet -> vae",
+)
 
 CODES = (
     BACKEND_MISSING,
@@ -119,4 +139,6 @@ CODES = (
     WRONG_BYTES,
     NOT_FREED,
     LEDGER_DEPARTS,
+    PEAK_DIFFERS,
+    DEPARTED,
 )

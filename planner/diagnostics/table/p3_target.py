@@ -1,0 +1,90 @@
+"""P35x: the pipeline that a plan is for, as far as it can be known without loading it."""
+
+from __future__ import annotations
+
+from planner.diagnostics.diagnostic import Code, Severity
+
+UNKNOWN_CLASS = Code(
+    id="P351",
+    name="unknown-class",
+    severity=Severity.ERROR,
+    help="The catalogue of diffusers' pipeline classes has no class of this name. Where none is near, it may "
+    "be a class of your own: then this is a warning, and names and order are checked when the pipeline is "
+    "loaded.",
+    wrong="pipeline: StableDiffusionXlPipeline",
+    right="pipeline: StableDiffusionXLPipeline",
+)
+SIZES_UNKNOWN = Code(
+    id="P352",
+    name="sizes-not-known",
+    severity=Severity.NOTE,
+    strict=True,
+    help="How large the components are is not known here, so whether the plan fits is not checked. Sizes are "
+    "read from a folder of weights (its safetensors headers), never from the network or a hub's cache: the "
+    "verdict on a plan is the same on every machine. `plan apply` checks before it starts.",
+    wrong="plan validate flux.plan.yaml --strict  # its source is a hub id",
+    right="plan validate flux.plan.yaml --target ./FLUX.1-dev --strict",
+)
+BROKEN_FOLDER = Code(
+    id="P353",
+    name="broken-folder",
+    severity=Severity.ERROR,
+    help="The folder is there and is no whole pipeline: model_index.json is missing or not JSON, a weight "
+    "file is cut short, or a shard is missing.",
+    wrong="pipeline: {class: FluxPipeline, source: ./half-downloaded}",
+    right="pipeline: {class: FluxPipeline, source: ./FLUX.1-dev}",
+)
+PICKLED = Code(
+    id="P354",
+    name="pickled-weights",
+    severity=Severity.WARNING,
+    help="A component has only pickled weights. Unpickling runs code from the file, so a plan cannot allow "
+    "it: `plan apply --allow-pickle` does. Their size is not read.",
+    wrong="unet/diffusion_pytorch_model.bin",
+    right="unet/diffusion_pytorch_model.safetensors",
+)
+MODULAR = Code(
+    id="P355",
+    name="modular-pipeline",
+    severity=Severity.ERROR,
+    help="Modular pipelines have their blocks in place of a fixed walk, and diffusers' ComponentsManager "
+    "moves their components. Plans are for pipelines with a __call__ of their own.",
+    wrong="pipeline: StableDiffusionXLModularPipeline",
+    right="pipeline: StableDiffusionXLPipeline",
+)
+UNKNOWN_BUILTIN = Code(
+    id="P356",
+    name="unknown-builtin",
+    severity=Severity.ERROR,
+    help="builtin: names a small pipeline that is made on this machine: tiny-sdxl, tiny-flux or tiny-wan.",
+    wrong="pipeline: {class: FluxPipeline, source: 'builtin:flux'}",
+    right="pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}",
+)
+NO_CATALOGUE = Code(
+    id="P357",
+    name="no-catalogue",
+    severity=Severity.WARNING,
+    help="The plan requires a version of diffusers that no catalogue is shipped for. It is checked against "
+    "the newest one; names and orders may differ.",
+    wrong="requires: {diffusers: '<0.20'}",
+    right="requires: {diffusers: '>=0.36'}",
+)
+NO_VARIANT = Code(
+    id="P358",
+    name="no-such-variant",
+    severity=Severity.WARNING,
+    help="A component has no weight files of the plan's variant; the plain ones are taken, as diffusers does.",
+    wrong="pipeline: {class: FluxPipeline, source: ./flux, variant: fp61}",
+    right="pipeline: {class: FluxPipeline, source: ./flux, variant: fp16}",
+)
+
+CODES = (
+    UNKNOWN_CLASS,
+    SIZES_UNKNOWN,
+    BROKEN_FOLDER,
+    PICKLED,
+    MODULAR,
+    UNKNOWN_BUILTIN,
+    NO_CATALOGUE,
+    NO_VARIANT,
+)

@@ -1,0 +1,53 @@
+"""A simulated call judged: what the virtual accelerator saw, beside the schedule's ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from planner.diagnostics.diagnostic import Diagnostic
+from planner.schedule.lower import ways
+from planner.schedule.model import Step
+from planner.session.session import Session
+from planner.virtual.audit import Audit
+from planner.virtual.check import Way, check
+from planner.virtual.compare import Event
+
+
+def judge(session: Session, seen: Audit) -> tuple[Diagnostic, ...]:
+    """Everything that speaks against the last call of ``session``: misses, faults, wrong bytes, weights
+    left behind, and where the ledger's moves and peak are not those of the schedule (P75x, P76x).
+
+    ``seen`` is an audit of that call on the session's ``SimDevice``, and over.
+    """
+    course = session.schedule.course
+    placed = {name: course.size(name) for name in course.fixed}
+    before = [name for name in seen.live_before if name not in placed]
+    used = {event[1] for event in seen.events if event[0] == "use"}
+    known = None not in course.sizes.values()
+    return check(
+        seen,
+        [
+            _way(steps, placed, {name: course.size(name) for name in before}, known)
+            for steps in ways(session.schedule, used, before)
+        ],
+        on_demand=course.on_demand,
+        departures=() if session.last is None else session.last.departures,
+        loops=bool(course.repeats),
+        budget=course.budget,
+    )
+
+
+def _way(steps: Iterable[Step], placed: dict[str, int], before: dict[str, int], known: bool) -> Way:
+    events: list[Event] = []
+    live = placed | before
+    peak = sum(live.values())
+    for step in steps:
+        if step.do == "load":
+            live[step.component] = step.bytes or 0
+            events.append(("load", step.component, step.bytes or 0))
+        elif step.do == "evict":
+            events.append(("free", step.component, live.pop(step.component)))
+        else:
+            events.append(("use", step.component))
+        peak = max(peak, sum(live.values()))
+    return Way(events=tuple(events), peak=peak if known else None, stay=frozenset(live))
