@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from planner.device import memory
 from planner.device.protocol import Lane
+
+
+@dataclass(slots=True)
+class TorchPiece:
+    """One allocation: ``bytes`` is the tensor over it, ``raw`` the driver's memory if it came from there."""
+
+    nbytes: int
+    bytes: torch.Tensor | None
+    raw: memory.Raw | None
 
 
 class TorchDevice:
     """CUDA, XPU and MPS through torch's device-generic calls.
 
-    Pieces come from torch's caching allocator on the caller's current stream, so memory that weights
-    leave is at once free for activations; the copy stream waits for that stream before it writes.
+    Pieces come from the driver on CUDA, elsewhere from torch's allocator. The copy stream waits for the
+    caller's current stream before it writes.
     """
 
     def __init__(self, name: torch.device) -> None:
         self.name = name
         self._module = torch.get_device_module(name)
         self._copies = self._stream()
+        self._exact = name.type == "cuda" and memory.available()
+        self._own = 0
 
     def _stream(self) -> Any:
         """A stream for copies; None where the backend has no streams (MPS): then copies are in order."""
@@ -27,16 +40,29 @@ class TorchDevice:
             return None
         return torch.Stream(self.name)
 
-    def alloc(self, nbytes: int, label: str) -> torch.Tensor:
-        """A uint8 tensor of ``nbytes``; at least one byte, so that an empty component has a place."""
-        return torch.empty(max(nbytes, 1), dtype=torch.uint8, device=self.name)
+    def alloc(self, nbytes: int, label: str) -> TorchPiece:
+        """At least one byte, so that an empty component has a place."""
+        size = max(nbytes, 1)
+        if not self._exact:
+            return TorchPiece(nbytes, torch.empty(size, dtype=torch.uint8, device=self.name), None)
+        raw = memory.Raw(size, self.name)
+        self._own += size
+        return TorchPiece(nbytes, torch.as_tensor(raw, device=self.name), raw)
 
-    def free(self, piece: torch.Tensor) -> None:
-        """The memory goes back to the allocator with its last reference, in the order of the compute stream."""
+    def free(self, piece: TorchPiece) -> None:
+        """Back to the driver, once the caller's stream is done with it; elsewhere to torch's allocator, with
+        the last reference and in the order of the stream."""
+        piece.bytes = None
+        if piece.raw is not None:
+            torch.accelerator.current_stream(self.name).synchronize()
+            piece.raw.free()
+            piece.raw = None
+            self._own -= max(piece.nbytes, 1)
 
-    def copy(self, piece: torch.Tensor, offset: int, source: torch.Tensor) -> None:
+    def copy(self, piece: TorchPiece, offset: int, source: torch.Tensor) -> None:
         """Queue on the copy stream. Pageable memory makes the host wait, which is torch's doing."""
-        target = piece[offset : offset + source.numel()]
+        assert piece.bytes is not None
+        target = piece.bytes[offset : offset + source.numel()]
         if self._copies is None:
             target.copy_(source)
             return
@@ -54,18 +80,19 @@ class TorchDevice:
         if stream is not None and event is not None:
             stream.wait_event(event)
 
-    def bind(self, piece: torch.Tensor, offset: int, like: torch.Tensor) -> torch.Tensor:
+    def bind(self, piece: TorchPiece, offset: int, like: torch.Tensor) -> torch.Tensor:
         """A typed view over the piece."""
+        assert piece.bytes is not None
         span = _span(like) * like.element_size()
-        typed = piece[offset : offset + span].view(like.dtype)
+        typed = piece.bytes[offset : offset + span].view(like.dtype)
         return typed.as_strided(like.shape, like.stride())
 
     def reserved(self) -> int:
-        """Bytes that torch's allocator holds; 0 where the backend does not say."""
-        count = getattr(self._module, "memory_reserved", None) or getattr(
-            self._module, "driver_allocated_memory", None
-        )
-        return int(count(self.name)) if count and self.name.type != "mps" else int(count()) if count else 0
+        """Bytes that torch's allocator holds and our own; ours alone where the backend does not say."""
+        if self.name.type == "mps":
+            return int(torch.mps.driver_allocated_memory())
+        count = getattr(self._module, "memory_reserved", None)
+        return self._own + (int(count(self.name)) if count else 0)
 
     def _lane(self, lane: Lane) -> Any:
         if self._copies is None:

@@ -73,7 +73,7 @@ NO_VARIANT = Code(
     id="P358",
     name="no-such-variant",
     severity=Severity.WARNING,
-    help="A component has no weight files of the plan's variant; the plain ones are taken, as diffusers does.",
+    help="A component has no weight files of the variant; the plain ones are taken, as diffusers does.",
     wrong="pipeline: {class: FluxPipeline, source: ./flux, variant: fp61}",
     right="pipeline: {class: FluxPipeline, source: ./flux, variant: fp16}",
 )
