@@ -24,7 +24,8 @@ PACKED = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one group brings: device offset and host bytes of each copy."""
+    """What one group brings: device offset and host bytes of each copy. The group's owners are all
+    modules that must not run before: its own, and those of other groups that are tied to a tensor of it."""
 
     group: Group
     copies: tuple[tuple[int, torch.Tensor], ...]
@@ -47,8 +48,9 @@ class Master:
         self._arena = _pack(held)
         pins.add((h.region.address, h.region.nbytes) for h in held)
         self.nbytes = _place(held)
+        borrowers = _borrowers(groups, held)
         self.batches = tuple(
-            Batch(group, copies)
+            Batch(Group(group.root, (*group.owners, *borrowers.get(number, ()))), copies)
             for number, group in enumerate(groups)
             if (copies := tuple(_copies([h for h in held if h.group == number], self._arena, pins)))
         )
@@ -87,6 +89,18 @@ def _held(found: list[tuple[int, Slot]]) -> list[_Held]:
             tensors.add(id(slot.host))
             first.setdefault(id(region), _Held(region, number, [])).tensors.append(slot.host)
     return list(first.values())
+
+
+def _borrowers(groups: tuple[Group, ...], held: list[_Held]) -> dict[int, list[torch.nn.Module]]:
+    """By group: modules of other groups that own one of its tensors too (T5's tied embeddings)."""
+    bringer = {id(tensor): h.group for h in held for tensor in h.tensors}
+    found: dict[int, list[torch.nn.Module]] = {}
+    for number, group in enumerate(groups):
+        for owner in group.owners:
+            others = {bringer.get(id(slot.host), number) for slot in own_slots((owner,))} - {number}
+            for other in sorted(others):
+                found.setdefault(other, []).append(owner)
+    return found
 
 
 def _pack(held: list[_Held]) -> torch.Tensor | None:
