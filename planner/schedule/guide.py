@@ -87,9 +87,11 @@ class Guide:
     def _find(self, component: str, entry: str) -> tuple[int | None, str]:
         """Where in the walk this use is, and what it departs from, if it does."""
 
+        exact = any(run.component == component and run.entry == entry for _, run in self._uses)
+
         def matches(i: int) -> bool:
             run = self._uses[i][1]
-            return run.component == component and (not run.entry or run.entry == entry)
+            return run.component == component and (run.entry == entry if exact else not run.entry)
 
         here = [i for i, (stage, _) in enumerate(self._uses) if stage == self._stage]
         ahead = list(range(self._at + 1, len(self._uses)))

@@ -18,10 +18,12 @@ SHARE = 24
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Modules whose weights travel together. ``root`` is None for what lies outside of all blocks."""
+    """Modules whose weights travel together. ``root`` is None for what lies outside of all blocks;
+    ``reader`` may use them without calling them (attention pools concatenate their layers' biases)."""
 
     root: torch.nn.Module | None
     owners: tuple[torch.nn.Module, ...]
+    reader: torch.nn.Module | None = None
 
 
 def groups_of(module: torch.nn.Module) -> tuple[Group, ...]:
@@ -39,9 +41,12 @@ def _split(
         return  # a module that is shared by two parents belongs to the first
     children = [child for child in module.children() if id(child) not in seen]
     outside.append(module)
-    seen.add(id(module))
-    for child in children:
-        if not any(True for _ in child.children()) or _bytes(child) <= limit:
+    leaves = tuple(child for child in children if not any(True for _ in child.children()))
+    seen.update(map(id, (module, *leaves)))
+    if leaves:
+        yield Group(leaves[0], leaves, module)
+    for child in (child for child in children if child not in leaves):
+        if _bytes(child) <= limit:
             owners = tuple(m for m in child.modules() if id(m) not in seen)
             seen.update(map(id, owners))
             if owners:

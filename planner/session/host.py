@@ -9,7 +9,7 @@ Parameter and buffer objects stay the same objects.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -25,7 +25,7 @@ PACKED = 4 << 20
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one group brings: device offset and host bytes of each copy. The group's owners are all
-    modules that must not run before: its own, and those of other groups that are tied to a tensor of it."""
+    modules that must not run before it is there."""
 
     group: Group
     copies: tuple[tuple[int, torch.Tensor], ...]
@@ -50,7 +50,7 @@ class Master:
         self.nbytes = _place(held)
         borrowers = _borrowers(groups, held)
         self.batches = tuple(
-            Batch(Group(group.root, (*group.owners, *borrowers.get(number, ()))), copies)
+            Batch(replace(group, owners=(*group.owners, *borrowers.get(number, ()))), copies)
             for number, group in enumerate(groups)
             if (copies := tuple(_copies([h for h in held if h.group == number], self._arena, pins)))
         )
@@ -92,10 +92,13 @@ def _held(found: list[tuple[int, Slot]]) -> list[_Held]:
 
 
 def _borrowers(groups: tuple[Group, ...], held: list[_Held]) -> dict[int, list[torch.nn.Module]]:
-    """By group: modules of other groups that own one of its tensors too (T5's tied embeddings)."""
+    """By group: who else must not run before: its reader, and modules of other groups that own one of
+    its tensors too (T5's tied embeddings)."""
     bringer = {id(tensor): h.group for h in held for tensor in h.tensors}
     found: dict[int, list[torch.nn.Module]] = {}
     for number, group in enumerate(groups):
+        if group.reader is not None:
+            found.setdefault(number, []).append(group.reader)
         for owner in group.owners:
             others = {bringer.get(id(slot.host), number) for slot in own_slots((owner,))} - {number}
             for other in sorted(others):

@@ -221,11 +221,23 @@ class Session:
             )
             raise PlanError([problem])
         if moved_to.type == "cpu":
+            if member.here and not member.left and self._leaves_alone(member, fn):
+                return False
             if member.here and not member.fixed and not member.left:
+                if self._calls:
+                    self._record.departures.append(f"{component} was cast or moved")
                 self._evict(component, "")
             return not member.here
         self.arrive(component, "")
         return False
+
+    def _leaves_alone(self, member: Member, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+        """Whether ``fn`` would return the device's tensors as they are (``vae.to(dtype=...)`` of the
+        dtype that it has already)."""
+        dtypes = {s.host.dtype for s in member.master.slots} if member.master is not None else set()
+        probes = [torch.empty(0, dtype=dtype, device=self.execution_device) for dtype in dtypes]
+        with torch.no_grad():
+            return bool(probes) and all(fn(probe) is probe for probe in probes)
 
     # -- moves
 
