@@ -50,7 +50,8 @@ def lower(
 def ways(
     schedule: Schedule, used: Collection[str], resident: Collection[str] = ()
 ) -> Iterator[tuple[Step, ...]]:
-    """The steps of each way through the optional uses when just the components ``used`` ran.
+    """The steps of each way through the optional uses when just the components ``used`` ran; and the
+    same when stages of several uses are passed twice (a negative prompt).
 
     ``resident``: what an earlier call left on the device (``idle: keep``); placed components count
     as placed already. The way that leaves out the least comes first.
@@ -60,8 +61,9 @@ def ways(
     open_ = [run for run in optional if run.component in used]
     for n in range(min(len(open_), 4) + 1):
         for more in combinations(open_, n):
-            tape = _play(schedule.placements, schedule.course, (*gone, *more), resident)
-            yield tuple(step for step in tape.steps if step.do != "place")
+            for passes in (1, 2):
+                tape = _play(schedule.placements, schedule.course, (*gone, *more), resident, passes)
+                yield tuple(step for step in tape.steps if step.do != "place")
 
 
 def _course(graph: Graph, budget: int | None, overhead: int) -> Course:
@@ -91,7 +93,8 @@ def _written(graph: Graph, course: Course) -> Schedule:
     known = None not in course.sizes.values()
     # Whom an absent use would have evicted stays: the peak is that of the worst way through.
     absences = [gone for n in range(min(len(optional), 4) + 1) for gone in combinations(optional, n)]
-    plays = [_play(graph.placements, course, gone) for gone in absences] if known else []
+    # A second pass over a stage (a negative prompt) may find there what the first one left.
+    plays = [_play(graph.placements, course, gone, (), n) for gone in absences for n in (1, 2)] if known else []
     return Schedule(
         plan=graph.plan.name,
         pipeline=graph.target.cls,
@@ -168,8 +171,10 @@ def _play(
     course: Course,
     absent: tuple[Run, ...],
     resident: Collection[str] = (),
+    passes: int = 1,
 ) -> _Tape:
-    """One call's steps when the optional uses in ``absent`` do not happen."""
+    """One call's steps when the optional uses in ``absent`` do not happen. ``passes``: how often a stage
+    of several uses that does not loop is passed over."""
     tape = _Tape(course)
     guide = Guide(course)
     for name in course.fixed:
@@ -179,7 +184,8 @@ def _play(
     for stage, times, often in _passes(course):
         node = course.walk[stage]
         tape.often = often
-        for number, run in enumerate(node.runs):
+        again = passes if node.loop is None and len(node.runs) > 1 else 1
+        for number, run in [*enumerate(node.runs)] * again:
             if run in absent or run.component not in placements:
                 continue
             decision = guide.enter_planned(stage, number, tape.resident)

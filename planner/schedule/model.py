@@ -63,8 +63,8 @@ class Step:
 class Schedule:
     """What ``plan apply`` will do.
 
-    ``peak`` is the largest ``after`` of any way through the optional uses, without components on
-    demand; ``moved`` the bytes that one call copies to the device (``place`` left out).
+    ``peak`` is the largest ``after`` of any way through the optional uses, stages of several uses passed
+    once or twice, without components on demand; ``moved`` the bytes that one call copies to the device (``place`` left out).
     """
 
     plan: str

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from planner.diagnostics.diagnostic import Diagnostic
 from planner.schedule.lower import ways
-from planner.schedule.model import Step
+from planner.schedule.model import Course, Step
 from planner.session.session import Session
 from planner.virtual.audit import Audit
 from planner.virtual.check import Way, check
@@ -20,16 +20,12 @@ def judge(session: Session, seen: Audit) -> tuple[Diagnostic, ...]:
     ``seen`` is an audit of that call on the session's ``SimDevice``, and over.
     """
     course = session.schedule.course
-    placed = {name: course.size(name) for name in course.fixed}
-    before = [name for name in seen.live_before if name not in placed]
+    before = [name for name in seen.live_before if name not in course.fixed]
     used = {event[1] for event in seen.events if event[0] == "use"}
-    known = None not in course.sizes.values()
+    live = {name: course.size(name) for name in (*course.fixed, *before)}
     return check(
         seen,
-        [
-            _way(steps, placed, {name: course.size(name) for name in before}, known)
-            for steps in ways(session.schedule, used, before)
-        ],
+        [_way(course, steps, live) for steps in ways(session.schedule, used, before)],
         on_demand=course.on_demand,
         departures=() if session.last is None else session.last.departures,
         loops=bool(course.repeats),
@@ -37,9 +33,11 @@ def judge(session: Session, seen: Audit) -> tuple[Diagnostic, ...]:
     )
 
 
-def _way(steps: Iterable[Step], placed: dict[str, int], before: dict[str, int], known: bool) -> Way:
+def _way(course: Course, steps: Iterable[Step], before: Mapping[str, int]) -> Way:
+    """The steps as events. A stage that passes over its uses again may use whoever is still there."""
+    again = {n.id: n.components for n in course.walk if n.loop is not None or len(n.runs) > 1}
     events: list[Event] = []
-    live = placed | before
+    live = dict(before)
     peak = sum(live.values())
     for step in steps:
         if step.do == "load":
@@ -48,6 +46,8 @@ def _way(steps: Iterable[Step], placed: dict[str, int], before: dict[str, int], 
         elif step.do == "evict":
             events.append(("free", step.component, live.pop(step.component)))
         else:
-            events.append(("use", step.component))
+            there = [name for name in again.get(step.stage, ()) if name in live]
+            events += [("use", name) for name in (step.component, *there)]
         peak = max(peak, sum(live.values()))
+    known = None not in course.sizes.values()
     return Way(events=tuple(events), peak=peak if known else None, stay=frozenset(live))
