@@ -10,23 +10,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-WORDS = """
-a an the of in on at by with and or no not is are to from under over near behind above into through
-cat dog bird horse fox wolf bear fish frog owl lion tiger whale dragon robot astronaut knight wizard
-woman man girl boy child person people portrait face eyes hair hand smile dress hat coat
-house castle city street tower bridge door window garden forest tree leaf flower rose grass field
-mountain hill river lake sea ocean beach island sky cloud rain snow storm fire smoke ice stone sand
-sun moon star stars night day dawn dusk morning evening summer winter spring autumn light shadow
-red green blue yellow orange purple pink black white grey brown gold silver dark bright warm cold
-car train ship boat bicycle aeroplane rocket space planet earth glass metal wood paper silk
-big small tiny giant old new young tall long round soft sharp clean wild calm quiet beautiful
-photo photograph picture painting drawing sketch watercolour oil ink pencil poster film still
-style detailed realistic abstract minimal vintage cinematic dramatic close wide shot view lens
-high low quality resolution blurry noise bad good best very highly lighting colour colours
-one two three four five six seven eight nine ten running walking sitting standing flying sleeping
-reading looking holding wearing playing dancing jumping swimming cooking table chair book cup tea
-coffee bread apple lamp clock map key ball box kitchen room floor wall music guitar piano
-""".split()
+_LINES = (
+    "a an the of in on at by with and or no not is are to from under over near behind above into through",
+    "cat dog bird horse fox wolf bear fish frog owl lion tiger whale dragon robot astronaut knight wizard",
+    "woman man girl boy child person people portrait face eyes hair hand smile dress hat coat",
+    "house castle city street tower bridge door window garden forest tree leaf flower rose grass field",
+    "mountain hill river lake sea ocean beach island sky cloud rain snow storm fire smoke ice stone sand",
+    "sun moon star stars night day dawn dusk morning evening summer winter spring autumn light shadow",
+    "red green blue yellow orange purple pink black white grey brown gold silver dark bright warm cold",
+    "car train ship boat bicycle aeroplane rocket space planet earth glass metal wood paper silk",
+    "big small tiny giant old new young tall long round soft sharp clean wild calm quiet beautiful",
+    "photo photograph picture painting drawing sketch watercolour oil ink pencil poster film still",
+    "style detailed realistic abstract minimal vintage cinematic dramatic close wide shot view lens",
+    "high low quality resolution blurry noise bad good best very highly lighting colour colours",
+    "one two three four five six seven eight nine ten running walking sitting standing flying sleeping",
+    "reading looking holding wearing playing dancing jumping swimming cooking table chair book cup tea",
+    "coffee bread apple lamp clock map key ball box kitchen room floor wall music guitar piano",
+)
+WORDS = [word for line in _LINES for word in line.split()]
 
 CLIP_SIZE = 77
 """Tokens: CLIP's text encoders have this many positions."""
@@ -50,7 +51,7 @@ def clip_pieces() -> tuple[dict[str, int], list[str]]:
 
 
 def unigram_pieces() -> list[tuple[str, float]]:
-    """Pieces with their log-probabilities, after T5's three special ones: a word is likelier than its letters."""
+    """Pieces and their log-probabilities, after T5's special ones: a word is likelier than its letters."""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), (_SPACE, -4.0)]
     pieces += [(_SPACE + word, -6.0) for word in dict.fromkeys(WORDS)]
     pieces += [(letter, -8.0) for letter in map(chr, range(33, 127))]

@@ -1,0 +1,148 @@
+"""A plan's pipeline, loaded: a folder, a single file, a hub id or a built-in one, on the CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import nullcontext
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
+from planner.diagnostics.table.p3_plan import LORAS_LATER, QUANTIZATION_LATER, SOURCE_LATER
+from planner.diagnostics.table.p9_machine import (
+    CLASS_NOT_INSTALLED,
+    NO_SOURCE,
+    PICKLED,
+    SOURCE_NOT_FOUND,
+)
+from planner.loading.builtin import PREFIX, builtin_folder, dtype_argument, quiet
+from planner.loading.failure import explain
+from planner.loading.packages import require
+from planner.loading.paths import beside
+from planner.plan.model import Plan
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+"""What the hub takes for a repository: ``owner/name``, or an old one without an owner."""
+SINGLE_FILE = (".safetensors", ".gguf")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+
+
+def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:
+    """The pipeline that ``plan`` names, loaded in the plan's dtype (float32 when left out).
+
+    Only safetensors are read unless ``allow_pickle``; code in the source runs only with
+    ``trust_remote_code``. What a plan asks for and is not executed yet (quantization, LoRAs, a source of
+    a component's own) is an error. Raises PlanError; what diffusers raised is its ``__cause__``.
+    """
+    require()
+    problems = [*_not_executed(plan)]
+    if plan.pipeline.source is None:
+        problems.append(_no_source(plan))
+    if problems:
+        raise PlanError(problems, plan.document.sources)
+    with quiet():  # importing a pipeline says which image library it falls back to
+        cls = _class(plan)
+    where, single = _where(plan, allow_pickle)
+    arguments = _arguments(plan, allow_pickle, trust_remote_code)
+    load = cls.from_single_file if single else cls.from_pretrained
+    if single:
+        arguments = {key: arguments[key] for key in arguments if key in (dtype_argument(), "revision")}
+    try:
+        with quiet() if _builtin(plan) else nullcontext():
+            return load(str(where), **arguments)
+    except Exception as error:
+        found = explain(error, plan, where if isinstance(where, Path) else None)
+        raise PlanError([found], plan.document.sources) from error
+
+
+def _not_executed(plan: Plan) -> Iterator[Diagnostic]:
+    """Loading without them would be another pipeline than the plan's."""
+    if plan.quantization:
+        said = "quantization is not executed yet, and unquantized is not what the plan says"
+        yield finding(QUANTIZATION_LATER, said, span=plan.quantization[0].span).at(Severity.ERROR)
+    for component in plan.components.values():
+        if component.source is not None:
+            said = f'the source of "{component.name}" is not executed yet'
+            yield finding(SOURCE_LATER, said, span=component.spans.get("source", component.span)).at(
+                Severity.ERROR
+            )
+    if plan.loras:
+        said = "loading LoRAs is not executed yet, and without them it is not what the plan says"
+        yield finding(LORAS_LATER, said, span=plan.loras[0].span).at(Severity.ERROR)
+
+
+def _no_source(plan: Plan) -> Diagnostic:
+    said = f'the plan has no source for "{plan.pipeline.cls}", so there is nothing to load'
+    hint = "write pipeline.source, or give a loaded pipeline with --from module:function"
+    return finding(NO_SOURCE, said, span=plan.pipeline.span, pointer="/pipeline", hint=hint)
+
+
+def _class(plan: Plan) -> Any:
+    import diffusers
+
+    name = plan.pipeline.cls
+    found = getattr(diffusers, name, None) if name in dir(diffusers) else None
+    if isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline):
+        return found
+    said = f'diffusers {diffusers.__version__} has no pipeline class "{name}"'
+    near = get_close_matches(name, [n for n in dir(diffusers) if n.endswith("Pipeline")], n=1)
+    hint = f'did you mean "{near[0]}"?' if near else ""
+    problem = finding(CLASS_NOT_INSTALLED, said, span=plan.pipeline.span, pointer="/pipeline", hint=hint)
+    raise PlanError([problem], plan.document.sources)
+
+
+def _where(plan: Plan, allow_pickle: bool) -> tuple[Path | str, bool]:
+    """A folder, a file (True) or a hub id. What is on this disk comes first, as for diffusers."""
+    source = plan.pipeline.source or ""
+    span = plan.pipeline.spans.get("source", plan.pipeline.span)
+    if source.startswith(PREFIX):
+        return builtin_folder(source.removeprefix(PREFIX), span), False
+    path = beside(plan, source)
+    if path.is_dir():
+        return path, False
+    if path.is_file():
+        if path.suffix in PICKLES and not allow_pickle:
+            raise PlanError([_pickled(plan, path.name)], plan.document.sources)
+        return path, True
+    if HUB_ID.fullmatch(source) and not source.endswith((*SINGLE_FILE, *PICKLES)):
+        return source, False
+    said = f'the source "{source}" is no folder or file here, and no hub id'
+    problem = finding(SOURCE_NOT_FOUND, said, span=span, pointer="/pipeline/source", hint=_near(path))
+    raise PlanError([problem], plan.document.sources)
+
+
+def _near(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return f'there is no folder "{path.parent}"'
+    near = get_close_matches(path.name, sorted(names), n=1)
+    return f'did you mean "{near[0]}"?' if near else ""
+
+
+def _pickled(plan: Plan, name: str) -> Diagnostic:
+    span = plan.pipeline.spans.get("source", plan.pipeline.span)
+    said = f'"{name}" is pickled, and reading it can run code'
+    hint = "--allow-pickle, or allow_pickle=True, if you trust it"
+    return finding(PICKLED, said, span=span, pointer="/pipeline/source", hint=hint)
+
+
+def _arguments(plan: Plan, allow_pickle: bool, trust_remote_code: bool) -> dict[str, Any]:
+    import torch
+
+    made: dict[str, Any] = {dtype_argument(): getattr(torch, plan.pipeline.dtype or "float32")}
+    if plan.pipeline.variant is not None:
+        made["variant"] = plan.pipeline.variant
+    if plan.pipeline.revision is not None:
+        made["revision"] = plan.pipeline.revision
+    if not allow_pickle:
+        made["use_safetensors"] = True
+    if trust_remote_code:
+        made["trust_remote_code"] = True
+    return made
+
+
+def _builtin(plan: Plan) -> bool:
+    return (plan.pipeline.source or "").startswith(PREFIX)
