@@ -48,7 +48,6 @@ class Raw:
             with torch.cuda.device(self._device):
                 _driver().cuMemFree_v2(ctypes.c_uint64(address))
 
-
     def __del__(self) -> None:
         self.free()
 

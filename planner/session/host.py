@@ -8,7 +8,8 @@ Parameter and buffer objects stay the same objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import mmap
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,7 +47,7 @@ class Master:
         self.slots = [slot for _, slot in found]
         held = _held(found)
         self._arena = _pack(held)
-        pins.add((h.region.address, h.region.nbytes) for h in held)
+        pins.add(_memory(held, self._arena))
         self.nbytes = _place(held)
         borrowers = _borrowers(groups, held)
         self.batches = tuple(
@@ -115,8 +116,10 @@ def _pack(held: list[_Held]) -> torch.Tensor | None:
     if not total:
         return None
     with torch.inference_mode(False), torch.no_grad():
-        memory = torch.empty(total + ALIGNMENT, dtype=torch.uint8)
-        arena = memory[-memory.data_ptr() % ALIGNMENT :][:total]
+        # Whole pages, so that all of it can be registered and nobody else lies on them.
+        total = -(-total // mmap.PAGESIZE) * mmap.PAGESIZE
+        memory = torch.empty(total + mmap.PAGESIZE, dtype=torch.uint8)
+        arena = memory[-memory.data_ptr() % mmap.PAGESIZE :][:total]
         shared = arena.numpy()
         at = 0
         for h in chosen:
@@ -130,6 +133,15 @@ def _pack(held: list[_Held]) -> torch.Tensor | None:
                 tensor.data = _over(h.region, tensor.data_ptr() - old.address, tensor)
             at += _aligned(old.nbytes)
     return arena
+
+
+def _memory(held: list[_Held], arena: torch.Tensor | None) -> Iterator[tuple[int, int]]:
+    """Address and bytes of all that the device will read."""
+    if arena is not None:
+        yield arena.data_ptr(), arena.numel()
+    for h in held:
+        if h.packed is None:
+            yield h.region.address, h.region.nbytes
 
 
 def _repointable(held: _Held) -> bool:

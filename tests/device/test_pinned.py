@@ -1,0 +1,118 @@
+"""Which memory is registered, and where copies are cut, without a card."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from planner.device.pinned import Pins, file_backed
+
+PAGE = 4096
+
+
+class Runtime:
+    """Stands for CUDA's runtime: remembers what was registered, and refuses what is too much."""
+
+    def __init__(self, room: int | None = None) -> None:
+        self.registered: dict[int, int] = {}
+        self.room = room
+
+    def cudaHostRegister(self, address: int, nbytes: int, _flags: int) -> int:
+        if self.room is not None and sum(self.registered.values()) + nbytes > self.room:
+            return 2
+        assert all(end <= address or address + nbytes <= start for start, end in self.spans())
+        self.registered[address] = nbytes
+        return 0
+
+    def cudaHostUnregister(self, address: int) -> int:
+        del self.registered[address]
+        return 0
+
+    def spans(self) -> list[tuple[int, int]]:
+        return sorted((a, a + n) for a, n in self.registered.items())
+
+
+def pins_with(runtime: Runtime, budget: int | None = None) -> Pins:
+    pins = Pins(torch.device("cpu"), budget)
+    pins._runtime = runtime
+    return pins
+
+
+def neighbours(seed: int) -> list[tuple[int, int]]:
+    rng = random.Random(seed)
+    address, made = PAGE * 10 + 64, []
+    for _ in range(100):
+        nbytes = rng.choice([100, 5000, 8192, 1 << 20, 600 << 20])
+        made.append((address, nbytes))
+        address += nbytes + rng.choice([0, 16, 300])
+    return made
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_only_whole_pages_of_our_own_are_registered(seed: int) -> None:
+    runtime = Runtime()
+    ranges = neighbours(seed)
+    pins = pins_with(runtime)
+    pins.add(ranges[:50])
+    pins.add(ranges)  # what is registered already is left alone
+    ours = [(a, a + n) for a, n in ranges]
+    for start, end in runtime.spans():
+        assert start % PAGE == end % PAGE == 0
+        covered = start
+        for a, b in ours:
+            if a <= covered < b:
+                covered = b
+        assert covered >= end, "a page that is shared with somebody else was registered"
+    assert pins.nbytes > 0.99 * sum(n for _, n in ranges)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_copy_runs_across_a_border(seed: int) -> None:
+    runtime = Runtime()
+    ranges = neighbours(seed)
+    pins = pins_with(runtime)
+    pins.add(ranges)
+    borders = {edge for span in runtime.spans() for edge in span}
+    for address, nbytes in ranges:
+        at = address
+        for length in pins.cuts(address, nbytes):
+            assert length > 0
+            assert not any(at < border < at + length for border in borders)
+            at += length
+        assert at == address + nbytes
+
+
+def test_a_budget_is_kept_and_the_rest_stays_pageable() -> None:
+    runtime = Runtime()
+    pins = pins_with(runtime, budget=1 << 30)
+    pins.add(neighbours(0))
+    assert 0 < sum(runtime.registered.values()) <= 1 << 30
+    assert pins.refused > 0
+
+
+def test_a_machine_that_refuses_is_no_error() -> None:
+    runtime = Runtime(room=1 << 30)
+    pins = pins_with(runtime)
+    pins.add(neighbours(0))
+    assert pins.nbytes == sum(runtime.registered.values()) <= 1 << 30
+    assert pins.refused > 0
+
+
+def test_close_gives_everything_back() -> None:
+    runtime = Runtime()
+    pins = pins_with(runtime)
+    pins.add(neighbours(0))
+    pins.close()
+    pins.close()
+    assert runtime.registered == {}
+
+
+def test_a_mapped_file_is_told_from_memory(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(1 << 16))
+    mapped = torch.from_file(str(path), size=1 << 14, dtype=torch.float32)
+    anonymous = torch.zeros(1 << 20)
+    found = file_backed([mapped.data_ptr(), anonymous.data_ptr()])
+    assert found == {mapped.data_ptr()}
