@@ -21,7 +21,7 @@ class TorchPiece:
 
 
 class TorchDevice:
-    """CUDA, XPU and MPS through torch's device-generic calls.
+    """CUDA, XPU and MPS through torch's device-generic calls. ``own``: bytes taken from the driver now.
 
     Pieces come from the driver on CUDA, elsewhere from torch's allocator. The copy stream waits for the
     caller's current stream before it writes.
@@ -32,7 +32,7 @@ class TorchDevice:
         self._module = torch.get_device_module(name)
         self._copies = self._stream()
         self._exact = name.type == "cuda" and memory.available()
-        self._own = 0
+        self.own = 0
 
     def _stream(self) -> Any:
         """A stream for copies; None where the backend has no streams (MPS): then copies are in order."""
@@ -46,7 +46,7 @@ class TorchDevice:
         if not self._exact:
             return TorchPiece(nbytes, torch.empty(size, dtype=torch.uint8, device=self.name), None)
         raw = memory.Raw(size, self.name)
-        self._own += size
+        self.own += size
         return TorchPiece(nbytes, torch.as_tensor(raw, device=self.name), raw)
 
     def free(self, piece: TorchPiece) -> None:
@@ -57,7 +57,7 @@ class TorchDevice:
             torch.accelerator.current_stream(self.name).synchronize()
             piece.raw.free()
             piece.raw = None
-            self._own -= max(piece.nbytes, 1)
+            self.own -= max(piece.nbytes, 1)
 
     def copy(self, piece: TorchPiece, offset: int, source: torch.Tensor) -> None:
         """Queue on the copy stream. Pageable memory makes the host wait, which is torch's doing."""
@@ -92,7 +92,7 @@ class TorchDevice:
         if self.name.type == "mps":
             return int(torch.mps.driver_allocated_memory())
         count = getattr(self._module, "memory_reserved", None)
-        return self._own + (int(count(self.name)) if count else 0)
+        return self.own + (int(count(self.name)) if count else 0)
 
     def _lane(self, lane: Lane) -> Any:
         if self._copies is None:
