@@ -1,0 +1,195 @@
+"""The operator's picture: what a plan will do, and what it did beside what it promised."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from planner.plan.model import Plan
+from planner.report.image import image_words
+from planner.report.model import BudgetInfo, DeviceInfo, Report
+from planner.report.units import Unit, unit_for
+from planner.schedule.model import Schedule
+from planner.schedule.timeline import Row, timeline
+
+GAP = 3
+INDENT = (0, 0, 0, 2)
+
+
+def head(
+    schedule: Schedule,
+    plan: Plan,
+    device: DeviceInfo | None = None,
+    budget: BudgetInfo | None = None,
+) -> RenderableType:
+    """Four lines: the plan and its pipeline, the device, the budget, the image. Without a device the
+    second line is left out."""
+    where = (plan.pipeline.source, plan.pipeline.dtype)
+    what = "   ".join([schedule.pipeline, *(text for text in where if text)])
+    return _head(plan.name, what, device, budget or BudgetInfo(limit=_limit(plan, device)), image_words(plan))
+
+
+def timeline_table(rows: Sequence[Row]) -> RenderableType:
+    """A row for each component of each stage; a stage's name stands at its first."""
+    unit = unit_for(size for row in rows for size in (row.moves, row.peak))
+    made = _table("stage", "component", "policy", f">moves {unit.name}", f">peak {unit.name}", "")
+    before = None
+    for row in rows:
+        made.add_row(
+            row.stage if row.stage != before else "",
+            row.component,
+            row.policy,
+            unit.number(row.moves),
+            unit.number(row.peak),
+            "< peak" if row.highest else "",
+        )
+        before = row.stage
+    return Padding(made, INDENT)
+
+
+def host_line(schedule: Schedule, plan: Plan) -> RenderableType:
+    """What the weights take of host memory, and where the reasons are."""
+    sizes = schedule.course.sizes.values()
+    known = sum(size for size in sizes if size is not None)
+    text = unit_for([known]).text(known) + (" and what is not known" if None in sizes else "")
+    sources = plan.document.sources
+    why = f"      why: plan explain {sources[0].name}" if sources else ""
+    return Text(f"  host RAM  {text}{why}", overflow="fold")
+
+
+def picture(
+    schedule: Schedule, plan: Plan, device: DeviceInfo | None = None, budget: BudgetInfo | None = None
+) -> RenderableType:
+    """All that is said before a run: head, timeline, host memory."""
+    rows = timeline(schedule)
+    return Group(
+        head(schedule, plan, device, budget), Text(), timeline_table(rows), host_line(schedule, plan)
+    )
+
+
+def compared_table(report: Report) -> RenderableType:
+    """Promised beside measured."""
+    p, m = report.promised, report.measured
+    unit = unit_for([p.peak_weights, p.moved, m.peak_weights, m.peak_allocated, m.peak_reserved, m.moved])
+    made = _table("", ">promised", ">measured", "")
+    held = [
+        ("weights", p.peak_weights, m.peak_weights),
+        ("allocated", None, m.peak_allocated),
+        ("reserved", None, m.peak_reserved),
+    ]
+    shown = [(name, a, b) for name, a, b in held if b is not None]
+    for name, a, b in shown:
+        last = name == shown[-1][0]
+        promised = unit.number(a) if name == "weights" else ""
+        made.add_row(f"{name} {unit.name}", promised, unit.number(b), _verdict(report) if last else "")
+    made.add_row(f"moved {unit.name}", unit.number(p.moved), unit.number(m.moved), "")
+    made.add_row("seconds", "", f"{m.total:.1f}", "(without load)")
+    for stage, seconds in m.seconds.items():
+        made.add_row(f"  {stage}", "", f"{seconds:.1f}", "")
+    return Padding(Group(made, *_conduct(report)), INDENT)
+
+
+def _conduct(report: Report) -> Iterator[RenderableType]:
+    """Did the calls come as planned, and was all there that was used; what was otherwise, line by line."""
+    m = report.measured
+    yield Text(f"order    {_said(m.departures, 'as planned', 'departure')}", overflow="fold")
+    yield from (Text(f"         {text}", overflow="fold") for text in m.departures)
+    if m.misses is not None:
+        yield Text(f"misses   {_said(m.misses, 'none', 'miss')}", overflow="fold")
+        yield from (Text(f"         {text}", overflow="fold") for text in m.misses)
+
+
+def wrote_line(paths: Iterable[str | Path], seed: int | None) -> RenderableType:
+    """``wrote flux-12gb-0.png   seed 0``."""
+    files = ", ".join(str(path) for path in paths)
+    return Text(f"wrote {files}" + ("" if seed is None else f"   seed {seed}"), overflow="fold")
+
+
+def report_text(report: Report, width: int = 100) -> str:
+    """A whole report as plain text: head, timeline, comparison."""
+    what = "   ".join(text for text in (report.pipeline, report.source, report.dtype) if text)
+    parts: list[RenderableType] = [
+        _head(report.plan, what, report.device, report.budget, report.image),
+        Text(),
+        timeline_table(report.timeline),
+        Text(),
+        compared_table(report),
+    ]
+    if report.outputs:
+        parts.append(wrote_line(report.outputs, report.seed))
+    return to_text(Group(*parts), width)
+
+
+def to_text(renderable: RenderableType, width: int = 100) -> str:
+    """As it is printed, without colour and without blanks at the ends of lines."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, color_system=None, highlight=False, markup=False, emoji=False)
+    console.print(renderable)
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")) + "\n"
+
+
+def _head(name: str, what: str, device: DeviceInfo | None, budget: BudgetInfo, image: str) -> RenderableType:
+    made = Table.grid(padding=(0, GAP, 0, 0))
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    made.add_row(name, what)
+    if device is not None:
+        made.add_row("device", _device(device))
+    made.add_row("budget", _budget(budget))
+    made.add_row("image", image)
+    return made
+
+
+def _device(device: DeviceInfo) -> str:
+    unit = unit_for([device.total])
+    text = f"{device.name} {device.kind}" if device.kind else device.name
+    if device.total is not None:
+        text += f", {unit.text(device.total)}"
+        text += "" if device.free is None else f", {unit.number(device.free)} free"
+    return text
+
+
+def _budget(budget: BudgetInfo) -> str:
+    if budget.limit is None:
+        return "none set, so whether it fits is not checked"
+    unit: Unit = unit_for([budget.limit])
+    if not budget.overhead:
+        return unit.text(budget.limit)
+    ours = unit.number(budget.limit - budget.overhead)
+    return f"{unit.text(budget.limit)} = {unit.number(budget.overhead)} context + {ours} for us"
+
+
+def _limit(plan: Plan, device: DeviceInfo | None) -> int | None:
+    return plan.budget.vram.of(device.total if device else None) if plan.budget.vram else None
+
+
+def _verdict(report: Report) -> str:
+    if report.within is None or report.budget.limit is None:
+        return ""
+    over = report.held - report.budget.limit
+    return "within budget" if over <= 0 else f"over budget by {unit_for([over]).text(over)}"
+
+
+def _said(found: Sequence[str], none: str, one: str) -> str:
+    many = one + ("es" if one.endswith("s") else "s")
+    return f"{len(found)} {one if len(found) == 1 else many}" if found else none
+
+
+def _table(*names: str) -> Table:
+    """Columns apart by blanks, ``>`` is on the right."""
+    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+    for name in names:
+        right = name.startswith(">")
+        made.add_column(
+            name.removeprefix(">"),
+            justify="right" if right else "left",
+            no_wrap=right or not name,
+            overflow="fold",
+        )
+    return made
