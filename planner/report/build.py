@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planner.plan.model import Plan
 from planner.report.image import image_words
-from planner.report.model import BudgetInfo, DeviceInfo, Measured, Promised, Report
+from planner.report.model import BudgetInfo, DeviceInfo, Measured, Promised, Report, Room
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import timeline
 
@@ -16,22 +16,23 @@ def report_of(
     schedule: Schedule,
     plan: Plan,
     measured: Measured,
-    device: DeviceInfo,
+    device: DeviceInfo | str,
     *,
-    budget: BudgetInfo | None = None,
+    budget: Room | None = None,
     seed: int | None = None,
     outputs: Iterable[str | Path] = (),
 ) -> Report:
-    """``budget``: what the machine left (the plan's own otherwise); ``outputs``: the files written, of which
-    the names are kept, without folders."""
-    vram = plan.budget.vram
+    """``device``: its description, or a name alone; ``budget``: what the machine left (the plan's own
+    otherwise); ``outputs``: the files written, of which the names are kept, without folders."""
+    where = DeviceInfo(name=device) if isinstance(device, str) else device
+    room = BudgetInfo(budget=budget.budget, overhead=budget.overhead) if budget else of_plan(plan, where)
     return Report(
         plan=schedule.plan,
         pipeline=schedule.pipeline,
         source=plan.pipeline.source,
         dtype=plan.pipeline.dtype,
-        device=device,
-        budget=budget or BudgetInfo(limit=vram.of(device.total) if vram else None),
+        device=where,
+        budget=room,
         image=image_words(plan),
         seed=seed,
         promised=Promised(peak_weights=schedule.peak, moved=schedule.moved),
@@ -39,3 +40,9 @@ def report_of(
         timeline=timeline(schedule),
         outputs=tuple(Path(path).name for path in outputs),
     )
+
+
+def of_plan(plan: Plan, device: DeviceInfo | None) -> BudgetInfo:
+    """The plan's own budget, where no machine has said what it leaves."""
+    vram = plan.budget.vram
+    return BudgetInfo(budget=vram.of(device.total if device else None) if vram else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from planner.schedule.timeline import Row
 
@@ -23,12 +23,25 @@ class DeviceInfo:
     free: int | None = None
 
 
+class Room(Protocol):
+    """What a machine leaves to a plan (``planner.session.machine.Room`` is one): bytes of ``budget`` for the
+    process as the driver sees it, None where nothing limits it; ``overhead`` of them for the device's own
+    context, the rest for the pipeline."""
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes."""
+
+    @property
+    def overhead(self) -> int:
+        """Bytes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetInfo:
-    """``limit`` for the process as the driver sees it, ``overhead`` of it the device's own context, the
-    rest for the pipeline. ``limit`` is None where neither plan nor device set one."""
+    """A ``Room`` of plain numbers."""
 
-    limit: int | None = None
+    budget: int | None = None
     overhead: int = 0
 
 
@@ -84,7 +97,7 @@ class Report:
     @property
     def within(self) -> bool | None:
         """The budget was kept; None where there is none."""
-        return None if self.budget.limit is None else self.held <= self.budget.limit
+        return None if self.budget.budget is None else self.held <= self.budget.budget
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, keys in a fixed order, as ``schemas/report.v1.schema.json`` describes them."""
@@ -99,7 +112,7 @@ class Report:
                 "total": self.device.total,
                 "free": self.device.free,
             },
-            "budget": {"limit": self.budget.limit, "overhead": self.budget.overhead, "within": self.within},
+            "budget": {"limit": self.budget.budget, "overhead": self.budget.overhead, "within": self.within},
             "image": self.image,
             "seed": self.seed,
             "promised": {"peak_weights": self.promised.peak_weights, "moved": self.promised.moved},

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from planner.plan.model import Plan
+from planner.report.build import of_plan
 from planner.report.image import image_words
-from planner.report.model import BudgetInfo, DeviceInfo, Report
+from planner.report.model import DeviceInfo, Report, Room
 from planner.report.units import Unit, unit_for
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
@@ -23,16 +24,14 @@ INDENT = (0, 0, 0, 2)
 
 
 def head(
-    schedule: Schedule,
-    plan: Plan,
-    device: DeviceInfo | None = None,
-    budget: BudgetInfo | None = None,
+    plan: Plan, schedule: Schedule, device: DeviceInfo | str | None = None, budget: Room | None = None
 ) -> RenderableType:
     """Four lines: the plan and its pipeline, the device, the budget, the image. Without a device the
     second line is left out."""
+    there = DeviceInfo(name=device) if isinstance(device, str) else device
     where = (plan.pipeline.source, plan.pipeline.dtype)
     what = "   ".join([schedule.pipeline, *(text for text in where if text)])
-    return _head(plan.name, what, device, budget or BudgetInfo(limit=_limit(plan, device)), image_words(plan))
+    return _head(plan.name, what, there, budget or of_plan(plan, there), image_words(plan))
 
 
 def timeline_table(rows: Sequence[Row]) -> RenderableType:
@@ -53,7 +52,7 @@ def timeline_table(rows: Sequence[Row]) -> RenderableType:
     return Padding(made, INDENT)
 
 
-def host_line(schedule: Schedule, plan: Plan) -> RenderableType:
+def host_line(plan: Plan, schedule: Schedule) -> RenderableType:
     """What the weights take of host memory, and where the reasons are."""
     sizes = schedule.course.sizes.values()
     known = sum(size for size in sizes if size is not None)
@@ -64,16 +63,16 @@ def host_line(schedule: Schedule, plan: Plan) -> RenderableType:
 
 
 def picture(
-    schedule: Schedule, plan: Plan, device: DeviceInfo | None = None, budget: BudgetInfo | None = None
+    plan: Plan, schedule: Schedule, device: DeviceInfo | str | None = None, budget: Room | None = None
 ) -> RenderableType:
     """All that is said before a run: head, timeline, host memory."""
     rows = timeline(schedule)
     return Group(
-        head(schedule, plan, device, budget), Text(), timeline_table(rows), host_line(schedule, plan)
+        head(plan, schedule, device, budget), Text(), timeline_table(rows), host_line(plan, schedule)
     )
 
 
-def compared_table(report: Report) -> RenderableType:
+def measured_table(report: Report) -> RenderableType:
     """Promised beside measured."""
     p, m = report.promised, report.measured
     unit = unit_for([p.peak_weights, p.moved, m.peak_weights, m.peak_allocated, m.peak_reserved, m.moved])
@@ -119,7 +118,7 @@ def report_text(report: Report, width: int = 100) -> str:
         Text(),
         timeline_table(report.timeline),
         Text(),
-        compared_table(report),
+        measured_table(report),
     ]
     if report.outputs:
         parts.append(wrote_line(report.outputs, report.seed))
@@ -134,7 +133,7 @@ def to_text(renderable: RenderableType, width: int = 100) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")) + "\n"
 
 
-def _head(name: str, what: str, device: DeviceInfo | None, budget: BudgetInfo, image: str) -> RenderableType:
+def _head(name: str, what: str, device: DeviceInfo | None, budget: Room, image: str) -> RenderableType:
     made = Table.grid(padding=(0, GAP, 0, 0))
     made.add_column(no_wrap=True)
     made.add_column(overflow="fold")
@@ -155,24 +154,20 @@ def _device(device: DeviceInfo) -> str:
     return text
 
 
-def _budget(budget: BudgetInfo) -> str:
-    if budget.limit is None:
+def _budget(budget: Room) -> str:
+    if budget.budget is None:
         return "none set, so whether it fits is not checked"
-    unit: Unit = unit_for([budget.limit])
+    unit: Unit = unit_for([budget.budget])
     if not budget.overhead:
-        return unit.text(budget.limit)
-    ours = unit.number(budget.limit - budget.overhead)
-    return f"{unit.text(budget.limit)} = {unit.number(budget.overhead)} context + {ours} for us"
-
-
-def _limit(plan: Plan, device: DeviceInfo | None) -> int | None:
-    return plan.budget.vram.of(device.total if device else None) if plan.budget.vram else None
+        return unit.text(budget.budget)
+    ours = unit.number(budget.budget - budget.overhead)
+    return f"{unit.text(budget.budget)} = {unit.number(budget.overhead)} context + {ours} for us"
 
 
 def _verdict(report: Report) -> str:
-    if report.within is None or report.budget.limit is None:
+    if report.within is None or report.budget.budget is None:
         return ""
-    over = report.held - report.budget.limit
+    over = report.held - report.budget.budget
     return "within budget" if over <= 0 else f"over budget by {unit_for([over]).text(over)}"
 
 
