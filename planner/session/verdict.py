@@ -21,7 +21,7 @@ def judge(session: Session, seen: Audit) -> tuple[Diagnostic, ...]:
     """
     course = session.schedule.course
     before = [name for name in seen.live_before if name not in course.fixed]
-    used = {event[1] for event in seen.events if event[0] == "use"}
+    used = {event[1] for event in seen.events}  # an entry point may run no module of its component
     live = {name: course.size(name) for name in (*course.fixed, *before)}
     return check(
         seen,

@@ -99,7 +99,8 @@ class Audit:
         self._now = snapshot(*pipelines)
         self._truth = self._now if before is None else before
         self._owner: dict[int, tuple[str, str]] = {}
-        for component, module in _components(pipelines).items():
+        self._modules = _components(pipelines)
+        for component, module in self._modules.items():
             for path, child in module.named_modules():
                 self._owner.setdefault(id(child), (component, path + "." if path else ""))
         self._host = {
@@ -188,7 +189,13 @@ class Audit:
                 self._use(component)
 
     def finish(self) -> None:
-        """The call is over: the host's weights must be what they were."""
+        """The call is over: the host's weights must be what they were, and nothing bound to freed memory."""
+        for component, module in self._modules.items():
+            for path, tensor in _tensors(module):
+                owner = tensor.block.owner if isinstance(tensor, SimTensor) else None
+                if isinstance(owner, SimPiece) and owner.freed:
+                    self._wrong[Wrong(component=component, weight=path, where="device")] = None
+        self._modules = {}
         self._stop = len(self._device.ledger) if self._device else 0
         with session_work(), torch.no_grad():
             for component, weights in self._now.items():
@@ -226,8 +233,8 @@ class Audit:
             return
         key = (component, path, tensor.block.serial, tensor.elem.storage_offset())
         piece = tensor.block.owner
-        if key in self._checked or not isinstance(piece, SimPiece) or piece.freed or piece.pending:
-            return  # freed and pending pieces are the device's to judge, at the operation
+        if key in self._checked or not isinstance(piece, SimPiece) or piece.awaits(tensor.elem):
+            return  # freed pieces and bytes on their way are the device's to judge, at the operation
         self._checked.add(key)
         weight = self._truth.get(component, {}).get(path)
         if weight is not None and not _same(tensor.elem, weight):

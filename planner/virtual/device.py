@@ -59,6 +59,12 @@ class SimPiece:
         """An operation uses the bytes of ``elem``."""
         self._device.touched(self, elem, op)
 
+    def awaits(self, elem: torch.Tensor) -> bool:
+        """Whether bytes of ``elem`` are on their way, or gone."""
+        start = elem.storage_offset() * elem.element_size()
+        stop = start + _extent(elem)
+        return self.freed or any(start < at + source.numel() and at < stop for _, at, source in self.pending)
+
 
 class SimDevice:
     """``sim:0`` for a session. ``faults`` and ``ledger`` say what it did.
@@ -198,13 +204,8 @@ class SimDevice:
             self._fault("use-after-free", piece, f"{op} of {tuple(elem.shape)}")
             return
         piece.last_use = self._clocks.tick("compute")
-        if piece.pending and elem.numel():
-            start = elem.storage_offset() * elem.element_size()
-            stop = start + _extent(elem)
-            for _, offset, source in piece.pending:
-                if start < offset + source.numel() and offset < stop:
-                    self._fault("read-before-wait", piece, f"{op} of {tuple(elem.shape)}")
-                    return
+        if elem.numel() and piece.awaits(elem):
+            self._fault("read-before-wait", piece, f"{op} of {tuple(elem.shape)}")
 
     def _fault(self, kind: FaultKind, piece: SimPiece, detail: str) -> None:
         fault = Fault(kind=kind, label=piece.label, detail=detail)

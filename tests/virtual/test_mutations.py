@@ -1,0 +1,292 @@
+"""A session with a fault in it is found out by the simulation, wherever the fault is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from planner.session.bound import Bound
+from planner.session.session import Session
+from planner.virtual.audit import snapshot
+from planner.virtual.device import SimDevice
+
+from pipelines.all import build
+from pipelines.plans import attached, judged, plan_for
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+class Nth:
+    """True at the ``n``-th time that it is asked, from 0."""
+
+    def __init__(self, n: int) -> None:
+        self._left = n
+
+    def __bool__(self) -> bool:
+        self._left -= 1
+        return self._left == -1
+
+
+def dropped_evict(n: int) -> Patch:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, evict = Nth(n), Session._evict
+
+        def mutant(self: Session, name: str, stage: str) -> None:
+            if now:
+                self._resident.remove(name)  # it believes that the component left
+                return
+            evict(self, name, stage)
+
+        monkeypatch.setattr(Session, "_evict", mutant)
+
+    return patch
+
+
+def ignored_evict(n: int) -> Patch:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, evict = Nth(n), Session._evict
+        monkeypatch.setattr(
+            Session, "_evict", lambda self, name, stage: None if now else evict(self, name, stage)
+        )
+
+    return patch
+
+
+def dropped_wait(lane: str, n: int) -> Patch:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, wait = Nth(n), SimDevice.wait
+
+        def mutant(self: SimDevice, which: Any, event: Any) -> None:
+            if which == lane and now:
+                return
+            wait(self, which, event)
+
+        monkeypatch.setattr(SimDevice, "wait", mutant)
+
+    return patch
+
+
+def every_second_wait(lane: str) -> Patch:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        count, wait = iter(range(10**9)), SimDevice.wait
+
+        def mutant(self: SimDevice, which: Any, event: Any) -> None:
+            if which != lane or next(count) % 2:
+                wait(self, which, event)
+
+        monkeypatch.setattr(SimDevice, "wait", mutant)
+
+    return patch
+
+
+def no_waits(lane: str) -> Patch:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        wait = SimDevice.wait
+
+        def mutant(self: SimDevice, which: Any, event: Any) -> None:
+            if which != lane:
+                wait(self, which, event)
+
+        monkeypatch.setattr(SimDevice, "wait", mutant)
+
+    return patch
+
+
+def dropped_load(n: int) -> Patch:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, load = Nth(n), Session._load
+
+        def mutant(self: Session, member: Any, stage: str) -> None:
+            if not member.here and now:
+                return
+            load(self, member, stage)
+
+        monkeypatch.setattr(Session, "_load", mutant)
+
+    return patch
+
+
+def early_load(n: int) -> Patch:
+    """The component after the next comes with the ``n``-th."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, load = Nth(n), Session._load
+
+        def mutant(self: Session, member: Any, stage: str) -> None:
+            load(self, member, stage)
+            if now:
+                load(self, other(self, member), stage)
+
+        monkeypatch.setattr(Session, "_load", mutant)
+
+    return patch
+
+
+def swapped_load(n: int) -> Patch:
+    """Another component comes in the place of the ``n``-th."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, load = Nth(n), Session._load
+
+        def mutant(self: Session, member: Any, stage: str) -> None:
+            load(self, other(self, member) if not member.here and now else member, stage)
+
+        monkeypatch.setattr(Session, "_load", mutant)
+
+    return patch
+
+
+def other(session: Session, member: Any) -> Any:
+    return next(m for m in reversed(session.members.values()) if m is not member and not m.here)
+
+
+def twice_loaded(n: int) -> Patch:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, load = Nth(n), Session._load
+
+        def mutant(self: Session, member: Any, stage: str) -> None:
+            load(self, member, stage)
+            if now:
+                self._evict(member.name, stage)
+                load(self, member, stage)
+
+        monkeypatch.setattr(Session, "_load", mutant)
+
+    return patch
+
+
+def wrong_piece(n: int) -> Patch:
+    """One copy brings other bytes of the host."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, copy = Nth(n), SimDevice.copy
+
+        def mutant(self: SimDevice, piece: Any, offset: int, source: torch.Tensor) -> None:
+            copy(self, piece, offset, source.flip(0) if now else source)
+
+        monkeypatch.setattr(SimDevice, "copy", mutant)
+
+    return patch
+
+
+def wrong_place(n: int) -> Patch:
+    """One tensor is bound 512 bytes off."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, bind = Nth(n), SimDevice.bind
+
+        def mutant(self: SimDevice, piece: Any, offset: int, like: torch.Tensor) -> torch.Tensor:
+            return bind(self, piece, offset - 512 if now else offset, like)
+
+        monkeypatch.setattr(SimDevice, "bind", mutant)
+
+    return patch
+
+
+def missed_copy(n: int) -> Patch:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, copy = Nth(n), SimDevice.copy
+
+        def mutant(self: SimDevice, piece: Any, offset: int, source: torch.Tensor) -> None:
+            if not now:
+                copy(self, piece, offset, source)
+
+        monkeypatch.setattr(SimDevice, "copy", mutant)
+
+    return patch
+
+
+def freed_early(n: int) -> Patch:
+    """A piece is given back before the tensors over it are unbound."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, listen = Nth(n), Bound.listen
+
+        def mutant(self: Bound) -> None:
+            listen(self)
+            if now:
+                self._device.free(self._piece)
+
+        monkeypatch.setattr(Bound, "listen", mutant)
+
+    return patch
+
+
+def kept_binding(n: int) -> Patch:
+    """The host's tensors are not bound again when a component leaves."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        now, unbind = Nth(n), Bound._unbind
+        monkeypatch.setattr(Bound, "_unbind", lambda self: 0 if now else unbind(self))
+
+    return patch
+
+
+def unseen(name: str) -> Patch:
+    """Nobody tells the session that a component runs."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        begin, end, arrive = Session.begin, Session.end, Session.arrive
+        monkeypatch.setattr(
+            Session, "begin", lambda self, c, e: None if c.startswith(name) else begin(self, c, e)
+        )
+        monkeypatch.setattr(Session, "end", lambda self, c: None if c.startswith(name) else end(self, c))
+        monkeypatch.setattr(
+            Session, "arrive", lambda self, c, e: None if c.startswith(name) else arrive(self, c, e)
+        )
+
+    return patch
+
+
+PIPELINES = ("StableDiffusionXLPipeline", "FluxPipeline", "WanPipeline")
+MUTANTS: dict[str, Patch] = {
+    "the first evict believed and not done": dropped_evict(0),
+    "the last evict believed and not done": dropped_evict(2),
+    "the first evict dropped": ignored_evict(0),
+    "the second evict dropped": ignored_evict(1),
+    "every second wait for a copy dropped": every_second_wait("compute"),
+    "the fourth wait for a copy dropped": dropped_wait("compute", 3),
+    "no copy is waited for": no_waits("compute"),
+    "the first wait for readers dropped": dropped_wait("copy", 0),
+    "the third wait for readers dropped": dropped_wait("copy", 2),
+    "the first load dropped": dropped_load(0),
+    "the last load dropped": dropped_load(2),
+    "a load moved earlier": early_load(0),
+    "a later load moved earlier": early_load(1),
+    "a load onto another component": swapped_load(1),
+    "a component loaded twice": twice_loaded(1),
+    "the wrong bytes in the first copy": wrong_piece(0),
+    "the wrong bytes in a later copy": wrong_piece(5),
+    "a tensor bound off its place": wrong_place(3),
+    "a copy left out": missed_copy(4),
+    "a piece freed under its reader": freed_early(1),
+    "tensors left bound to a freed piece": kept_binding(0),
+    "a use that nobody sees": unseen("text_encoder"),
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_an_honest_session_has_nothing_said_against_it(name: str) -> None:
+    assert found(name) == []
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mutant_is_caught(mutant: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(name, MUTANTS[mutant], monkeypatch)
+
+
+def found(name: str, patch: Patch | None = None, monkeypatch: pytest.MonkeyPatch | None = None) -> list[str]:
+    """What the simulation says of one call; an exception in the call counts as found."""
+    pipe = build(name)
+    truth = snapshot(pipe)
+    session, device = attached(plan_for(pipe), pipe)
+    if patch is not None and monkeypatch is not None:
+        patch(monkeypatch)
+    try:
+        return judged(session, device, pipe, name, truth).bad
+    except Exception as error:  # a crash is found by anybody
+        return [f"{type(error).__name__}: {error}"]
