@@ -168,7 +168,7 @@ def apply(
 ) -> Session:
     """Puts a plan on a loaded pipeline, in place of ``pipe.enable_model_cpu_offload()``.
 
-    ``device``: in place of the plan's; ``gpu_id``: its index. The plan holds until
+    ``device``: in place of the plan's (``sim:0`` is the virtual one); ``gpu_id``: its index. The plan holds until
     ``session.remove()`` or until the pipeline is gone, whether or not the result is kept. Applying
     the same plan again changes nothing; another plan takes the first one's place. Raises PlanError
     with the pipeline as it was.
@@ -179,6 +179,10 @@ def apply(
     plan = source if isinstance(source, Plan) else load(source, overrides=overrides)
     from planner.session.machine import pick_device
 
+    if str(device or "").partition(":")[0] == "sim":
+        from planner.virtual import backend
+
+        backend.install()  # torch does not know the name before
     return attach(plan, pipe, device_for(pick_device(plan, device, gpu_id)))[0]
 
 

@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from planner.cli.terminal import put
+from planner.schedule.fit import gib
 
 PACKAGES = (
     "torch",
@@ -57,17 +58,7 @@ def _devices() -> tuple[list[str], bool]:
     """A line a device, and whether there is one."""
     if importlib.util.find_spec("torch") is None:
         return [], False
-    import torch
+    from planner.session.machine import devices
 
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if found is None:
-        return ["none"], False
-    lines = []
-    for index in range(torch.accelerator.device_count()):
-        line = f"{found.type}:{index}"
-        query = getattr(torch.get_device_module(found), "mem_get_info", None)
-        if query is not None:
-            free, total = query(index)
-            line += f"  {total / 2**30:.2f} GiB, {free / 2**30:.2f} free"
-        lines.append(line)
-    return lines, True
+    lines = [f"{d.name}  {d.kind or ''}  {gib(d.total or 0)}, {gib(d.free or 0)} free" for d in devices()]
+    return lines or ["none"], bool(lines)

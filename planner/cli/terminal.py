@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 
 from planner.diagnostics.diagnostic import Diagnostic, errors
 from planner.diagnostics.render import as_github, as_json, as_sarif, text
+from planner.report.render import to_text
 from planner.source.text import SourceText
 
 overrides_option = click.option(
@@ -54,10 +55,13 @@ def exit_code(found: Sequence[Diagnostic]) -> int:
 def put(*parts: RenderableType) -> None:
     """Tables and lines to stdout: as wide as the terminal, or as wide as they need where there is none."""
     console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 120)
     for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
+        if isinstance(part, str):
+            print(part)
+        elif console.is_terminal:
+            console.print(part)
+        else:
+            print(to_text(part, width=120), end="")
 
 
 def log(line: str) -> None:

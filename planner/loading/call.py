@@ -12,6 +12,7 @@ from planner.diagnostics.table.p0_tool import RUN_FAILED
 from planner.loading.meter import Meter
 from planner.loading.progress import progress
 from planner.plan.model import Plan
+from planner.report.model import Measured
 from planner.session.session import Session
 from planner.session.verdict import judge
 from planner.virtual.audit import Snapshot, audit
@@ -22,14 +23,11 @@ from planner.virtual.device import SimDevice
 class Outcome:
     """What the pipeline returned, what the memory did, and what a simulation holds against it.
 
-    ``weights``, ``allocated`` and ``reserved`` are peaks in bytes; the last two are None where the backend
-    does not count.
+    ``found`` is what the simulation has against the call; empty on a real device.
     """
 
     result: Any
-    weights: int
-    allocated: int | None
-    reserved: int | None
+    measured: Measured
     found: tuple[Diagnostic, ...]
 
 
@@ -57,11 +55,16 @@ def call(
             said = f"the pipeline raised {type(error).__name__}: {error}"
             raise PlanError([finding(RUN_FAILED, said, span=plan.span, hint=notes)]) from error
         meter.stop()
-    weights = session.last.peak if session.last is not None else 0
-    return Outcome(
-        result=result,
-        weights=seen.peak if seen is not None else weights,
-        allocated=meter.allocated,
-        reserved=meter.reserved,
-        found=judge(session, seen) if seen is not None else (),
+    last = session.last
+    assert last is not None
+    measured = Measured(
+        peak_weights=last.peak if seen is None else seen.peak,
+        peak_allocated=meter.allocated,
+        peak_reserved=meter.reserved,
+        moved=last.moved,
+        seconds=last.seconds,
+        total=last.total,
+        departures=tuple(last.departures),
+        misses=None if seen is None else tuple(str(miss) for miss in seen.misses),
     )
+    return Outcome(result=result, measured=measured, found=() if seen is None else judge(session, seen))

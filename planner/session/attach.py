@@ -30,8 +30,7 @@ def attach_schedule(
     ``enable_model_cpu_offload`` does; then hooks, then what stays is placed. If anything raises,
     the pipeline is as it was found and the error goes on.
     """
-    pinned = plan.budget.pinned
-    session = Session(schedule, device, notes, pinned=None if pinned is None else pinned.bytes)
+    session = Session(plan, schedule, device, notes)
     with ExitStack() as failing:
         failing.callback(_back, {name: _device_of(m) for name, m in modules_of(pipe).items()}, pipe)
         undo = session.undo = failing.enter_context(ExitStack())

@@ -18,12 +18,15 @@ from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p7_session import MOVE_REFUSED, OUT_OF_MEMORY
-from planner.plan.model import Idle
+from planner.plan.model import Idle, Plan
+from planner.report.build import report_of
+from planner.report.model import Measured, Report
 from planner.schedule.fit import gib
 from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
 from planner.session.bound import Bound
 from planner.session.host import Master
+from planner.session.machine import describe_device
 from planner.session.record import Event, Record
 
 Observer = Callable[[str, str], None]
@@ -57,13 +60,10 @@ class Session:
     """
 
     def __init__(
-        self,
-        schedule: Schedule,
-        device: Device,
-        notes: tuple[Diagnostic, ...] = (),
-        pinned: int | None = None,
+        self, plan: Plan, schedule: Schedule, device: Device, notes: tuple[Diagnostic, ...] = ()
     ) -> None:
-        """Made by ``planner.apply``; see there. ``pinned``: the most bytes of host memory to register."""
+        """Made by ``planner.apply``; see there."""
+        self.plan = plan
         self.schedule = schedule
         self.device = device
         self.execution_device = device.name
@@ -73,7 +73,8 @@ class Session:
         self.members: dict[str, Member] = {}
         self.undo = ExitStack()
         self.removed = False
-        self._pins = Pins(device.name, pinned)
+        pinned = plan.budget.pinned
+        self._pins = Pins(device.name, None if pinned is None else pinned.bytes)
         weakref.finalize(self, self._pins.close)
         self._guide = Guide(schedule.course)
         self._lock = threading.RLock()
@@ -101,6 +102,22 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+    def report(self) -> Report:
+        """Promised beside measured, for the last call; ``str()`` of it is a table.
+
+        Raises RuntimeError when the pipeline has not been called yet.
+        """
+        if self.last is None:
+            raise RuntimeError("the pipeline has not been called yet: there is nothing to report")
+        measured = Measured(
+            peak_weights=self.last.peak,
+            moved=self.last.moved,
+            seconds=self.last.seconds,
+            total=self.last.total,
+            departures=tuple(self.last.departures),
+        )
+        return report_of(self.schedule, self.plan, measured, describe_device(self.device.name))
 
     def resident(self) -> tuple[str, ...]:
         """The components on the device now, in the order in which they came."""
