@@ -23,7 +23,7 @@ from planner.source.text import Span
 
 PREFIX = "builtin:"
 NAMES = ("tiny-sdxl", "tiny-flux", "tiny-wan")
-RECIPE = 1
+RECIPE = 2
 """Raised when a recipe changes, so that no folder of before is taken for one of now."""
 DTYPES = ("float32", "float16", "bfloat16")
 

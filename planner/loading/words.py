@@ -7,6 +7,7 @@ an encoding. Nothing is trained, so the files are the same everywhere.
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,16 @@ _CLIP_SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}
 def clip_pieces() -> tuple[dict[str, int], list[str]]:
     """Vocabulary and merges, in CLIP's order: bytes, bytes that end a word, merges, the two special ones."""
     alphabet = list(_printable_bytes().values())
-    merges: dict[str, None] = {}
+    ranks: dict[tuple[str, str], int] = {}
     for word in WORDS:
-        parts = [*word[:-1], word[-1] + "</w>"]
-        while len(parts) > 1:
-            merges.setdefault(f"{parts[0]} {parts[1]}")
-            parts = [parts[0] + parts[1], *parts[2:]]
-    made = [merge.replace(" ", "") for merge in merges]
+        parts = _merged([*word[:-1], word[-1] + "</w>"], ranks)
+        while len(parts) > 1:  # a merge more, of the lowest rank: it changes no word before
+            ranks[parts[0], parts[1]] = len(ranks)
+            parts = _merged(parts, ranks)
+    merges = [f"{left} {right}" for left, right in ranks]
+    made = [left + right for left, right in ranks]
     tokens = dict.fromkeys([*alphabet, *(letter + "</w>" for letter in alphabet), *made, START, END])
-    return {token: number for number, token in enumerate(tokens)}, list(merges)
+    return {token: number for number, token in enumerate(tokens)}, merges
 
 
 def unigram_pieces() -> list[tuple[str, float]]:
@@ -134,6 +136,16 @@ _BYTES: dict[str, Any] = {
     "trim_offsets": True,
     "use_regex": True,
 }
+
+
+def _merged(parts: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
+    """As BPE joins neighbours: the pair that was learned first, until none is left."""
+    while True:
+        pairs = [(ranks[pair], at) for at, pair in enumerate(pairwise(parts)) if pair in ranks]
+        if not pairs:
+            return parts
+        _, at = min(pairs)
+        parts = [*parts[:at], parts[at] + parts[at + 1], *parts[at + 2 :]]
 
 
 def _printable_bytes() -> dict[int, str]:
