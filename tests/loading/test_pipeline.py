@@ -1,0 +1,177 @@
+"""A plan's pipeline: what loads, and what each failure is called."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity
+from planner.loading.builtin import builtin_folder
+from planner.loading.pipeline import load_pipeline
+
+SDXL = "class: StableDiffusionXLPipeline"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of a built-in beside the plan, to be harmed."""
+    return Path(shutil.copytree(builtin_folder("tiny-sdxl"), tmp_path / "sdxl"))
+
+
+def refused(plan: Any, **options: Any) -> Diagnostic:
+    with pytest.raises(PlanError) as caught:
+        load_pipeline(plan, **options)
+    assert caught.value.sources == plan.document.sources
+    (found,) = caught.value.diagnostics
+    assert found.severity is Severity.ERROR
+    assert "\n" not in found.message
+    return found
+
+
+def test_a_folder_is_relative_to_the_plan_and_in_float32_when_nothing_is_said(
+    folder: Path, make_plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    pipe = load_pipeline(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl}}"))
+    assert type(pipe).__name__ == "StableDiffusionXLPipeline"
+    assert pipe.unet.dtype is pipe.text_encoder.dtype is torch.float32
+    assert pipe.device == torch.device("cpu")
+
+
+def test_the_dtype_of_the_plan(folder: Path, make_plan: Any) -> None:
+    pipe = load_pipeline(make_plan(f"pipeline: {{{SDXL}, source: sdxl, dtype: bfloat16}}"))
+    assert pipe.unet.dtype is pipe.vae.dtype is pipe.text_encoder_2.dtype is torch.bfloat16
+
+
+def test_a_class_beside_the_one_that_was_saved(folder: Path, make_plan: Any) -> None:
+    plan = make_plan("pipeline: {class: StableDiffusionXLImg2ImgPipeline, source: ./sdxl}")
+    assert type(load_pipeline(plan)).__name__ == "StableDiffusionXLImg2ImgPipeline"
+
+
+def test_a_variant(folder: Path, make_plan: Any) -> None:
+    pipe = load_pipeline(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl, dtype: float16}}"))
+    pipe.save_pretrained(folder.parent / "both", variant="fp16")
+    plan = make_plan(f"pipeline: {{{SDXL}, source: ./both, dtype: float16, variant: fp16}}")
+    assert load_pipeline(plan).unet.dtype is torch.float16
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl, dtype: float16, variant: fp16}}"))
+    assert str(found).endswith('"./sdxl" has no weights of the variant "fp16" [P906 weights-missing]')
+    assert found.span is not None
+    assert found.span.line == 2
+
+
+def test_a_folder_that_is_not_there(folder: Path, make_plan: Any) -> None:
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./sdlx}}"))
+    assert found.code.id == "P904"
+    assert found.hint == 'did you mean "sdxl"?'
+
+
+def test_a_folder_that_holds_no_pipeline(folder: Path, make_plan: Any) -> None:
+    (folder / "model_index.json").unlink()
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl}}"))
+    assert found.message == '"./sdxl" is no pipeline\'s folder: it has no model_index.json'
+
+
+def test_a_pipeline_of_another_class(folder: Path, make_plan: Any) -> None:
+    found = refused(make_plan("pipeline: {class: FluxPipeline, source: ./sdxl}"))
+    assert found.code.name == "source-of-another-class"
+    assert found.message == '"./sdxl" lacks components of FluxPipeline: it holds a StableDiffusionXLPipeline'
+
+
+@pytest.mark.parametrize("component", ["unet", "text_encoder"])
+def test_weights_that_are_not_there(component: str, folder: Path, make_plan: Any) -> None:
+    next((folder / component).glob("*.safetensors")).unlink()
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl}}"))
+    assert found.message == f'"./sdxl" has no weights of "{component}"'
+
+
+@pytest.mark.parametrize("component", ["unet", "text_encoder"])
+def test_a_file_cut_short(component: str, folder: Path, make_plan: Any) -> None:
+    path = next((folder / component).glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:5000])
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl}}"))
+    assert found.code.name == "source-damaged"
+    assert found.message == f'a file of "./sdxl" is damaged: {component}/{path.name}'
+
+
+def test_a_config_that_is_no_json(folder: Path, make_plan: Any) -> None:
+    (folder / "unet" / "config.json").write_text("{")
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl}}"))
+    assert found.message == 'a file of "./sdxl" is damaged: unet/config.json'
+
+
+def test_pickled_weights_need_the_word_of_whoever_runs(folder: Path, make_plan: Any) -> None:
+    pipe = load_pipeline(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl}}"))
+    for path in (folder / "unet").glob("*.safetensors"):
+        path.unlink()
+    pipe.unet.save_pretrained(folder / "unet", safe_serialization=False)
+    plan = make_plan(f"pipeline: {{{SDXL}, source: ./sdxl}}")
+    found = refused(plan)
+    assert (found.code.name, found.code.exit_code) == ("pickle-not-allowed", 4)
+    assert '"unet"' in found.message
+    again = load_pipeline(plan, allow_pickle=True)
+    assert all(map(torch.equal, pipe.unet.state_dict().values(), again.unet.state_dict().values()))
+
+
+def test_a_pickled_single_file_is_not_opened(make_plan: Any, tmp_path: Path) -> None:
+    (tmp_path / "old.ckpt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./old.ckpt}}"))
+    assert found.message == '"old.ckpt" is pickled, and reading it can run code'
+
+
+def test_a_single_file_that_is_damaged(make_plan: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"no header here, and long enough to be one")
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./x.safetensors}}"))
+    assert found.code.name == "source-damaged"
+
+
+def test_code_in_the_source_does_not_run(folder: Path, make_plan: Any) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    index["_class_name"] = ["pipeline", "Custom"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "pipeline.py").write_text("raise SystemExit('it ran')\n")
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl}}"))
+    assert found.code.name == "remote-code"
+
+
+def test_a_hub_that_cannot_be_asked(make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    plan = make_plan(f"pipeline: {{{SDXL}, source: nobody/nothing}}")
+    with pytest.raises(PlanError) as caught:
+        load_pipeline(plan)
+    assert caught.value.diagnostics[0].code.name == "hub-unreachable"
+    assert caught.value.__cause__ is not None
+
+
+def test_a_class_that_diffusers_lacks(make_plan: Any) -> None:
+    found = refused(make_plan("pipeline: {class: FluxPipline, source: ./x}"))
+    assert found.code.name == "class-not-installed"
+    assert found.hint == 'did you mean "FluxPipeline"?'
+    assert refused(make_plan("pipeline: {class: UNet2DModel, source: ./x}")).code.id == found.code.id
+
+
+def test_a_plan_without_a_source(make_plan: Any) -> None:
+    assert refused(make_plan("pipeline: FluxPipeline")).code.name == "no-source"
+
+
+def test_all_that_is_not_executed_yet_is_refused_at_once(make_plan: Any) -> None:
+    plan = make_plan(
+        "pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}\n"
+        "components: {vae: {source: ./vae}}\n"
+        "quantization: [{component: transformer, backend: torchao, type: int8_weight_only}]\n"
+        "loras: [{lora_id: ./x.safetensors}]"
+    )
+    with pytest.raises(PlanError) as caught:
+        load_pipeline(plan)
+    found = caught.value.diagnostics
+    assert [(d.code.id, d.span.line if d.span else 0, d.severity.value) for d in found] == [
+        ("P390", 4, "error"),
+        ("P392", 3, "error"),
+        ("P393", 5, "error"),
+    ]
