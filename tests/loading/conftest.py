@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.document.read import read_document
-from planner.plan.build import build_plan
+from planner.api import load
 from planner.plan.model import Plan
 
 MakePlan = Callable[[str], Plan]
@@ -38,10 +37,6 @@ def make_plan(tmp_path: Path) -> MakePlan:
     def make(text: str) -> Plan:
         path = tmp_path / "x.plan.yaml"
         path.write_text(f"version: 1\n{text}\n", encoding="utf-8")
-        document, found = read_document(path)
-        assert document is not None, found
-        plan, problems = build_plan(document)
-        assert plan is not None, problems
-        return plan
+        return load(path)
 
     return make

@@ -57,7 +57,8 @@ def test_the_current_folder_is_searched() -> None:
         ("my_factory:number", '"my_factory:number" is a "int", expected a function [P913 bad-factory]'),
         (
             "my_factory:nothing",
-            '"my_factory:nothing" returned nothing, expected a loaded diffusers pipeline [P914 factory-failed]',
+            '"my_factory:nothing" returned nothing, expected a loaded diffusers pipeline '
+            "[P914 factory-failed]",
         ),
         (
             "my_factory:broken",

@@ -1,0 +1,114 @@
+"""The bar of a run: exact steps, and everything as it was afterwards."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from models import plan, stage, target
+from rich.console import Console
+
+from planner.graph.build import build_graph
+from planner.loading.progress import progress, totals
+from planner.schedule.lower import lower
+
+SIZES = {"text_encoder": 10, "unet": 100, "vae": 20}
+
+
+class Pipe:
+    """Steps its bar as diffusers' pipelines do, with guidance: two uses of the UNet a step."""
+
+    def __init__(self, session: Any, steps: int) -> None:
+        self.session = session
+        self.steps = steps
+
+    def progress_bar(self, iterable: Any = None, total: int | None = None) -> Any:
+        raise AssertionError("the pipeline's own bar is off")
+
+    def tell(self, what: str, name: str) -> None:
+        for observer in self.session.observers:
+            observer(what, name)
+
+    def __call__(self) -> None:
+        self.tell("stage", "prompt")
+        self.tell("use", "text_encoder")
+        with self.progress_bar(total=self.steps) as bar:
+            for number in range(self.steps):
+                if number == 0:
+                    self.tell("stage", "denoise")
+                self.tell("use", "unet")
+                self.tell("use", "unet")
+                bar.update()
+                bar.set_postfix(loss=1)
+        self.tell("stage", "decode")
+        self.tell("use", "vae")
+
+
+def session() -> Any:
+    made = plan(
+        [
+            stage("prompt", "text_encoder"),
+            stage("denoise", "unet", loop="steps"),
+            stage("decode", "vae.decode"),
+        ]
+    )
+    graph, _ = build_graph(made, target(SIZES))
+    assert graph is not None
+    schedule, _ = lower(graph)
+    return made, SimpleNamespace(schedule=schedule, observers=[])
+
+
+def shown(steps: int) -> str:
+    made, under = session()
+    out = io.StringIO()
+    pipe = Pipe(under, steps)
+    with progress(under, made, pipe, Console(file=out, width=60, color_system=None)):
+        pipe()
+    assert under.observers == []
+    assert "progress_bar" not in pipe.__dict__
+    return out.getvalue()
+
+
+def test_a_line_a_stage_with_its_steps() -> None:
+    lines = [line.split()[:2] for line in shown(4).strip().splitlines()]
+    assert lines == [["prompt", "1/1"], ["denoise", "4/4"], ["decode", "1/1"]]
+
+
+def test_steps_are_those_that_the_pipeline_makes() -> None:
+    assert "denoise 3/3" in shown(3)
+
+
+def test_all_is_as_it_was_after_an_exception() -> None:
+    made, under = session()
+    pipe = Pipe(under, 2)
+    pipe.__dict__["progress_bar"] = mine = pipe.progress_bar
+    with (
+        pytest.raises(RuntimeError, match="in the middle"),
+        progress(under, made, pipe, Console(file=io.StringIO())),
+    ):
+        raise RuntimeError("in the middle")
+    assert under.observers == []
+    assert pipe.__dict__["progress_bar"] is mine
+
+
+def test_an_iterable_is_counted_too() -> None:
+    made, under = session()
+    out = io.StringIO()
+    pipe: Any = Pipe(under, 0)
+    with progress(under, made, pipe, Console(file=out, width=60, color_system=None)):
+        seen = []
+        for item in pipe.progress_bar(["a", "b"]):
+            pipe.tell("stage", "denoise")
+            seen.append(item)
+    assert seen == ["a", "b"]
+    assert "denoise 2/2" in out.getvalue()
+
+
+def test_totals_are_counts_shares_of_the_steps_or_not_known() -> None:
+    made, under = session()
+    object.__setattr__(made, "run", {"num_inference_steps": 30})
+    assert totals(under.schedule, made) == {"prompt": 1, "denoise": 30, "decode": 1}
+    object.__setattr__(made, "run", {})
+    assert totals(under.schedule, made) == {"prompt": 1, "denoise": None, "decode": 1}
