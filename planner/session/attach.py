@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, STOCK_OFFLOAD
@@ -45,9 +46,17 @@ def attach_schedule(
             if member.fixed and not member.left:
                 session.place(member)
         enter_subclass(pipe, session, partial(_refresh, session, weakref.proxy(pipe), entries), undo)
+        weakref.finalize(pipe, _gone, weakref.ref(session), session._pins).atexit = False
         session.undo = undo.pop_all()
         failing.pop_all()
     return session
+
+
+def _gone(session: weakref.ref[Session], pins: Pins) -> None:
+    """The pipeline was deleted: so is its plan, whoever keeps the session."""
+    if (alive := session()) is not None:
+        alive.remove()
+    pins.close()
 
 
 def _adopt(

@@ -9,6 +9,7 @@ not ``forward``, and ``_hf_hook.pre_forward``, which diffusers' ``apply_forward_
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol
@@ -98,8 +99,11 @@ def _hf(watcher: Watcher, component: str, module: torch.nn.Module) -> Callable[[
     found = module.__dict__.get("_hf_hook", _MISSING)
     ours = HfHook(watcher, component, None if found is _MISSING else found)
     module.__dict__["_hf_hook"] = ours
+    held = weakref.ref(module)
 
     def restore() -> None:
+        if (module := held()) is None:
+            return
         now = module.__dict__.get("_hf_hook", _MISSING)
         if now is ours:
             if found is _MISSING:
@@ -180,9 +184,10 @@ def _owner(module: torch.nn.Module, entry: str) -> tuple[Any, str]:
 def _replace(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
     found = owner.__dict__.get(name, _MISSING)
     owner.__dict__[name] = value
+    held, ours = weakref.ref(owner), weakref.ref(value)
 
     def restore() -> None:
-        if owner.__dict__.get(name) is value:
+        if (owner := held()) is not None and owner.__dict__.get(name) is ours():
             if found is _MISSING:
                 del owner.__dict__[name]
             else:

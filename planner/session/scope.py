@@ -11,6 +11,7 @@ import copyreg
 import functools
 import inspect
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -67,9 +68,12 @@ def enter_subclass(pipe: Any, session: Session, refresh: Callable[[], None], und
     pipe.__class__ = type(base.__name__, (base,), members)
     pipe.__dict__[KEY] = session
 
+    held = weakref.ref(pipe)  # whoever keeps the session does not keep the pipeline
+
     def restore() -> None:
-        pipe.__class__ = base
-        pipe.__dict__.pop(KEY, None)
+        if (pipe := held()) is not None:
+            pipe.__class__ = base
+            pipe.__dict__.pop(KEY, None)
 
     undo.callback(restore)
 

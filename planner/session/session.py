@@ -96,6 +96,8 @@ class Session:
                 self._evict(name, "")
             self.undo.close()
             self._pins.close()
+            for member in self.members.values():
+                member.master = None  # it holds the weights
 
     def __enter__(self) -> Session:
         return self
