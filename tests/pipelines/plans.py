@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipelines.registry import run
 from planner.diagnostics.diagnostic import Diagnostic, errors
 from planner.document.read import read_document
 from planner.graph.build import build_graph
@@ -17,10 +18,8 @@ from planner.session.attach import attach_schedule
 from planner.session.session import Session
 from planner.session.verdict import judge
 from planner.target.loaded import describe
-from planner.virtual.audit import Audit, audit, snapshot
+from planner.virtual.audit import Audit, audit
 from planner.virtual.device import SimDevice
-
-from pipelines.registry import run
 
 
 def read(text: str) -> Plan:
@@ -28,7 +27,7 @@ def read(text: str) -> Plan:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.plan.yaml"
         path.write_text(text, encoding="utf-8")
-        document, found = read_document(path)
+        document, found, _ = read_document(path)
     assert document is not None, found
     plan, problems = build_plan(document)
     assert plan is not None, problems
@@ -100,6 +99,3 @@ class Judged:
     def bad(self) -> list[str]:
         """The errors in words."""
         return [str(d) for d in errors(self.say)]
-
-
-__all__ = ["Judged", "as_diffusers", "attached", "judged", "plan_for", "read", "schedule_for", "snapshot", "tight"]

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from pipelines.all import build
+from pipelines.plans import attached, judged, plan_for
 
 from planner.session.bound import Bound
 from planner.session.session import Session
 from planner.virtual.audit import snapshot
 from planner.virtual.device import SimDevice
-
-from pipelines.all import build
-from pipelines.plans import attached, judged, plan_for
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from pipelines.all import CASES, build, run, same
+from pipelines.plans import as_diffusers, attached, judged, plan_for, tight
 
 from planner.diagnostics.diagnostic import Diagnostic
 from planner.virtual.audit import audit, snapshot
 from planner.virtual.backend import install
 from planner.virtual.device import SimDevice
-
-from pipelines.all import CASES, build, run, same
-from pipelines.plans import as_diffusers, attached, judged, plan_for, tight
 
 UNLIKE_CPU = {
     "HunyuanDiTPipeline": "attention goes another way on the CPU's own kernels",
