@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from planner.diagnostics.diagnostic import Diagnostic, InternalError, PlanError, Severity, errors
 from planner.diagnostics.ignore import apply_ignores
-from planner.document.document import Document
 from planner.document.read import read_document
 from planner.document.schema import check_schema
 from planner.graph.build import build_graph
@@ -106,29 +105,28 @@ def validate(
     place of the plan's own; ``overrides``: ``key=value`` as for ``--set``; ``strict``: warnings, and
     notes of what was not checked, count as errors. Raises nothing for a bad plan: the result is falsy.
     """
-    document, plan, found = _front(source, overrides)
+    front = _front(source, overrides)
+    plan, found = front.plan, front.found
     if plan is not None:
         _, more = _back(plan, target, compiling=False)
-        found += more
-    sources = document.sources if document else ()
-    kept = tuple(apply_ignores(found, sources))
+        found = found + more
+    kept = tuple(apply_ignores(found, front.sources))
     if strict:
         kept = tuple(
             d.at(Severity.ERROR) if d.severity is Severity.WARNING or d.code.strict else d for d in kept
         )
     return Validation(
-        name=str(source) if plan is None else plan.name, diagnostics=kept, sources=sources, plan=plan
+        name=str(source) if plan is None else plan.name, diagnostics=kept, sources=front.sources, plan=plan
     )
 
 
 def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Plan:
     """The plan in a file. Raises PlanError with everything that is wrong with it by itself."""
-    document, plan, found = _front(path, overrides)
-    sources = document.sources if document else ()
-    kept = tuple(apply_ignores(found, sources))
-    if plan is None or errors(kept):
-        raise PlanError(kept, sources)
-    return plan
+    front = _front(path, overrides)
+    kept = tuple(apply_ignores(front.found, front.sources))
+    if front.plan is None or errors(kept):
+        raise PlanError(kept, front.sources)
+    return front.plan
 
 
 def compile(
@@ -145,15 +143,14 @@ def compile(
     ``planner.session.machine.room``), in place of the plan's. Raises PlanError, and InternalError
     if the replay of the schedule finds a fault, which would be ours.
     """
-    document, plan, found = _front(source, overrides)
-    compiled = None
-    if plan is not None:
-        compiled, more = _back(plan, target, compiling=True, budget=budget, overhead=overhead)
-        found += more
-    sources = document.sources if document else ()
-    kept = tuple(apply_ignores(found, sources))
+    front = _front(source, overrides)
+    found, compiled = front.found, None
+    if front.plan is not None:
+        compiled, more = _back(front.plan, target, compiling=True, budget=budget, overhead=overhead)
+        found = found + more
+    kept = tuple(apply_ignores(found, front.sources))
     if compiled is None or errors(kept):
-        raise PlanError(kept, sources)
+        raise PlanError(kept, front.sources)
     graph, schedule = compiled
     return Compiled(plan=graph.plan, target=graph.target, graph=graph, schedule=schedule, diagnostics=kept)
 
@@ -168,10 +165,10 @@ def apply(
 ) -> Session:
     """Puts a plan on a loaded pipeline, in place of ``pipe.enable_model_cpu_offload()``.
 
-    ``device``: in place of the plan's (``sim:0`` is the virtual one); ``gpu_id``: its index. The plan holds until
-    ``session.remove()`` or until the pipeline is gone, whether or not the result is kept. Applying
-    the same plan again changes nothing; another plan takes the first one's place. Raises PlanError
-    with the pipeline as it was.
+    ``device``: in place of the plan's (``sim:0`` is the virtual one); ``gpu_id``: its index. The plan
+    holds until ``session.remove()`` or until the pipeline is gone, whether or not the result is kept.
+    Applying the same plan again changes nothing; another plan takes the first one's place. Raises
+    PlanError with the pipeline as it was.
     """
     from planner.loading.packages import require
 
@@ -218,24 +215,29 @@ def attach(plan: Plan, pipe: Any, device: Device, *, loaded_by_us: bool = False)
     return attach_schedule(plan, compiled.schedule, pipe, device, notes), compiled
 
 
-def _front(
-    source: PathOrPlan, overrides: Sequence[str]
-) -> tuple[Document | None, Plan | None, list[Diagnostic]]:
-    """Text to plan. A stage does not start on what the one before found broken."""
+@dataclass(frozen=True, slots=True)
+class _Front:
+    """Text to plan: the plan, if it is one, what was said of it, and the texts."""
+
+    plan: Plan | None
+    found: list[Diagnostic]
+    sources: tuple[SourceText, ...]
+
+
+def _front(source: PathOrPlan, overrides: Sequence[str]) -> _Front:
+    """A stage does not start on what the one before found broken."""
     if isinstance(source, Plan):
         if not overrides:
-            return source.document, source, []
+            return _Front(source, [], source.document.sources)
         source = source.document.sources[0].name
-    document, problems = read_document(source, overrides)
-    found = list(problems)
+    document, found, sources = read_document(source, overrides)
     if document is None or errors(found):
-        return document, None, found
+        return _Front(None, found, sources)
     found += check_schema(document)
     if errors(found):
-        return document, None, found
+        return _Front(None, found, sources)
     plan, more = build_plan(document)
-    found += more
-    return document, None if errors(found) else plan, found
+    return _Front(plan, found + more, sources)
 
 
 def _back(

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from planner.diagnostics import table
 from planner.diagnostics.diagnostic import Code, InternalError
-from planner.diagnostics.suggest import did_you_mean
+from planner.diagnostics.suggest import nearest
 
 
 @cache
@@ -34,9 +34,6 @@ def find(text: str) -> Code | None:
 
 
 def suggestion(text: str) -> str:
-    """What ``text`` was probably meant to be."""
-    codes = all_codes()
-    word = text.upper() if text.upper().startswith("P") and text[1:].isdigit() else text.lower()
-    known = codes if word in (text.upper(),) and text[1:].isdigit() else [c.name for c in codes.values()]
-    said = did_you_mean(word, known)
-    return said if said.startswith("did you mean") else "codes are P101 and so on, as findings print them"
+    """The name that ``text`` was probably meant to be; numbers have no near misses."""
+    near = nearest(text.lower(), [code.name for code in all_codes().values()])
+    return f'did you mean "{near}"?' if near else "codes are P101 and so on, as findings print them"

@@ -144,7 +144,7 @@ class _Reader:
         text: str = event.value
         if tag == "str" or (not tag and event.style):
             return text
-        value = _resolved(text)
+        value = resolved(text)
         if tag and tag != type(value).__name__.replace("NoneType", "null") and tag not in ("seq", "map"):
             self._say(NOT_YAML, f'"{text}" is tagged as {tag} and is none', span)
         return value
@@ -171,8 +171,8 @@ class _Reader:
         return Span(file=self.source.name, line=line, column=column, width=max(1, width))
 
 
-def _resolved(text: str) -> Any:
-    """A plain scalar's value by the core schema."""
+def resolved(text: str) -> Any:
+    """A plain scalar's value by the core schema; the text itself where it is no other."""
     if text in _NULL:
         return None
     if text in _BOOL:

@@ -31,19 +31,23 @@ CHAIN = 8
 
 def read_document(
     path: str | Path, overrides: Sequence[str] = ()
-) -> tuple[Document | None, tuple[Diagnostic, ...]]:
-    """The document at ``path``. Reads only that file and those that it extends; changes none."""
+) -> tuple[Document | None, list[Diagnostic], tuple[SourceText, ...]]:
+    """The document at ``path``, what was wrong, and the texts that were read (for lines and carets).
+
+    Reads only that file and those that it extends; changes none.
+    """
     reading = _Reading()
     node = reading.file(Path(path), None, ())
+    sources = tuple(reading.sources)
     if node is None or errors(reading.found):
-        return None, tuple(reading.found)
+        return None, reading.found, sources
     node, source, pointers, found = apply_overrides(node, overrides)
+    sources = (*sources, source) if source else sources
     if found:
-        return None, (*reading.found, *found)
+        return None, [*reading.found, *found], sources
     values, spans, key_spans = flatten(node)
-    sources = (*reading.sources, source) if source else tuple(reading.sources)
     document = Document(values=values, spans=spans, key_spans=key_spans, sources=sources, overrides=pointers)
-    return document, tuple(reading.found)
+    return document, reading.found, sources
 
 
 class _Reading:

@@ -139,7 +139,7 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
     match fault.validator:
         case "required":
             missing = next(key for key in rule if key not in value)
-            return MISSING_KEY, f'{where}has no "{missing}"'.strip(), ""
+            return MISSING_KEY, f'{where or "the plan "}has no "{missing}"', ""
         case "not":
             return ORDER_AND_STAGES, "the plan has both order and stages", ""
         case "oneOf":

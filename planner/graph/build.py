@@ -266,8 +266,9 @@ def _contradictions(plan: Plan, target: Target) -> list[Diagnostic]:
     if plan.semantics is Semantics.DIFFUSERS:
         return []
     mine = [run for stage in plan.stages for run in stage.runs]
-    entries = {(run.component, run.entry): i for i, run in reversed([*enumerate(_uses(target.walk))])}
-    last = {run.component: i for i, run in enumerate(_uses(target.walk))}
+    uses = [run for stage in _flat_walk(target.walk) for run in stage.runs]
+    entries = {(run.component, run.entry): i for i, run in enumerate(uses)}
+    last = {run.component: i for i, run in enumerate(uses)}
     # A bare name is all of a component's uses: its last one counts. An entry point that the class does
     # not use says nothing about order.
     counted = [
@@ -276,8 +277,8 @@ def _contradictions(plan: Plan, target: Target) -> list[Diagnostic]:
     ]
     known = [(run, at) for run, at in counted if at is not None]
     for (a, i), (b, j) in pairwise(known):
-        if j < i and last[b.component] < i:
-            walk = " -> ".join(str(use) for use in _uses(target.walk))
+        if j < i:
+            walk = " -> ".join(dict.fromkeys(map(str, uses)))
             return [
                 finding(
                     CONTRADICTS_CLASS,
@@ -293,10 +294,6 @@ def _flat_walk(walk: Sequence[WalkStage]) -> Iterator[WalkStage]:
     for stage in walk:
         yield stage
         yield from _flat_walk(stage.stages)
-
-
-def _uses(walk: Sequence[WalkStage]) -> tuple[WalkUse, ...]:
-    return tuple(dict.fromkeys(run for stage in _flat_walk(walk) for run in stage.runs))
 
 
 def _notes(

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from planner.document.parse import resolved
 from planner.plan.model import Amount, Component, Plan, Stage
 
 HEAD = "# yaml-language-server: $schema=plan.v1.schema.json\n"
@@ -110,9 +111,16 @@ def _plain(value: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Short mappings and lists stay on a line; text that our reader or another would take for something
-    else (``off``, ``012``) is quoted, as PyYAML's YAML 1.1 rules do anyway."""
+    """Text that our reader (``1e3``) or one of YAML 1.1 (``off``) would take for something else is quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Nothing is written as an alias: a plan is read by people."""
         return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = text.isprintable() and isinstance(resolved(text), str)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _text)

@@ -94,7 +94,9 @@ def _written(graph: Graph, course: Course) -> Schedule:
     # Whom an absent use would have evicted stays: the peak is that of the worst way through.
     absences = [gone for n in range(min(len(optional), 4) + 1) for gone in combinations(optional, n)]
     # A second pass over a stage (a negative prompt) may find there what the first one left.
-    plays = [_play(graph.placements, course, gone, (), n) for gone in absences for n in (1, 2)] if known else []
+    plays = (
+        [_play(graph.placements, course, gone, (), n) for gone in absences for n in (1, 2)] if known else []
+    )
     return Schedule(
         plan=graph.plan.name,
         pipeline=graph.target.cls,
@@ -192,7 +194,7 @@ def _play(
             for name in decision.evict:
                 tape.move("evict", name, node.id, run.span, f"makes room for {run}")
             if run.component not in tape.resident:
-                tape.move("load", run.component, node.id, run.span, placements[run.component].why)
+                tape.move("load", run.component, node.id, run.span, "")
             tape.use(run, node.id, times)
     for name in guide.finish(tuple(tape.resident)):
         tape.move("evict", name, "", placements[name].span, "the call is over")

@@ -64,7 +64,8 @@ class Schedule:
     """What ``plan apply`` will do.
 
     ``peak`` is the largest ``after`` of any way through the optional uses, stages of several uses passed
-    once or twice, without components on demand; ``moved`` the bytes that one call copies to the device (``place`` left out).
+    once or twice, without components on demand; ``moved`` the bytes that one call copies to the device
+    (``place`` left out).
     """
 
     plan: str

@@ -45,7 +45,7 @@ PICKLED = Code(
 )
 MODULAR = Code(
     id="P355",
-    name="modular-pipeline",
+    name="modular-class",
     severity=Severity.ERROR,
     help="Modular pipelines have their blocks in place of a fixed walk, and diffusers' ComponentsManager "
     "moves their components. Plans are for pipelines with a __call__ of their own.",

@@ -128,8 +128,8 @@ LEFT_IN_PLACE = Code(
     severity=Severity.NOTE,
     help="An 8-bit bitsandbytes component cannot be moved with these versions (transformers before 4.58 or "
     "bitsandbytes before 0.48), so it stays where it is and counts as resident.",
-    wrong=_APPLY,
-    right=_APPLY,
+    wrong="pip install bitsandbytes==0.47 transformers==4.57",
+    right="pip install 'bitsandbytes>=0.48' 'transformers>=4.58'",
 )
 
 MOVE_REFUSED = Code(
@@ -148,9 +148,8 @@ OUT_OF_MEMORY = Code(
     severity=Severity.ERROR,
     help="The device had no room for a component's weights, even with everything evicted that was not in "
     "use, or for the activations of a running one. The note on the error says which, and what would fit.",
-    wrong=_APPLY,
-    right=_APPLY,
-    exit_code=4,
+    wrong="budget: {vram: 7GiB}  # weights alone need 6.8",
+    right="plan apply sdxl.plan.yaml --set budget.vram=9GiB",
 )
 
 CALL_IGNORED = Code(
@@ -169,8 +168,8 @@ MOVED_WHOLE = Code(
     severity=Severity.NOTE,
     help="A component has tensors of a class with state of its own (quantized ones), so it is moved with "
     "`module.to`, and comes back to the host when it leaves.",
-    wrong=_APPLY,
-    right=_APPLY,
+    wrong="pipe = load(quantize='torchao')\nplanner.apply('sdxl.plan.yaml', pipe)  # by module.to()",
+    right="planner.apply('sdxl.plan.yaml', pipe)  # plain weights move in few large copies",
 )
 
 NOT_USED_HERE = Code(
@@ -179,8 +178,8 @@ NOT_USED_HERE = Code(
     severity=Severity.NOTE,
     help="On a pipeline that is loaded already, `pipeline.source`, `pipeline.variant` and `run` of the plan "
     "are not used.",
-    wrong=_APPLY,
-    right=_APPLY,
+    wrong="planner.apply('sdxl.plan.yaml', pipe)  # the plan's source and run are not used",
+    right="plan apply sdxl.plan.yaml",
 )
 
 BUDGET_LOWERED = Code(

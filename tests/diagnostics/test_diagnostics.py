@@ -1,0 +1,114 @@
+"""The table of codes, and findings in every form."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from planner.diagnostics.codes import all_codes, find, suggestion
+from planner.diagnostics.diagnostic import Severity, finding
+from planner.diagnostics.ignore import apply_ignores
+from planner.diagnostics.render import as_github, as_json, as_sarif, text
+from planner.diagnostics.table.p2_schema import UNKNOWN_KEY, WRONG_TYPE
+from planner.diagnostics.table.p3_plan import UNKNOWN_COMPONENT
+from planner.source.text import SourceText, Span
+
+CODES = list(all_codes().values())
+
+
+@pytest.mark.parametrize("code", CODES, ids=str)
+def test_every_code_explains_itself(code) -> None:  # type: ignore[no-untyped-def]
+    assert re.fullmatch(r"P\d{3}", code.id)
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code.name)
+    assert len(code.help) > 25
+    assert code.wrong.strip()
+    assert code.right.strip()
+    assert code.wrong != code.right
+    assert code.exit_code in (1, 2, 3, 4, 5)
+
+
+def test_codes_are_found_by_id_and_name() -> None:
+    assert find("P302") is find("p302") is find("unknown-component")
+    assert find("P999") is None
+    assert suggestion("unknwn-component") == 'did you mean "unknown-component"?'
+
+
+SOURCE = SourceText(name="x.plan.yaml", text="version: 1\n\torder: 猫 -> vea # plan: ignore[P201]\n")
+
+
+def at(line: int, column: int, width: int) -> Span:
+    return Span(file="x.plan.yaml", line=line, column=column, width=width)
+
+
+FOUND = [
+    finding(UNKNOWN_COMPONENT, 'no "vea"', span=at(2, 14, 3), hint="vae"),
+    finding(WRONG_TYPE, "100% wrong", span=at(1, 10, 1), pointer="/version"),
+    finding(UNKNOWN_KEY, "somewhere").at(Severity.WARNING),
+]
+
+
+def test_text_points_at_the_value() -> None:
+    assert text(FOUND, [SOURCE]) == (
+        "warning: somewhere [P201 unknown-key]\n"
+        "x.plan.yaml:1:10: 100% wrong [P202 wrong-type]\n"
+        "1 | version: 1\n"
+        "  |          ^\n"
+        'x.plan.yaml:2:14: no "vea" [P302 unknown-component]\n'
+        "2 | \torder: 猫 -> vea # plan: ignore[P201]\n"
+        "  | \t              ^~~\n".replace("              ^", " " * 13 + "^")
+        + "  = vae\n"
+    )
+
+
+def test_nothing_is_said_of_nothing() -> None:
+    assert text([]) == ""
+    assert json.loads(as_json([])) == {"diagnostics": []}
+    assert as_github([]) == ""
+
+
+def test_json() -> None:
+    said = json.loads(as_json(FOUND))["diagnostics"]
+    assert [d["code"] for d in said] == ["P201", "P202", "P302"]
+    assert said[1] == {
+        "code": "P202",
+        "name": "wrong-type",
+        "severity": "error",
+        "message": "100% wrong",
+        "hint": "",
+        "pointer": "/version",
+        "file": "x.plan.yaml",
+        "line": 1,
+        "column": 10,
+        "width": 1,
+    }
+
+
+def test_sarif() -> None:
+    run = json.loads(as_sarif(FOUND))["runs"][0]
+    assert [r["id"] for r in run["tool"]["driver"]["rules"]] == ["P201", "P202", "P302"]
+    assert [r["level"] for r in run["results"]] == ["warning", "error", "error"]
+    region = run["results"][2]["locations"][0]["physicalLocation"]["region"]
+    assert region == {"startLine": 2, "startColumn": 14, "endColumn": 17}
+
+
+def test_workflow_commands_escape_what_they_must() -> None:
+    lines = as_github(FOUND).split("\n")
+    assert lines[1] == (
+        "::error file=x.plan.yaml,line=1,col=10,endColumn=10,title=P202 wrong-type::100%25 wrong"
+    )
+
+
+def test_ignored_findings_go_and_an_unused_ignore_stays() -> None:
+    wrong = finding(UNKNOWN_KEY, "x", span=at(2, 3, 1))
+    assert apply_ignores([wrong], [SOURCE]) == []
+    (note,) = apply_ignores([], [SOURCE])
+    assert note.code.name == "unused-ignore"
+    assert note.span is not None
+    assert SOURCE.line(2)[note.span.column - 1 :][: note.span.width] == "P201"
+
+
+def test_the_same_findings_give_the_same_bytes() -> None:
+    assert text(FOUND, [SOURCE]) == text(reversed(FOUND), [SOURCE])
+    assert as_sarif(FOUND) == as_sarif(reversed(FOUND))
