@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import wave
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +21,22 @@ SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "video": (".mp4", ".gif", ".webm"),
     "audio": (".wav",),
 }
+FIELDS: dict[str, Kind] = {"images": "image", "frames": "video", "audios": "audio", "audio": "audio"}
+"""Of diffusers' output classes, and what they hold. A video may come with its sound."""
 FPS = 16
 """Frames a second of a video: what Wan is trained on, and near what the others show well. A file's speed
 is no argument of any call, so ``run`` cannot say it."""
 SAME_BYTES = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1", "-threads", "1")
 """For ffmpeg: no encoder's name, no dates, and no dependence on the number of cores."""
 SAMPLE_RATE = 16000
-"""Samples a second where the pipeline's vocoder or VAE does not say."""
+"""Samples a second where no component of the pipeline says (``sample_rate_of``)."""
+RATES = {
+    "vocoder": ("output_sampling_rate", "sampling_rate"),
+    "vae": ("sampling_rate", "sample_rate"),
+    "audio_vae": ("sample_rate",),
+    "unet": ("sample_rate",),
+}
+"""Components that make sound, and where their configs say how many samples a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +72,29 @@ def save(
     return paths
 
 
+def sample_rate_of(pipe: Any) -> int:
+    """Samples a second of the sound that ``pipe`` makes, by the component that makes it."""
+    for name, keys in RATES.items():
+        config = getattr(getattr(pipe, name, None), "config", None)
+        for key in keys:
+            value = getattr(config, key, None)
+            if isinstance(value, int) and value > 0:
+                return value
+    return SAMPLE_RATE
+
+
 def outputs_of(result: Any) -> list[Made]:
     """The images, videos or sounds in what a pipeline returned, of any ``output_type`` that has pixels.
 
     Raises PlanError for anything else (latents, embeddings, text).
     """
-    for field, kind in (("images", "image"), ("frames", "video"), ("audios", "audio"), ("audio", "audio")):
+    found = []
+    for field, kind in FIELDS.items():
         value = getattr(result, field, None)
         if value is not None:
-            return _made(value, kind, result)  # type: ignore[arg-type]
+            found += _made(value, kind, result)
+    if found:
+        return found
     if isinstance(result, (tuple, list)) and result:
         return _made(result[0], None, result)
     raise _unknown(result)
@@ -99,17 +122,19 @@ def _unknown(result: Any) -> PlanError:
 
 
 def _paths(made: Sequence[Made], out: str | Path | None, stem: str) -> list[Path]:
-    kind = made[0].kind if made else "image"
-    default = SUFFIXES[kind][0]
+    """One a piece; the suffix of ``out`` is for the first kind, what comes with it has its default one."""
+    first = made[0].kind
     if out is None or Path(out).is_dir():
-        folder = Path(out or ".")
-        return _free([folder / f"{stem}{n}{default}" for n in _numbers(made)], stem)
+        named = [Path(out or ".", f"{stem}{n}{SUFFIXES[m.kind][0]}") for m, n in _numbered(made)]
+        return _free(named, stem)
     path = Path(out)
-    if path.suffix.lower() not in SUFFIXES[kind]:
-        known = ", ".join(SUFFIXES[kind])
-        said = f'"{path.name}" cannot hold the {kind} that the pipeline made: expected {known}'
-        raise PlanError([finding(BAD_OUTPUT, said, hint=f"--out {path.with_suffix(default)}")])
-    return [path.with_name(f"{path.stem}{n}{path.suffix}") for n in _numbers(made)]
+    if path.suffix.lower() not in SUFFIXES[first]:
+        known = ", ".join(SUFFIXES[first])
+        said = f'"{path.name}" cannot hold the {first} that the pipeline made: expected {known}'
+        hint = f"--out {path.with_suffix(SUFFIXES[first][0])}"
+        raise PlanError([finding(BAD_OUTPUT, said, hint=hint)])
+    suffixes = {kind: of[0] for kind, of in SUFFIXES.items()} | {first: path.suffix}
+    return [path.with_name(f"{path.stem}{n}{suffixes[m.kind]}") for m, n in _numbered(made)]
 
 
 def check_out(out: str | Path) -> None:
@@ -127,8 +152,11 @@ def check_out(out: str | Path) -> None:
         raise PlanError([finding(OUTPUT_UNWRITABLE, f'there is no folder "{path.parent}"')])
 
 
-def _numbers(made: Sequence[Made]) -> list[str]:
-    return [f"-{n}" for n in range(len(made))] if len(made) > 1 else [""] * len(made)
+def _numbered(made: Sequence[Made]) -> Iterator[tuple[Made, str]]:
+    """Each with ``-0``, ``-1`` and so on among those of its kind; nothing where it is the only one."""
+    for one in made:
+        same = [other for other in made if other.kind == one.kind]
+        yield one, f"-{next(i for i, o in enumerate(same) if o is one)}" if len(same) > 1 else ""
 
 
 def _free(paths: list[Path], stem: str) -> list[Path]:

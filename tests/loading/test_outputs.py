@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from planner.diagnostics.diagnostic import PlanError
-from planner.loading.outputs import check_out, save
+from planner.loading.outputs import check_out, sample_rate_of, save
 
 PIXELS = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
 SHOWN = np.round(PIXELS * 255).astype(np.uint8)
@@ -113,6 +113,22 @@ def test_sound(plan: Any) -> None:
             assert (file.getframerate(), file.getnframes(), file.getsampwidth()) == (8000, 1600, 2)
             data = np.frombuffer(file.readframes(1600), "<i2")
         assert (data.max(), data.min()) == (32767, -32767)
+
+
+def test_a_video_with_its_sound_loses_neither(plan: Any) -> None:
+    both = Result(frames=np.zeros((1, 2, 32, 32, 3), np.float32), audio=np.zeros((1, 2, 90), np.float32))
+    assert names(save(both, plan)) == ["x-5.mp4", "x-5.wav"]
+    assert names(save(both, plan)) == ["x-5-2.mp4", "x-5-2.wav"]
+    assert names(save(both, plan, "cat.gif")) == ["cat.gif", "cat.wav"]
+    with wave.open("cat.wav") as file:
+        assert (file.getnchannels(), file.getnframes()) == (2, 90)
+
+
+def test_the_sample_rate_is_what_the_pipeline_says() -> None:
+    vocoder = Result(config=Result(sampling_rate=16000, output_sampling_rate=24000))
+    assert sample_rate_of(Result(vocoder=vocoder)) == 24000
+    assert sample_rate_of(Result(vae=Result(config=Result(sampling_rate=44100)))) == 44100
+    assert sample_rate_of(Result()) == 16000
 
 
 @pytest.mark.parametrize(
