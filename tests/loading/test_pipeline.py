@@ -12,6 +12,7 @@ import torch
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity
 from planner.loading.builtin import builtin_folder
+from planner.loading.failure import explain
 from planner.loading.pipeline import load_pipeline
 
 SDXL = "class: StableDiffusionXLPipeline"
@@ -175,3 +176,42 @@ def test_all_that_is_not_executed_yet_is_refused_at_once(make_plan: Any) -> None
         ("P392", 3, "error"),
         ("P393", 5, "error"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ImportError("\nT5Tokenizer requires the SentencePiece library but it was not found.\n"),
+            'package "sentencepiece" is missing, and "FluxPipeline" needs it',
+        ),
+        (
+            ModuleNotFoundError("No module named 'ftfy.fixes'"),
+            'package "ftfy" is missing, and "FluxPipeline" needs it',
+        ),
+        (
+            RuntimeError("size mismatch for\n  x:\tcopying"),
+            '"a/b" does not load: size mismatch for x: copying',
+        ),
+        (RuntimeError(""), '"a/b" does not load: RuntimeError'),
+        (KeyError("weight_map"), "\"a/b\" does not load: 'weight_map'"),
+        (RuntimeError("x" * 999), f'"a/b" does not load: {"x" * 197}...'),
+    ],
+)
+def test_what_the_libraries_say_in_one_line(error: Exception, said: str, make_plan: Any) -> None:
+    plan = make_plan("pipeline: {class: FluxPipeline, source: a/b}")
+    assert explain(error, plan, None).message == said
+
+
+def test_a_cause_below_the_error_is_seen(make_plan: Any) -> None:
+    class LocalEntryNotFoundError(FileNotFoundError):
+        pass
+
+    try:
+        try:
+            raise LocalEntryNotFoundError("no snapshot")
+        except LocalEntryNotFoundError as cause:
+            raise OSError("Cannot load model") from cause
+    except OSError as error:
+        found = explain(error, make_plan("pipeline: {class: FluxPipeline, source: a/b}"), None)
+    assert found.code.name == "hub-unreachable"
