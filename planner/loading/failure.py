@@ -76,9 +76,8 @@ def _found(code: Code, plan: Plan, message: str, hint: str) -> Diagnostic:
 
 def _line(error: BaseException) -> str:
     """What the library said, in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = text if len(text) <= 200 else text[:197] + "..."
-    return text.removesuffix(".")
+    text = (" ".join(str(error).split()) or type(error).__name__).removesuffix(".")
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _package(text: str) -> str:

@@ -115,7 +115,7 @@ def test_what_went_otherwise_is_said_line_by_line() -> None:
     )
     assert shown.split("\n")[2:4] == [
         "  reserved GiB                 23.00   over budget by 430.0 MiB",
-        "  moved GiB        31.43      31.43",
+        "  moved GiB         31.43      31.43",
     ]
     assert shown.split("\n")[8:] == [
         "  order    2 departures",
