@@ -35,8 +35,11 @@ def explain(error: BaseException, plan: Plan, folder: Path | None) -> Diagnostic
     if names & set(_NOT_THERE):
         what = f'the hub has no "{source}", or not for whoever asks'
         return _found(SOURCE_NOT_FOUND, plan, what, "check the name and revision, or log in: hf auth login")
-    if folder is None and (names & set(_UNREACHABLE) or "offline mode" in texts.lower()):
-        what = f'"{source}" is not on this machine, and the hub could not be asked'
+    on_disk = folder is not None and folder.is_dir()
+    if not on_disk and (names & set(_UNREACHABLE) or "offline mode" in texts.lower()):
+        what = f'"{source}"' if folder is None else f'the configs that "{source}" needs'
+        what += " is" if folder is None else " are"
+        what += " not on this machine, and the hub could not be asked"
         return _found(HUB_UNREACHABLE, plan, what, "a folder as pipeline.source needs no network")
     if "trust_remote_code" in texts:
         what = f'"{source}" brings code of its own'

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from planner.diagnostics.table.p3_plan import LORAS_LATER, QUANTIZATION_LATER, S
 from planner.diagnostics.table.p9_machine import (
     CLASS_NOT_INSTALLED,
     NO_SOURCE,
+    PACKAGE_MISSING,
     PICKLED,
     SOURCE_NOT_FOUND,
 )
@@ -86,11 +88,21 @@ def _class(plan: Plan) -> Any:
     found = getattr(diffusers, name, None) if name in dir(diffusers) else None
     if isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline):
         return found
+    if missing := [b for b in getattr(found, "_backends", ()) if find_spec(b) is None]:
+        # diffusers puts a stand-in where a pipeline's own packages are not installed.
+        raise PlanError([_packages(plan, missing)], plan.document.sources)
     said = f'diffusers {diffusers.__version__} has no pipeline class "{name}"'
     near = get_close_matches(name, [n for n in dir(diffusers) if n.endswith("Pipeline")], n=1)
     hint = f'did you mean "{near[0]}"?' if near else ""
     problem = finding(CLASS_NOT_INSTALLED, said, span=plan.pipeline.span, pointer="/pipeline", hint=hint)
     raise PlanError([problem], plan.document.sources)
+
+
+def _packages(plan: Plan, missing: list[str]) -> Diagnostic:
+    listed = ", ".join(f'"{name}"' for name in missing)
+    said = f'"{plan.pipeline.cls}" needs packages that are not installed: {listed}'
+    hint = f"pip install {' '.join(missing)}"
+    return finding(PACKAGE_MISSING, said, span=plan.pipeline.span, pointer="/pipeline", hint=hint)
 
 
 def _where(plan: Plan, allow_pickle: bool) -> tuple[Path | str, bool]:

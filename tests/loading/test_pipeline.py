@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -139,15 +139,44 @@ def test_code_in_the_source_does_not_run(folder: Path, make_plan: Any) -> None:
     assert found.code.name == "remote-code"
 
 
-def test_a_hub_that_cannot_be_asked(make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+
+
+def test_a_hub_that_cannot_be_asked(make_plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline(monkeypatch, tmp_path)
     plan = make_plan(f"pipeline: {{{SDXL}, source: nobody/nothing}}")
     with pytest.raises(PlanError) as caught:
         load_pipeline(plan)
     assert caught.value.diagnostics[0].code.name == "hub-unreachable"
     assert caught.value.__cause__ is not None
+
+
+def test_a_single_file_whose_configs_would_come_from_the_hub(
+    make_plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import save_file
+
+    offline(monkeypatch, tmp_path)
+    save_file({"x": torch.zeros(1)}, tmp_path / "one.safetensors")
+    found = refused(make_plan(f"pipeline: {{{SDXL}, source: ./one.safetensors}}"))
+    assert found.code.name == "hub-unreachable"
+    assert found.message.startswith('the configs that "./one.safetensors" needs are not on this machine')
+
+
+def test_a_class_whose_own_packages_are_missing(make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import diffusers
+
+    class StandIn:
+        _backends: ClassVar = ["torch", "not_installed_anywhere"]
+
+    monkeypatch.setattr(diffusers, "KolorsPipeline", StandIn)
+    found = refused(make_plan("pipeline: {class: KolorsPipeline, source: ./x}"))
+    assert found.code.name == "package-missing"
+    assert found.hint == "pip install not_installed_anywhere"
 
 
 def test_a_class_that_diffusers_lacks(make_plan: Any) -> None:
