@@ -6,12 +6,21 @@ Importing this loads no torch.
 
 from __future__ import annotations
 
-from planner.api import Compiled, Validation, apply, compile, load, validate
+from planner.api import (
+    Compiled,
+    Validation,
+    apply,
+    compile,
+    load,
+    load_pipeline,
+    simulate,
+    translate,
+    validate,
+)
 from planner.diagnostics.diagnostic import Code, Diagnostic, InternalError, PlanError, Severity
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
-
-__version__ = "0.1.0"
+from planner.version import VERSION as __version__
 
 __all__ = [
     "Code",
@@ -23,8 +32,12 @@ __all__ = [
     "Schedule",
     "Severity",
     "Validation",
+    "__version__",
     "apply",
     "compile",
     "load",
+    "load_pipeline",
+    "simulate",
+    "translate",
     "validate",
 ]

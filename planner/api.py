@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.diagnostics.diagnostic import Diagnostic, InternalError, PlanError, Severity, errors
+from planner.diagnostics.diagnostic import Diagnostic, InternalError, PlanError, Severity, errors, finding
 from planner.diagnostics.ignore import apply_ignores
+from planner.diagnostics.table.p0_tool import NOT_YET
 from planner.document.read import read_document
 from planner.document.schema import check_schema
 from planner.graph.build import build_graph
@@ -181,6 +182,33 @@ def apply(
 
         backend.install()  # torch does not know the name before
     return attach(plan, pipe, device_for(pick_device(plan, device, gpu_id)))[0]
+
+
+def load_pipeline(source: PathOrPlan, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:
+    """The pipeline that a plan names, loaded by diffusers in the plan's dtype and variant, on the CPU.
+
+    ``allow_pickle``: weights in pickle files may be read (they can run code); ``trust_remote_code``: code
+    that comes with a hub id may be run. A plan cannot grant either. Raises PlanError.
+    """
+    from planner.loading.packages import require
+
+    require()
+    from planner.loading.pipeline import load_pipeline as load_it
+
+    plan = source if isinstance(source, Plan) else load(source)
+    return load_it(plan, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+
+
+def translate(source: Any, *, improve: bool = False) -> Plan:
+    """A sequence string, a pipeline class or a pipeline as a plan. Not made yet: raises PlanError (P001)."""
+    hint = "write the string as the plan's order, with semantics: diffusers"
+    raise PlanError([finding(NOT_YET, '"planner.translate" is not made yet', hint=hint)])
+
+
+def simulate(source: PathOrPlan) -> Validation:
+    """A plan run without weights. Not made yet: raises PlanError (P001)."""
+    hint = "planner.apply(plan, pipe, device='sim:0') runs a loaded pipeline without a GPU"
+    raise PlanError([finding(NOT_YET, '"planner.simulate" is not made yet', hint=hint)])
 
 
 def device_for(name: torch.device) -> Device:
