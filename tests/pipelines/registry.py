@@ -17,6 +17,7 @@ import diffusers
 import torch
 
 diffusers.logging.set_verbosity_error()
+torch.set_num_threads(1)  # the tensors are tiny, and the tests run beside each other
 warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
 
 Shelf = Mapping[str, Callable[[], Any]]

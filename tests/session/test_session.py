@@ -322,7 +322,7 @@ def test_shared_components_of_from_pipe_are_refused_under_a_second_plan(sd: Any)
     assert other.unet is sd.unet
     with pytest.raises(PlanError) as caught:
         api.attach(plan_for(other), other, SimDevice())
-    assert codes(caught) == ["P710"] or "shared" in str(caught.value)
+    assert "is shared with a pipeline that is under a plan" in str(caught.value)
     # it runs all the same: each use is a scope of one use
     name = "StableDiffusionImg2ImgPipeline"
     assert same(run(other, name), run(build(name).to("sim:0"), name))
@@ -360,10 +360,7 @@ def test_a_pipeline_under_stock_offload_is_freed_of_it_with_a_note(sd: Any) -> N
     run(sd, SD)
     truth = snapshot(sd)
     session, device = attached(plan_for(sd), sd)
-    assert any(
-        d.code.name == "freed-of-stock-offload" or "diffusers' own offload" in d.message
-        for d in session.notes
-    )
+    assert any("diffusers' own offload" in d.message for d in session.notes)
     said = judged(session, device, sd, SD, truth)
     assert same(said.outputs, expected)
     assert said.bad == []
@@ -383,7 +380,7 @@ def test_calls_that_scripts_make_by_habit_warn_once_and_do_nothing(sd: Any) -> N
 
 def test_a_component_is_not_moved_from_outside(sd: Any) -> None:
     attached(plan_for(sd), sd)
-    with pytest.raises(PlanError, match="session.remove|asked to move"):
+    with pytest.raises(PlanError, match="asked to move"):
         sd.unet.to("sim:0")
 
 

@@ -31,6 +31,11 @@ NO_SEQUENCE = {"StableCascadeCombinedPipeline": "has no model_cpu_offload_seq of
 NOT_FREED = {"LDMTextToImagePipeline": "does not call maybe_free_model_hooks: the last component stays"}
 """Classes that diffusers leaves on the device after the call. A session does not."""
 
+OWN_OFFLOAD = {
+    "KandinskyV22Img2ImgCombinedPipeline": "offloads two inner pipelines, and the first frees its own at its end",
+}
+"""Classes whose own ``enable_model_cpu_offload`` does more than their sequence string says."""
+
 _whole: dict[str, tuple[torch.Tensor, ...]] = {}
 
 
@@ -88,7 +93,7 @@ def test_diffusers_semantics_move_what_diffusers_moves(name: str) -> None:
     ours = [("onload" if e[0] == "load" else "offload", e[1]) for e in said.seen.events if e[0] != "use"]
     # What is excluded is placed again after each call by diffusers, and never moves with us.
     theirs = [event for event in moved if event[1] not in session.schedule.course.fixed]
-    assert in_call(ours)[0] == in_call(theirs)[0]
+    assert name in OWN_OFFLOAD or in_call(ours)[0] == in_call(theirs)[0]
     assert name in NOT_FREED or in_call(ours)[1] == in_call(theirs)[1]
 
 
@@ -136,6 +141,6 @@ def place(module: torch.nn.Module) -> str:
 
 
 def test_the_tables_of_exceptions_name_classes_that_are_built() -> None:
-    assert {*UNLIKE_CPU, *OWN_TO, *NO_SEQUENCE, *NOT_FREED} <= set(CASES)
+    assert {*UNLIKE_CPU, *OWN_TO, *NO_SEQUENCE, *NOT_FREED, *OWN_OFFLOAD} <= set(CASES)
     assert len({case.cls for case in CASES.values()}) >= 80
     assert SimDevice().name == torch.device("sim:0")
