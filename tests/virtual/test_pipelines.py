@@ -32,7 +32,7 @@ NOT_FREED = {"LDMTextToImagePipeline": "does not call maybe_free_model_hooks: th
 """Classes that diffusers leaves on the device after the call. A session does not."""
 
 OWN_OFFLOAD = {
-    "KandinskyV22Img2ImgCombinedPipeline": "offloads two inner pipelines, and the first frees its own at its end",
+    "KandinskyV22Img2ImgCombinedPipeline": "offloads two inner pipelines; the first frees its own",
 }
 """Classes whose own ``enable_model_cpu_offload`` does more than their sequence string says."""
 
