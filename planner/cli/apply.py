@@ -67,7 +67,7 @@ def _apply(
     from planner.loading.call import call
     from planner.loading.inputs import call_of
     from planner.loading.make import from_factory
-    from planner.loading.outputs import check_out, save
+    from planner.loading.outputs import check_out, sample_rate_of, save
     from planner.loading.pipeline import load_pipeline
     from planner.virtual.audit import snapshot
 
@@ -93,7 +93,7 @@ def _apply(
     notes = [d for d in compiled.diagnostics if d.severity is not Severity.NOTE]
     outcome = call(session, plan, pipe, arguments.arguments, truth)
     session.remove()
-    paths = save(outcome.result, plan, out, seed=arguments.seed)
+    paths = save(outcome.result, plan, out, seed=arguments.seed, sample_rate=sample_rate_of(pipe))
     report = report_of(
         compiled.schedule,
         plan,
