@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -28,5 +29,10 @@ class SourceText:
 
     def line(self, number: int) -> str:
         """Line ``number``, counted from 1, without its end; empty when there is none."""
-        lines = self.text.split("\n")
+        lines = _lines(self.text)
         return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
+
+
+@lru_cache(maxsize=8)  # every value of a file asks for its line: splitting each time is quadratic
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(text.split("\n"))
