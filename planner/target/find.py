@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -50,8 +51,9 @@ def find_target(
     if source is not None and source.startswith(BUILTIN):
         target, problems = _builtin(source.removeprefix(BUILTIN), dtype, version, source_span)
         return target, [*found, *problems]
-    folder = (relative_to or Path()) / Path(source).expanduser() if source is not None else None
-    if folder is not None and (folder / INDEX).is_file():
+    # os.path takes any text: a name that is too long, or a home that nobody has, is no folder.
+    folder = (relative_to or Path()) / os.path.expanduser(source) if source is not None else None
+    if folder is not None and os.path.isfile(folder / INDEX):
         target, problems = read_folder(
             folder, dtype=dtype, variant=variant, version=version, span=source_span
         )
