@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p0_tool import UNUSED_IGNORE
 from planner.source.text import SourceText, Span
 
-_COMMENT = re.compile(r"#\s*plan:\s*ignore\[([^\]]*)\]")
+_COMMENT = re.compile(r"(?:^|(?<=\s))#\s*plan:\s*ignore\[([^\]]*)\]")
 
 
 def apply_ignores(found: Iterable[Diagnostic], sources: Iterable[SourceText]) -> list[Diagnostic]:
@@ -18,10 +19,15 @@ def apply_ignores(found: Iterable[Diagnostic], sources: Iterable[SourceText]) ->
     What keeps a file from being read at all (P1xx) is never silenced.
     """
     said = {span: code for source in sources for span, code in _said(source)}
+    by_line: dict[tuple[str, int], list[Span]] = defaultdict(list)
+    for span in said:
+        by_line[span.file, span.line].append(span)
     used: set[Span] = set()
     kept = []
     for problem in found:
-        mine = [span for span, code in said.items() if _covers(span, code, problem)]
+        place = problem.span
+        beside = by_line.get((place.file, place.line), ()) if place else ()
+        mine = [span for span in beside if said[span] in (problem.code.id, problem.code.name)]
         if mine and not problem.code.id.startswith("P1"):
             used.update(mine)
         else:
@@ -30,15 +36,6 @@ def apply_ignores(found: Iterable[Diagnostic], sources: Iterable[SourceText]) ->
     return kept + [
         finding(UNUSED_IGNORE, f'nothing to ignore here: "{code}"', span=span) for span, code in unused
     ]
-
-
-def _covers(span: Span, code: str, problem: Diagnostic) -> bool:
-    place = problem.span
-    return (
-        place is not None
-        and (place.file, place.line) == (span.file, span.line)
-        and code in (problem.code.id, problem.code.name)
-    )
 
 
 def _said(source: SourceText) -> Iterator[tuple[Span, str]]:

@@ -6,10 +6,14 @@ import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity
 from planner.source.text import SourceText, Span
 from planner.version import VERSION
+
+LONGEST = 160
+"""Characters: of a longer line only the part around the caret is shown."""
 
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 
@@ -22,9 +26,9 @@ def text(found: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) -> str
 
 def as_json(found: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) -> str:
     """A list of findings, each with its place; the same findings give the same bytes."""
-    return (
-        json.dumps({"diagnostics": [_plain(d) for d in ordered(found)]}, indent=2, ensure_ascii=False) + "\n"
-    )
+    made = {"diagnostics": [_plain(d) for d in ordered(found)]}
+    shown = json.dumps(made, indent=2, ensure_ascii=False) + "\n"
+    return shown.encode("utf-8", "backslashreplace").decode()  # a lone surrogate, as JSON escapes it
 
 
 def as_sarif(found: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) -> str:
@@ -42,6 +46,7 @@ def as_sarif(found: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) ->
                 ],
             }
         },
+        "columnKind": "unicodeCodePoints",
         "results": [_result(d) for d in problems],
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -56,7 +61,8 @@ def as_github(found: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) -
 def ordered(found: Iterable[Diagnostic]) -> list[Diagnostic]:
     """By place, then by code; what has no place first."""
     return sorted(
-        found, key=lambda d: ((d.span.file, d.span.line, d.span.column) if d.span else ("", 0, 0), d.code.id)
+        found,
+        key=lambda d: ((d.span.file, d.span.line, d.span.column) if d.span else ("", 0, 0), d.code.id),
     )
 
 
@@ -64,16 +70,47 @@ def _lines(problem: Diagnostic, known: dict[str, SourceText]) -> Sequence[str]:
     span = problem.span
     weight = "" if problem.severity is Severity.ERROR else f"{_LEVELS[problem.severity]}: "
     place = f"{span.file}:{span.line}:{span.column}: " if span else ""
-    head = f"{place}{weight}{problem.message} [{problem.code}]"
-    shown = [head]
+    hint = _visible(problem.hint)
+    shown = [_visible(f"{place}{weight}{problem.message} [{problem.code}]")]
     if span is not None and span.file in known and (line := known[span.file].line(span.line)).strip():
         number = str(span.line)
         margin = " " * len(number)
+        line, span = _clipped("".join("\ufffd" if _hidden(c) else c for c in line), span)
         shown += [f"{number} | {line}", f"{margin} | {_caret(line, span)}"]
-        shown += [f"{margin} = {problem.hint}"] if problem.hint else []
-    elif problem.hint:
-        shown.append(f"  = {problem.hint}")
+        shown += [f"{margin} = {hint}"] if hint else []
+    elif hint:
+        shown.append(f"  = {hint}")
     return shown
+
+
+def _visible(text: str) -> str:
+    """Values come from the file: nothing in them may steer a terminal or look like another finding."""
+    shown = (c.encode("unicode_escape").decode() if c != "\n" and _hidden(c) else c for c in text)
+    return "".join(shown).replace("\n", "\n    ")
+
+
+def _hidden(character: str) -> bool:
+    """Control characters but the tab, ends of lines, lone surrogates, changes of writing direction."""
+    if character == "\t" or character.isprintable():
+        return False
+    return (
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or "\u202a" <= character <= "\u202e"
+        or "\u2066" <= character <= "\u2069"
+    )
+
+
+def _clipped(line: str, span: Span) -> tuple[str, Span]:
+    """At most LONGEST characters of the line, and where the place is in them."""
+    if len(line) <= LONGEST:
+        return line, span
+    start = max(0, min(span.column - 1 - LONGEST // 3, len(line) - LONGEST))
+    part = line[start : start + LONGEST]
+    before = "…" if start else ""
+    after = "…" if start + LONGEST < len(line) else ""
+    column = span.column - start + len(before)
+    width = max(1, min(span.width, start + LONGEST - span.column + 1))
+    return before + part + after, Span(file=span.file, line=span.line, column=column, width=width)
 
 
 def _caret(line: str, span: Span) -> str:
@@ -116,7 +153,10 @@ def _result(problem: Diagnostic) -> dict[str, Any]:
     span = problem.span
     if span is not None:
         region = {"startLine": span.line, "startColumn": span.column, "endColumn": span.column + span.width}
-        place = {"artifactLocation": {"uri": span.file.replace("\\", "/")}, "region": region}
+        place = {
+            "artifactLocation": {"uri": quote(span.file.replace("\\", "/"), safe="/:", errors="replace")},
+            "region": region,
+        }
         made["locations"] = [{"physicalLocation": place}]
     return made
 
@@ -134,4 +174,5 @@ def _command(problem: Diagnostic) -> str:
 
 
 def _escaped(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

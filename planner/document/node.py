@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from planner.source.text import Span
+
+EITHER = (("order", "stages"), ("stages", "order"))
+"""Two forms of one thing: who writes one takes the other away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +28,41 @@ class Node:
 def merged(base: Node, over: Node) -> Node:
     """``over`` on top of ``base``: mappings merge by key, all else replaces, null removes.
 
-    An ``order`` replaces ``stages`` and the other way round: they are two forms of one thing.
+    An ``order`` replaces ``stages`` and the other way round: they are two forms of one thing. A short
+    form opens where a mapping goes on top of it: ``unet: stream`` is ``unet: {policy: stream}``.
     """
-    below, above = base.mapping, over.mapping
+    return _merged(base, over, ())
+
+
+def _merged(base: Node, over: Node, path: tuple[str, ...]) -> Node:
+    above = over.mapping
+    below = base.mapping if above is None else opened(base, path).mapping
     if below is None or above is None:
-        return over
+        return without_nulls(over)
     entries = dict(below)
-    for one, other in (("order", "stages"), ("stages", "order")):
+    for one, other in EITHER if not path else ():
         if one in above:
             entries.pop(other, None)
     for key, (place, node) in above.items():
         if node.value is None:
             entries.pop(key, None)
         elif key in entries:
-            entries[key] = (place, merged(entries[key][1], node))
+            entries[key] = (place, _merged(entries[key][1], node, (*path, key)))
         else:
             entries[key] = (place, without_nulls(node))
     return Node(entries, over.span)
+
+
+def opened(node: Node, path: Sequence[str]) -> Node:
+    """The mapping that a short form at ``path`` stands for; any other node as it is."""
+    match path:
+        case ["pipeline"]:
+            key = "class"
+        case ["components", _]:
+            key = "policy"
+        case _:
+            return node
+    return Node({key: (node.span, node)}, node.span) if isinstance(node.value, str) else node
 
 
 def without_nulls(node: Node) -> Node:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
-from planner.diagnostics.table.p1_document import BAD_OVERRIDE
-from planner.document.node import Node, escaped
+from planner.diagnostics.table.p1_document import BAD_OVERRIDE, EMPTY
+from planner.document.node import EITHER, Node, escaped, opened
 from planner.document.parse import parse
 from planner.source.text import SourceText, Span
 
 FILE = "--set"
 """The name of the text that overrides stand in, one a line."""
-
-SHORT = {"pipeline": "class", "components": "policy"}
-"""Short forms: a path that goes into one opens it (``pipeline: X`` is ``pipeline: {class: X}``)."""
 
 
 def apply_overrides(
@@ -32,6 +29,10 @@ def apply_overrides(
         whole = Span(file=FILE, line=number, column=1, width=max(1, len(path)))
         if not sign or not all(keys):
             found.append(finding(BAD_OVERRIDE, f'expected KEY=VALUE, found "{text}"', span=whole))
+            continue
+        if keys[0] == "extends":
+            said = 'the file\'s own "extends" is followed before anything is set'
+            found.append(finding(BAD_OVERRIDE, said, span=whole))
             continue
         value, problems = _value(text, number, len(path) + 1)
         found += problems
@@ -56,7 +57,11 @@ def _value(text: str, number: int, offset: int) -> tuple[Node | None, list[Diagn
         return Node(None, Span(file=FILE, line=number, column=offset, width=1)), []
     # Spaces in place of the path and lines above keep YAML's own marks right.
     padded = SourceText(name=FILE, text="\n" * (number - 1) + " " * offset + text[offset:])
-    return parse(padded)
+    node, found = parse(padded)
+    if any(problem.code is EMPTY for problem in found):
+        place = Span(file=FILE, line=number, column=offset + 1, width=len(text) - offset)
+        return None, [finding(BAD_OVERRIDE, "the value is a comment: a # needs quotes", span=place)]
+    return node, found
 
 
 def _set(node: Node, keys: Sequence[str], value: Node, place: Span, above: tuple[str, ...]) -> Node:
@@ -69,13 +74,13 @@ def _set(node: Node, keys: Sequence[str], value: Node, place: Span, above: tuple
         items = list(node.value)
         items[int(key)] = _set(items[int(key)], rest, value, place, (*above, key))
         return Node(tuple(items), node.span)
-    entries = node.mapping
+    entries = opened(node, above).mapping
     if entries is None:
-        short = SHORT.get(above[0]) if above and len(above) == 1 + (above[0] == "components") else None
-        if short is None or not isinstance(node.value, str):
-            raise _Bad(f'"{".".join(above)}" is {node.value!r}, and has no "{key}"')
-        entries = {short: (node.span, node)}
+        raise _Bad(f'"{".".join(above)}" is {node.value!r}, and has no "{key}"')
     made = dict(entries)
+    for one, other in EITHER if not above else ():
+        if key == one and value.value is not None:
+            made.pop(other, None)
     if not rest and value.value is None:
         made.pop(key, None)
         return Node(made, node.span)

@@ -7,6 +7,7 @@ depth are bounded.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +70,8 @@ class _Reader:
         self.source = source
         self.found: list[Diagnostic] = []
         self._events: Iterator[Any] = yaml.parse(source.text, Loader=_LOADER)
+        # Only \n ends a line here, as in editors; YAML's own count also takes \x85 and \u2028 for ends.
+        self._starts = [0, *(mark.end() for mark in re.finditer("\n", source.text))]
         self._anchors: dict[str, Node] = {}
         self._count = 0
 
@@ -159,12 +162,14 @@ class _Reader:
 
     def _span(self, event: Any) -> Span:
         """A scalar's text, without its quotes; a collection's first line."""
-        start, end = event.start_mark, event.end_mark
-        line, column = start.line + 1, start.column + 1
-        rest = len(self.source.line(line).rstrip()) - start.column
-        width = end.column - start.column if end.line == start.line and end.index > start.index else rest
+        start, end = event.start_mark.index, event.end_mark.index
+        line = bisect_right(self._starts, start)
+        column = start - self._starts[line - 1] + 1
+        rest = len(self.source.line(line).rstrip()) - column + 1
+        one_line = start < end and bisect_right(self._starts, end) == line
+        width = end - start if one_line else rest
         style = getattr(event, "style", None)
-        if style in ("'", '"') and end.line == start.line and width == len(event.value) + 2 > 2:
+        if style in ("'", '"') and one_line and width == len(event.value) + 2 > 2:
             return Span(file=self.source.name, line=line, column=column + 1, width=width - 2)
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             width = rest
@@ -201,11 +206,7 @@ def _size(node: Node) -> int:
 
 def _not_yaml(source: SourceText, error: yaml.MarkedYAMLError) -> Diagnostic:
     mark = error.problem_mark or error.context_mark
-    span = Span(
-        file=source.name,
-        line=mark.line + 1 if mark else 1,
-        column=mark.column + 1 if mark else 1,
-    )
+    span = _at(source, mark.index if mark else 0)
     said = ", ".join(filter(None, (error.context, error.problem))) or "not YAML"
     hint = "use single quotes: a backslash is itself there" if "escape" in said else ""
     return finding(NOT_YAML, said, span=span, hint=hint)

@@ -107,7 +107,7 @@ class _Reading:
             self.found.append(finding(NOT_FOUND, f'no file "{name}"', span=said, hint=near))
             return None
         except (OSError, ValueError) as error:
-            why = "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or str(error)
+            why = "it is a folder" if os.path.isdir(path) else getattr(error, "strerror", None) or str(error)
             self.found.append(finding(UNREADABLE, f'cannot read "{name}": {why}', span=said))
             return None
         if len(data) > LIMIT:
@@ -122,7 +122,7 @@ class _Reading:
                 )
             )
             return None
-        return SourceText(name=name, text=text.replace("\r\n", "\n"))
+        return SourceText(name=name, text=text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _near(path: Path) -> str:

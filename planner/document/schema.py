@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from planner.diagnostics.diagnostic import Code, Diagnostic, finding
@@ -31,8 +34,19 @@ from planner.document.node import escaped
 from planner.version import VERSION
 
 TOOL = "offload-planner"
+SELF = (TOOL, "planner")
+"""What ``requires`` may call this tool: the distribution, or what Python imports."""
+PACKAGES = (
+    *SELF,
+    *("accelerate", "bitsandbytes", "diffusers", "gguf", "optimum-quanto", "peft", "safetensors"),
+    *("tokenizers", "torch", "torchao", "transformers"),
+)
+"""Packages that a plan may require, to tell a slip of the pen from a package that we do not know."""
 NAME = "plan.v1.schema.json"
+MANY = 20
+"""Unknown keys of one mapping that are listed: a file with more is not a plan."""
 
+_MERGE = "YAML 1.2 has no merge keys: a plan takes another's keys with extends"
 _KINDS = {
     "string": "text",
     "object": "a mapping",
@@ -44,6 +58,9 @@ _KINDS = {
 }
 _LOOKS = {
     "size": "a size with its unit, such as 11GiB or 80%",
+    "bytes": "a size with its unit, such as 16GiB",
+    "name": "a name of up to 100 characters, without / and \\",
+    "id": "letters, digits, _, - and .",
     "use": "a component or an entry point, such as unet or vae.encode",
     "loop": "a number, steps, or a share such as 12.5%",
     "device": "auto, cuda, cuda:1, xpu:0 or mps",
@@ -64,18 +81,43 @@ def check_schema(document: Document) -> tuple[Diagnostic, ...]:
     if needed:
         return needed
     faults = sorted(_validator().iter_errors(document.values), key=lambda e: list(map(str, e.absolute_path)))
-    misspelt = {_pointer(e) for e in faults if e.validator == "additionalProperties"}
+    strange = {
+        _pointer(e): [key for key in e.instance if key not in e.schema["properties"]]
+        for e in faults
+        if e.validator == "additionalProperties" and isinstance(e.schema, dict)
+    }
     return tuple(
         problem
         for fault in faults
+        if not _explained(fault, strange.get(_pointer(fault), ()))
         for problem in _problems(document, fault)
-        if not (problem.code in (RUNS_OR_STAGES, MISSING_KEY) and _pointer(fault) in misspelt)
     )
 
 
+def _explained(fault: ValidationError, strange: Sequence[str]) -> bool:
+    """A key is missing because it is misspelt; or the value is no mapping, which is said already."""
+    if fault.validator == "oneOf":
+        if not isinstance(fault.instance, dict):
+            return True
+        wanted = [] if "runs" in fault.instance else ["runs", "stages"]
+    elif fault.validator == "required":
+        wanted = [_missing(fault)]
+    else:
+        return False
+    return any(nearest(key, wanted) for key in strange)
+
+
 @cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(json.loads(schema_text()))
+def _validator() -> Any:
+    checker: Any = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+    return checker(json.loads(schema_text()))
+
+
+def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]:
+    """As JSON Schema means it (ECMA-262): ``$`` is the very end, ``\\d`` and ``\\w`` are ASCII."""
+    ends = pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern
+    if isinstance(value, str) and not re.search(ends, value, re.ASCII):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
 def _requires(document: Document) -> Iterator[Diagnostic]:
@@ -83,9 +125,18 @@ def _requires(document: Document) -> Iterator[Diagnostic]:
     if not isinstance(said, dict):
         return
     for package, text in said.items():
+        pointer = f"/requires/{escaped(package)}"
+        # A misspelt package would require nothing. Far names stay: any package may be required.
+        if package not in PACKAGES and (near := get_close_matches(package, PACKAGES, n=1, cutoff=0.85)):
+            yield finding(
+                UNKNOWN_KEY,
+                f'no package "{package}" is known',
+                span=document.key_spans[pointer],
+                pointer=pointer,
+                hint=f'did you mean "{near[0]}"?',
+            )
         if not isinstance(text, str):
             continue
-        pointer = f"/requires/{escaped(package)}"
         span = document.spans[pointer]
         try:
             wanted = SpecifierSet(text)
@@ -95,10 +146,10 @@ def _requires(document: Document) -> Iterator[Diagnostic]:
                 OTHER_VERSION, f'"{text}" is no version specifier', span=span, pointer=pointer, hint=hint
             )
             continue
-        if package == TOOL and not wanted.contains(VERSION, prereleases=True):
+        if package in SELF and not wanted.contains(VERSION, prereleases=True):
             yield finding(
                 OTHER_VERSION,
-                f"the plan asks for {TOOL} {text}, this is {VERSION}",
+                f"the plan asks for {package} {text}, this is {VERSION}",
                 span=span,
                 pointer=pointer,
             )
@@ -114,12 +165,19 @@ def _problems(document: Document, fault: ValidationError) -> Iterator[Diagnostic
     title = schema.get("title", "") if isinstance(schema, dict) else ""
     if fault.validator == "additionalProperties":
         known = schema["properties"]
-        for key in instance:
-            if key not in known:
-                yield _unknown(document, f"{pointer}/{escaped(key)}", key, pointer, known)
+        keys = [key for key in instance if key not in known]
+        for key in keys[:MANY]:
+            yield _unknown(document, f"{pointer}/{escaped(key)}", key, pointer, known)
+        if len(keys) > MANY:
+            more = f"{len(keys) - MANY} more keys are unknown: this is not a plan"
+            yield finding(UNKNOWN_KEY, more, span=span, pointer=pointer)
         return
-    if fault.validator == "propertyNames":
+    if "propertyNames" in fault.absolute_schema_path:
         span = document.key_spans.get(f"{pointer}/{escaped(str(fault.instance))}", span)
+    if fault.validator == "pattern" and title == "argument":
+        said = f"{shown} is no argument of a call"
+        yield finding(WRONG_VALUE, said, span=span, pointer=pointer, hint="quote text that has a comma in it")
+        return
     code, message, hint = _said(fault, title, shown, rule)
     yield finding(code, message, span=span, pointer=pointer, hint=hint)
 
@@ -128,7 +186,7 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
     value: Any = fault.instance
     where = f'"{_label(list(fault.absolute_path))}" ' if fault.absolute_path else ""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if title == "size" and (number or _is_number(value)):
+    if title in ("size", "bytes") and (number or _is_number(value)):
         return NO_UNIT, f"{shown} has no unit", f"did you mean {value}GiB?"
     if title == "device":
         return (
@@ -138,8 +196,7 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
         )
     match fault.validator:
         case "required":
-            missing = next(key for key in rule if key not in value)
-            return MISSING_KEY, f'{where or "the plan "}has no "{missing}"', ""
+            return MISSING_KEY, f'{where or "the plan "}has no "{_missing(fault)}"', ""
         case "not":
             return ORDER_AND_STAGES, "the plan has both order and stages", ""
         case "oneOf":
@@ -147,18 +204,21 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
             return RUNS_OR_STAGES, f"the stage has {both}", ""
         case "type":
             kinds = " or ".join(_KINDS[kind] for kind in ([rule] if isinstance(rule, str) else rule))
-            return WRONG_TYPE, f"{where}expects {kinds}, found {_kind(value)} {shown}".rstrip(), ""
+            return (
+                WRONG_TYPE,
+                f"{where}expects {kinds}, found {' '.join(filter(None, (_kind(value), shown)))}",
+                "",
+            )
         case "enum" | "const":
             allowed = [rule] if fault.validator == "const" else list(rule)
             listed = ", ".join(_shown(a).strip('"') for a in allowed)
             near = (
                 nearest(value, [a for a in allowed if isinstance(a, str)]) if isinstance(value, str) else None
             )
-            return (
-                WRONG_VALUE,
-                f"{where}may not be {shown}: expected {listed}",
-                f'did you mean "{near}"?' if near else "",
-            )
+            hint = f'did you mean "{near}"?' if near else ""
+            if title == "version" and number and value > rule:
+                hint = f"the plan is for a newer {TOOL}: this is {VERSION}"
+            return WRONG_VALUE, f"{where}may not be {shown}: expected {listed}", hint
         case "pattern":
             return WRONG_VALUE, f"{where}may not be {shown}: expected {_LOOKS.get(title, 'another form')}", ""
         case "minItems" | "minLength":
@@ -177,8 +237,14 @@ def _unknown(document: Document, pointer: str, key: str, parent: str, known: Any
         f'no key "{key}"{where} in {TOOL} {VERSION}',
         span=document.key_spans.get(pointer),
         pointer=pointer,
-        hint=did_you_mean(key, known),
+        hint=_MERGE if key == "<<" else did_you_mean(key, known),
     )
+
+
+def _missing(fault: ValidationError) -> str:
+    """The library reports each missing key by itself, and names it only in its message."""
+    keys: list[str] = fault.validator_value  # type: ignore[assignment]
+    return next(key for key in keys if fault.message.startswith(repr(key)))
 
 
 def _pointer(fault: ValidationError) -> str:

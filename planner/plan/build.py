@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
 from planner.diagnostics.diagnostic import Code, Diagnostic, errors, finding
 from planner.diagnostics.table import p3_plan as codes
+from planner.diagnostics.table.p2_schema import UNKNOWN_KEY
 from planner.document.document import Document
 from planner.document.node import escaped
 from planner.plan.model import (
@@ -30,6 +32,12 @@ from planner.plan.stages import read_order, read_stages
 from planner.plan.units import amount
 from planner.source.text import Span
 
+_KNOWN_OPTIONS = (
+    *("component", "backend", "match", "classes", "skip", "required"),
+    *("type", "storage_dtype", "compute_dtype"),
+)
+_AFTER_LOAD = ("layerwise_cast",)
+"""Backends that work on a loaded model; the others quantize while the weights are read."""
 _RULE_KEYS = ("component", "backend", "match", "classes", "skip", "required")
 
 
@@ -119,7 +127,7 @@ class _Build:
             name=name,
             policy=Policy(fields["policy"]) if "policy" in fields else None,
             resident=self.amount(f"{pointer}/resident", fields["resident"]) if "resident" in fields else None,
-            prefetch=fields.get("prefetch"),
+            prefetch=int(fields["prefetch"]) if "prefetch" in fields else None,
             source=fields.get("source"),
             tiling=tiling in (True, "on") if tiling is not None else None,
             options=_frozen({}),
@@ -129,6 +137,13 @@ class _Build:
 
     def rule(self, number: int, said: Mapping[str, Any]) -> QuantizationRule:
         pointer = f"/quantization/{number}"
+        for key in said:
+            # Other keys are the backend's own, so only a near miss is known to be a mistake.
+            near = None if key in _KNOWN_OPTIONS else get_close_matches(key, _KNOWN_OPTIONS, n=1, cutoff=0.7)
+            if near:
+                place = self.document.key_spans[f"{pointer}/{escaped(key)}"]
+                hint = f'did you mean "{near[0]}"?'
+                self.found.append(finding(UNKNOWN_KEY, f'no key "{key}" in a rule', span=place, hint=hint))
         if "match" in said:
             try:
                 re.compile(said["match"])
@@ -153,7 +168,9 @@ class _Build:
     def amount(self, pointer: str, text: str) -> Amount | None:
         made = amount(text, self.at(pointer))
         if made is None:
-            self.say(codes.BAD_SIZE, f'"{text}" is out of range: more than 0, at most 100%', pointer)
+            largest = "100%" if text.endswith("%") else "1024 PiB"
+            shown = text if len(text) <= 40 else text[:37] + "..."
+            self.say(codes.BAD_SIZE, f'"{shown}" is out of range: more than 0, at most {largest}', pointer)
         return made
 
     def at(self, pointer: str) -> Span:
@@ -189,6 +206,12 @@ def _contradictions(plan: Plan) -> Iterator[Diagnostic]:
         if component.name in excluded and component.policy not in (None, Policy.RESIDENT):
             said = f'"{component.name}" is excluded and has policy "{component.policy.value}"'
             yield finding(codes.EXCLUDED_WITH_POLICY, said, span=component.spans["policy"])
+    loading: dict[str, str] = {}
+    for rule in plan.quantization:
+        first = loading.setdefault(rule.component, rule.backend) if rule.backend not in _AFTER_LOAD else ""
+        if first and first != rule.backend:
+            said = f'"{rule.component}" is quantized by {first} above: one backend while it is loaded'
+            yield finding(codes.TWO_BACKENDS, said, span=rule.spans["backend"])
     if plan.semantics is Semantics.DIFFUSERS:
         yield from _against_diffusers(plan)
 

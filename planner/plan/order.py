@@ -9,24 +9,26 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p3_plan import BAD_ORDER
 from planner.plan.model import Use
-from planner.source.text import Span
+from planner.source.text import SourceText, Span
 
-NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
-_ARROW = re.compile(r"->")
-_COMMA = re.compile(r",")
+NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", re.ASCII)
+_BLANK = 8
+"""Lines: how far below one name the next is looked for."""
 
 
-def uses_in(text: str, span: Span) -> tuple[list[Use], list[Diagnostic]]:
-    """The names of ``a -> b.encode`` or ``a, b``, each with its own place in the string."""
-    separator = _ARROW if "->" in text else _COMMA
+def uses_in(text: str, span: Span, source: SourceText | None) -> tuple[list[Use], list[Diagnostic]]:
+    """The names of ``a -> b.encode`` or ``a, b``, each with its own place in the string.
+
+    ``span``: the string's place in ``source``, which may write it over several lines.
+    """
+    separator = "->" if "->" in text else ","
+    parts = list(_parts(text, separator))
     uses, found = [], []
-    for start, part in _parts(text, separator):
-        name = part.strip()
-        place = span.part(start + len(part) - len(part.lstrip()), max(1, len(name)))
+    for (_, name), place in zip(parts, _places(text, span, source, parts), strict=True):
         if NAME.match(name):
             uses.append(use(name, place))
         else:
-            found.append(_problem(name, separator is _ARROW, place))
+            found.append(_problem(name, separator == "->", place))
     return uses, found
 
 
@@ -36,12 +38,29 @@ def use(name: str, span: Span) -> Use:
     return Use(component=component, entry=entry, span=span)
 
 
-def _parts(text: str, separator: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+def _parts(text: str, separator: str) -> Iterator[tuple[int, str]]:
+    """Each part without the spaces around it, and where it begins."""
     start = 0
-    for mark in separator.finditer(text):
-        yield start, text[start : mark.start()]
-        start = mark.end()
-    yield start, text[start:]
+    for part in text.split(separator):
+        yield start + len(part) - len(part.lstrip()), part.strip()
+        start += len(part) + len(separator)
+
+
+def _places(text: str, span: Span, source: SourceText | None, parts: list[tuple[int, str]]) -> list[Span]:
+    """Where each part stands: counted off where the source has the string as it is, else looked for."""
+    if source is None or source.line(span.line)[span.column - 1 :].startswith(text):
+        return [span.part(start, max(1, len(name))) for start, name in parts]
+    line, column, places = span.line, span.column, []
+    for _, name in parts:
+        word = re.compile(rf"(?<![\w.]){re.escape(name)}(?![\w.])")
+        for number in range(line, line + _BLANK):
+            if hit := word.search(source.line(number), column - 1 if number == line else 0):
+                places.append(Span(file=span.file, line=number, column=hit.start() + 1, width=len(name) or 1))
+                line, column = number, hit.end() + 1
+                break
+        else:
+            return [span for _ in parts]  # escapes, or a name over two lines
+    return places
 
 
 def _problem(name: str, arrows: bool, place: Span) -> Diagnostic:

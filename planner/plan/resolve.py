@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean, nearest
-from planner.diagnostics.table.p3_plan import NO_WEIGHTS, OTHER_CLASS, UNKNOWN_COMPONENT, UNKNOWN_ENTRY
+from planner.diagnostics.table.p3_plan import (
+    ENTRY_NOT_CHECKED,
+    NO_WEIGHTS,
+    OTHER_CLASS,
+    UNKNOWN_COMPONENT,
+    UNKNOWN_ENTRY,
+)
 from planner.plan.model import Plan, Use
 from planner.source.text import Span
 from planner.target.model import Target
@@ -47,15 +53,18 @@ def _problems(plan: Plan, target: Target) -> Iterator[Diagnostic]:
         if first in heads or first in METHODS:
             continue
         near = nearest(first, heads | METHODS)
+        place = use.span.part(len(use.component) + 1, len(use.entry))
         # Whether the built model has a part of this name is not known here; a near miss is a mistake.
         if near is not None:
-            place = use.span.part(len(use.component) + 1, len(use.entry))
             yield finding(
                 UNKNOWN_ENTRY,
                 f'"{use.component}" has no entry point "{use.entry}"',
                 span=place,
                 hint=f'did you mean "{near}"?',
             )
+        elif target.origin != "loaded":  # a loaded pipeline is asked when the plan is applied
+            said = f'whether "{use.component}" has an entry point "{use.entry}" is not known here'
+            yield finding(ENTRY_NOT_CHECKED, said, span=place)
 
 
 def _named(plan: Plan) -> Iterator[tuple[str, Span, bool]]:

@@ -19,7 +19,9 @@ DEEPEST = 3
 def read_order(said: str | list[str], document: Document) -> tuple[tuple[Stage, ...], list[Diagnostic]]:
     """A stage for each name, in order. Which of them loops is the graph's to say: it knows the class."""
     if isinstance(said, str):
-        uses, found = uses_in(said, document.spans["/order"])
+        span = document.spans["/order"]
+        source = next((text for text in document.sources if text.name == span.file), None)
+        uses, found = uses_in(said, span, source)
     else:
         uses = [use(name, document.spans[f"/order/{i}"]) for i, name in enumerate(said)]
         found = []
@@ -54,7 +56,9 @@ def read_stages(
         if ids.index(stage["id"]) != i:
             say(STATED_TWICE, f'a stage "{stage["id"]}" stands above already', f"{here}/id")
         for j, name in enumerate(stage.get("after", ())):
-            if name == stage["id"]:
+            if stage["after"].index(name) != j:
+                say(STATED_TWICE, f'"{name}" stands here twice', f"{here}/after/{j}")
+            elif name == stage["id"]:
                 say(AFTER_ITSELF, f'stage "{name}" waits for itself', f"{here}/after/{j}")
             elif name not in ids:
                 hint = did_you_mean(name, [other for other in ids if other != stage["id"]])

@@ -31,6 +31,8 @@ sizes = st.builds(
 )
 # The plans are drawn as JSON, whose escapes of other characters (pairs) YAML does not have.
 texts = st.text(st.characters(max_codepoint=0xFFFD, exclude_categories=["Cs"]), max_size=8)
+arguments = st.from_regex(r"[a-z_]{1,6}", fullmatch=True)
+byte_sizes = sizes.filter(lambda text: not text.endswith("%"))
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-999, 999) | st.floats(-9, 9) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -98,7 +100,10 @@ def plans() -> st.SearchStrategy[dict[str, Any]]:
             "name": st.sampled_from(["flux-8gb", "off", "1"]),
             "requires": st.just({"diffusers": ">=0.40"}),
             "device": st.sampled_from(["auto", "cuda:1", "mps"]),
-            "budget": st.dictionaries(st.sampled_from(["vram", "ram", "pinned", "leave_free"]), sizes),
+            "budget": st.fixed_dictionaries(
+                {},
+                optional={"vram": sizes, "leave_free": sizes, "ram": byte_sizes, "pinned": byte_sizes},
+            ),
             "components": st.dictionaries(names, component, max_size=3),
             "order": st.one_of(
                 st.lists(uses, min_size=1, max_size=4),
@@ -108,7 +113,7 @@ def plans() -> st.SearchStrategy[dict[str, Any]]:
             "quantization": st.lists(rule, max_size=2),
             "loras": st.lists(lora, max_size=2),
             "idle": st.sampled_from(["release", "keep"]),
-            "run": st.dictionaries(texts, values, max_size=3),
+            "run": st.dictionaries(arguments, values, max_size=3),
             "workload": st.just({"batch": 2}),
         },
     )

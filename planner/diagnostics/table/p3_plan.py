@@ -128,6 +128,28 @@ OTHER_CLASS = Code(
     wrong="pipeline: {class: FluxPipeline, source: ./sdxl}",
     right="pipeline: {class: StableDiffusionXLPipeline, source: ./sdxl}",
 )
+TWO_BACKENDS = Code(
+    id="P316",
+    name="two-backends",
+    severity=Severity.ERROR,
+    help="Two rules of `quantization` give one component two backends that work while the weights are read: "
+    "bitsandbytes, torchao, quanto and gguf. diffusers takes one a component; layerwise_cast may come on "
+    "top.",
+    wrong="quantization:\n  - {component: unet, match: attn, backend: torchao, type: int8_weight_only}\n"
+    "  - {component: unet, backend: bitsandbytes, type: nf4}",
+    right="quantization:\n  - {component: unet, match: attn, backend: torchao, type: int8_weight_only}\n"
+    "  - {component: unet, backend: layerwise_cast, storage_dtype: float8_e4m3fn}",
+)
+ENTRY_NOT_CHECKED = Code(
+    id="P317",
+    name="entry-not-checked",
+    severity=Severity.NOTE,
+    strict=True,
+    help="An entry point may be any callable part of a component. Those that its pipelines call are known; "
+    "whether the built model has this one is seen when the plan is applied.",
+    wrong="order: text_encoder -> unet.mid_block -> vae",
+    right="order: text_encoder -> unet -> vae.decode",
+)
 QUANTIZATION_LATER = Code(
     id="P390",
     name="quantization-not-executed",
@@ -196,6 +218,8 @@ CODES = (
     STREAM_ONLY,
     EXCLUDED_WITH_POLICY,
     OTHER_CLASS,
+    TWO_BACKENDS,
+    ENTRY_NOT_CHECKED,
     QUANTIZATION_LATER,
     STREAM_LATER,
     SOURCE_LATER,
