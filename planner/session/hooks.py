@@ -8,10 +8,11 @@ not ``forward``, and ``_hf_hook.pre_forward``, which diffusers' ``apply_forward_
 
 from __future__ import annotations
 
+import copy
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +20,10 @@ from accelerate.utils import send_to_device
 
 _MISSING: Any = object()
 _untraced: Callable[[Any], Any] = torch.compiler.disable
+
+# A copy of a component, deep or pickled, is under no plan: hooks become what does nothing, methods those
+# of the class (the copy's own attributes are set after), and what loads the copy needs nothing of ours.
+_NOTHING: tuple[Any, ...] = (getattr, (nullcontext(), "__exit__"))
 
 GENERIC = ("encode", "decode", "generate", "get_text_features", "get_image_features")
 """Methods beside ``forward`` that compute with a component's weights, in any class that has them."""
@@ -78,6 +83,9 @@ class HfHook:
         """Somebody removes hooks through accelerate: the inner one is told, ours stays seen by torch."""
         return module if self.inner is None else self.inner.detach_hook(module)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copy.copy, (self.inner,)
+
 
 def attach(
     watcher: Watcher, component: str, module: torch.nn.Module, entries: Iterable[str], undo: ExitStack
@@ -91,8 +99,8 @@ def attach(
         if isinstance(part, torch.nn.Module):
             _forward(watcher, component, entry, part, undo)
         else:
-            _replace(owner, name, _wrapped(watcher, component, entry, part), undo)
-    _replace(module, "_apply", _guarded(watcher, component, module), undo)
+            _replace(owner, name, _Entry(watcher, component, entry, owner, name), undo)
+    _replace(module, "_apply", _Guard(watcher, component, module), undo)
 
 
 def _hf(watcher: Watcher, component: str, module: torch.nn.Module) -> Callable[[], None]:
@@ -118,43 +126,86 @@ def _hf(watcher: Watcher, component: str, module: torch.nn.Module) -> Callable[[
 
 
 def _forward(watcher: Watcher, component: str, entry: str, module: torch.nn.Module, undo: ExitStack) -> None:
-    @_untraced
-    def before(_: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        watcher.begin(component, entry)
-        device = watcher.execution_device
-        return send_to_device(args, device), send_to_device(kwargs, device)
-
-    @_untraced
-    def after(*_: Any) -> None:
-        watcher.end(component)
-
     # Before others' hooks, so that they find the weights in place; after them on the way out.
+    before, after = _Before(watcher, component, entry), _After(watcher, component)
     undo.callback(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True).remove)
     undo.callback(module.register_forward_hook(after, always_call=True).remove)
 
 
-def _wrapped(watcher: Watcher, component: str, entry: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        watcher.begin(component, entry)
+class _Before:
+    """Forward pre-hook: the component comes, and its inputs go where it runs."""
+
+    def __init__(self, watcher: Watcher, component: str, entry: str) -> None:
+        self._watcher = watcher
+        self._component = component
+        self._entry = entry
+
+    @_untraced
+    def __call__(self, _: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        self._watcher.begin(self._component, self._entry)
+        device = self._watcher.execution_device
+        return send_to_device(args, device), send_to_device(kwargs, device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _NOTHING
+
+
+class _After:
+    """Forward hook: the component ran, or failed."""
+
+    def __init__(self, watcher: Watcher, component: str) -> None:
+        self._watcher = watcher
+        self._component = component
+
+    @_untraced
+    def __call__(self, *_: Any) -> None:
+        self._watcher.end(self._component)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _NOTHING
+
+
+class _Entry:
+    """In the place of a method that is an entry point."""
+
+    def __init__(self, watcher: Watcher, component: str, entry: str, owner: Any, name: str) -> None:
+        self._watcher = watcher
+        self._component = component
+        self._entry = entry
+        self._owner = owner
+        self._name = name
+        self._method = getattr(owner, name)
+        functools.update_wrapper(self, self._method, updated=())
+
+    @_untraced
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._watcher.begin(self._component, self._entry)
         try:
-            device = watcher.execution_device
-            return method(*send_to_device(args, device), **send_to_device(kwargs, device))
+            device = self._watcher.execution_device
+            return self._method(*send_to_device(args, device), **send_to_device(kwargs, device))
         finally:
-            watcher.end(component)
+            self._watcher.end(self._component)
 
-    return _untraced(run)  # type: ignore[no-any-return]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self._owner, self._name)
 
 
-def _guarded(watcher: Watcher, component: str, module: torch.nn.Module) -> Callable[..., Any]:
-    original: Any = module._apply
+class _Guard:
+    """In the place of ``module._apply``, which every ``to``, ``half`` and ``cpu`` goes through."""
 
-    def apply(fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> torch.nn.Module:
-        if watcher.recast(component, fn):
-            original(fn, recurse)
-        return module
+    def __init__(self, watcher: Watcher, component: str, module: torch.nn.Module) -> None:
+        self._watcher = watcher
+        self._component = component
+        self._module = module
+        self._original: Any = module._apply
 
-    return apply
+    def __call__(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> torch.nn.Module:
+        if self._watcher.recast(self._component, fn):
+            self._original(fn, recurse)
+        return self._module
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self._module, "_apply")
 
 
 def _entries(module: torch.nn.Module, named: Iterable[str]) -> Iterator[str]:

@@ -60,7 +60,7 @@ def enter_subclass(pipe: Any, session: Session, refresh: Callable[[], None], und
 
     def reduce(self: Any, protocol: Any) -> Any:
         state = {key: value for key, value in self.__dict__.items() if key != KEY}
-        return copyreg.__newobj__, (base,), state  # type: ignore[attr-defined]
+        return copyreg._reconstructor, (base, object, None), state  # type: ignore[attr-defined]
 
     members: dict[str, Any] = {"__call__": call, "to": to, "__reduce_ex__": reduce}
     members |= {name: _nothing(ignored, name) for name in _IGNORED if hasattr(base, name)}

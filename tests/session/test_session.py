@@ -452,7 +452,6 @@ def test_a_copy_of_a_pipeline_is_a_plain_pipeline(sd: Any) -> None:
     assert session_of(twin) is None
 
 
-@pytest.mark.xfail(raises=(TypeError, AttributeError, pickle.PicklingError), reason="hooks hold the session")
 @pytest.mark.parametrize("way", [copy.deepcopy, lambda pipe: pickle.loads(pickle.dumps(pipe))])
 def test_a_deep_copy_under_a_plan_is_a_plain_pipeline(sd: Any, way: Any) -> None:
     expected = run(sd, SD)
