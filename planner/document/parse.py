@@ -206,10 +206,26 @@ def _size(node: Node) -> int:
 
 def _not_yaml(source: SourceText, error: yaml.MarkedYAMLError) -> Diagnostic:
     mark = error.problem_mark or error.context_mark
+    if mark and error.context_mark and not source.text[mark.index :].strip():
+        mark = error.context_mark  # nothing stands at the end of the file: show what was left open
     span = _at(source, mark.index if mark else 0)
     said = ", ".join(filter(None, (error.context, error.problem))) or "not YAML"
-    hint = "use single quotes: a backslash is itself there" if "escape" in said else ""
+    opened = _at(source, error.context_mark.index).line if error.context_mark else span.line
+    hint = _hint(said, source.line(span.line), span.column)
+    if opened < span.line and "escape" not in said:
+        hint = f"it begins in line {opened}"
     return finding(NOT_YAML, said, span=span, hint=hint)
+
+
+def _hint(said: str, line: str, column: int) -> str:
+    """What people stumble over most in YAML, by the library's words for it."""
+    if "escape" in said:
+        return "use single quotes: a backslash is itself there"
+    if "\t" in line[: column + 1]:
+        return "indent with spaces: YAML takes no tabs there"
+    if line[column - 1 : column] == ":":
+        return "quote text that has a colon in it"
+    return ""
 
 
 def _at(source: SourceText, position: int) -> Span:

@@ -118,7 +118,10 @@ class _Reading:
         except UnicodeDecodeError as error:
             self.found.append(
                 finding(
-                    NOT_TEXT, f'"{name}" is not UTF-8 text: byte {error.start} is no part of it', span=place
+                    NOT_TEXT,
+                    f'"{name}" is not UTF-8 text: byte {error.start} is no part of it',
+                    span=place,
+                    hint="save it as UTF-8" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "",
                 )
             )
             return None

@@ -220,7 +220,12 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
                 hint = f"the plan is for a newer {TOOL}: this is {VERSION}"
             return WRONG_VALUE, f"{where}may not be {shown}: expected {listed}", hint
         case "pattern":
-            return WRONG_VALUE, f"{where}may not be {shown}: expected {_LOOKS.get(title, 'another form')}", ""
+            hint = _unit_hint(value) if title in ("size", "bytes") else ""
+            return (
+                WRONG_VALUE,
+                f"{where}may not be {shown}: expected {_LOOKS.get(title, 'another form')}",
+                hint,
+            )
         case "minItems" | "minLength":
             return WRONG_VALUE, f"{where}is empty", ""
         case "minimum" | "maximum":
@@ -262,12 +267,23 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal()
 
 
+def _unit_hint(value: str) -> str:
+    """``11gb`` and ``11G`` as they were probably meant."""
+    said = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)(i?)(b?)\s*", value, re.ASCII | re.IGNORECASE)
+    if said is None:
+        return ""
+    number, power, binary, byte = said.groups()
+    return f"did you mean {number}{power.upper()}{'i' if power and (binary or not byte) else ''}B?"
+
+
 def _device_hint(value: Any) -> str:
-    if value == "cpu":
+    kind = value.partition(":")[0].lower() if isinstance(value, str) else ""
+    if kind == "cpu":
         return "to try a plan without an accelerator: plan apply FILE --simulate"
-    if isinstance(value, str) and value.startswith(("gpu", "nvidia", "rocm", "hip")):
+    if kind.startswith(("gpu", "nvidia", "rocm", "hip")):
         return "torch calls it cuda, on AMD too"
-    return ""
+    near = nearest(kind, ("auto", "cuda", "xpu", "mps", "npu"))
+    return f'did you mean "{near}"?' if near else ""
 
 
 def _kind(value: Any) -> str:

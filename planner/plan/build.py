@@ -161,7 +161,7 @@ class _Build:
             skip=tuple(said.get("skip", ())),
             required=said.get("required", True),
             options=_frozen({key: value for key, value in said.items() if key not in _RULE_KEYS}),
-            spans=_frozen({key: self.at(f"{pointer}/{key}") for key in said}),
+            spans=_frozen({key: self.at(f"{pointer}/{escaped(key)}") for key in said}),
             span=self.at(pointer),
         )
 
@@ -202,7 +202,8 @@ def _contradictions(plan: Plan) -> Iterator[Diagnostic]:
         for key in ("resident", "prefetch"):
             if getattr(component, key) is not None and not streams:
                 said = f'"{key}" says how "{component.name}" streams, and its policy does not stream'
-                yield finding(codes.STREAM_ONLY, said, span=component.spans[key])
+                hint = "add policy: stream" if component.policy is None else ""
+                yield finding(codes.STREAM_ONLY, said, span=component.spans[key], hint=hint)
         if component.name in excluded and component.policy not in (None, Policy.RESIDENT):
             said = f'"{component.name}" is excluded and has policy "{component.policy.value}"'
             yield finding(codes.EXCLUDED_WITH_POLICY, said, span=component.spans["policy"])

@@ -62,6 +62,41 @@ def test_text_points_at_the_value() -> None:
     )
 
 
+def test_a_long_line_is_cut_around_the_caret() -> None:
+    line = "x" * 500 + " vea " + "y" * 500
+    source = SourceText(name="x.plan.yaml", text=line)
+    shown, caret = text([finding(UNKNOWN_COMPONENT, "no", span=at(1, 502, 3))], [source]).split("\n")[1:3]
+    assert len(shown) < 180
+    assert shown.startswith("1 | …xxx")
+    assert shown.endswith("yyy…")
+    start = caret.index("^")
+    assert shown[start : start + 3] == "vea"
+    assert caret.endswith("^~~")
+
+
+def test_a_span_beyond_what_is_shown_stays_inside_it() -> None:
+    source = SourceText(name="x.plan.yaml", text="z" * 1000)
+    for column, width in ((1, 1000), (900, 100), (1000, 1), (1000, 50)):
+        shown, caret = text([finding(WRONG_TYPE, "no", span=at(1, column, width))], [source]).split("\n")[1:3]
+        assert len(caret) <= len(shown)
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x07", "\x9b", "\u2028", "\u202e", "\udc80"])
+def test_nothing_in_a_file_steers_the_terminal(character: str) -> None:
+    source = SourceText(name="x.plan.yaml", text=f"a{character}b: vea")
+    found = [finding(UNKNOWN_COMPONENT, f"no {character}", span=at(1, 6, 3), hint=f"not {character}")]
+    shown = text(found, [source])
+    assert character not in shown
+    assert shown.split("\n")[2] == "  |      ^~~"
+    for form in (as_json, as_sarif, as_github):
+        form(found, [source]).encode()
+
+
+def test_a_message_of_several_lines_is_one_finding() -> None:
+    shown = text([finding(WRONG_TYPE, "a\nx.plan.yaml:1:1: fine")])
+    assert shown == "a\n    x.plan.yaml:1:1: fine [P202 wrong-type]\n"
+
+
 def test_nothing_is_said_of_nothing() -> None:
     assert text([]) == ""
     assert json.loads(as_json([])) == {"diagnostics": []}
@@ -91,6 +126,7 @@ def test_sarif() -> None:
     assert [r["level"] for r in run["results"]] == ["warning", "error", "error"]
     region = run["results"][2]["locations"][0]["physicalLocation"]["region"]
     assert region == {"startLine": 2, "startColumn": 14, "endColumn": 17}
+    assert run["columnKind"] == "unicodeCodePoints"  # the default, UTF-16, would shift behind emoji
 
 
 def test_workflow_commands_escape_what_they_must() -> None:
@@ -107,6 +143,10 @@ def test_ignored_findings_go_and_an_unused_ignore_stays() -> None:
     assert note.code.name == "unused-ignore"
     assert note.span is not None
     assert SOURCE.line(2)[note.span.column - 1 :][: note.span.width] == "P201"
+
+
+def test_an_ignore_in_the_middle_of_a_word_is_none() -> None:
+    assert apply_ignores([], [SourceText(name="x", text="a: b#plan: ignore[P302]\n")]) == []
 
 
 def test_the_same_findings_give_the_same_bytes() -> None:

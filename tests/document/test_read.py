@@ -75,6 +75,15 @@ def test_a_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
     assert document.spans["/pipeline"].line == 2
 
 
+def test_lone_carriage_returns_end_lines_and_other_separators_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "x.plan.yaml"
+    path.write_bytes("version: 1\rname: 'a\u2028b'\rpipeline: X\r".encode())
+    document, found, _ = read_document(path)
+    assert document is not None, found
+    assert document.spans["/pipeline"].line == 3
+    assert document.spans["/pipeline"].column == 11
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -144,6 +153,27 @@ class TestExtends:
         assert "stages" not in document.values
         assert check_schema(document) == ()
 
+    def test_a_short_form_opens_under_a_mapping(self, tmp_path: Path) -> None:
+        path = self.write(
+            tmp_path,
+            base="pipeline: A\ncomponents: {a: stream, b: stream}\n",
+            top="extends: base.plan.yaml\npipeline: {dtype: x}\ncomponents: {a: {prefetch: 1}, b: offload}\n",
+        )
+        document, _, _ = read_document(path)
+        assert document is not None
+        assert document.values["pipeline"] == {"class": "A", "dtype": "x"}
+        assert document.values["components"] == {"a": {"policy": "stream", "prefetch": 1}, "b": "offload"}
+        assert Path(document.spans["/components/a/policy"].file).name == "base.plan.yaml"
+
+    def test_null_in_what_replaces_a_scalar_goes_too(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, base="name: a\n", top="extends: base.plan.yaml\nname: {x: null, y: 1}\n")
+        document, _, _ = read_document(path)
+        assert document is not None
+        assert document.values["name"] == {"y": 1}
+
+    def test_a_path_that_no_file_can_have(self, tmp_path: Path) -> None:
+        assert said(self.write(tmp_path, top=f"extends: {'a' * 5000}\n")) == ["file-unreadable"]
+
     def test_a_chain_that_is_too_long(self, tmp_path: Path) -> None:
         for i in range(12):
             (tmp_path / f"{i}.plan.yaml").write_text(f"extends: {i + 1}.plan.yaml\n")
@@ -175,6 +205,15 @@ class TestSet:
     def test_a_place_in_a_list(self, tmp_path: Path) -> None:
         assert self.read(tmp_path, "stages.0.id=b")["stages"] == [{"id": "b", "runs": ["vae"]}]
 
+    def test_order_takes_the_place_of_stages(self, tmp_path: Path) -> None:
+        values = self.read(tmp_path, "order=vae -> vae")
+        assert (values.get("order"), values.get("stages")) == ("vae -> vae", None)
+
+    def test_what_no_terminal_can_type(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.plan.yaml"
+        path.write_text(self.TEXT)
+        assert said(path, "name=\udcff") == ["not-yaml"]
+
     def test_nothing_removes(self, tmp_path: Path) -> None:
         assert "stages" not in self.read(tmp_path, "stages=")
         assert "stages" not in self.read(tmp_path, "stages=null")
@@ -189,7 +228,8 @@ class TestSet:
         assert (problem.span.file, problem.span.line, problem.span.column) == ("--set", 2, 13)
 
     @pytest.mark.parametrize(
-        "text", ["budget.vram", "=1", "a..b=1", "stages.7.id=a", "version.x=1", "stages.x=1"]
+        "text",
+        ["budget.vram", "=1", "a..b=1", "stages.7.id=a", "version.x=1", "stages.x=1", "name=#a", "extends=a"],
     )
     def test_what_leads_nowhere(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "x.plan.yaml"
