@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean
+from planner.diagnostics.table.p3_plan import UNKNOWN_ENTRY
 from planner.diagnostics.table.p7_session import (
     COMPONENT_MISSING,
     DEVICE_MAPPED,
@@ -32,7 +33,7 @@ def check_pipeline(plan: Plan, pipe: Any, *, loaded_by_us: bool = False) -> tupl
     if kind:
         return (kind,)
     found = [*_placement(pipe), *_named(plan, pipe), *_dtype(plan, pipe), *_tiling(plan, pipe)]
-    found += _shared(pipe)
+    found += [*_entries(plan, pipe), *_shared(pipe)]
     if not loaded_by_us:
         found += _unused(plan)
     return tuple(found)
@@ -124,6 +125,22 @@ def _named(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
                 span=span,
                 hint=did_you_mean(name, known),
             )
+
+
+def _entries(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
+    """Entry points that the built model does not have: nothing would watch them."""
+    modules = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    pending = list(plan.stages or ())
+    for stage in pending:
+        pending += stage.stages
+        for use in stage.runs:
+            part: Any = modules.get(use.component)
+            for step in use.entry.split(".") if use.entry and part is not None else ():
+                part = getattr(part, step, None)
+            if use.component in modules and not callable(part):
+                model = type(modules[use.component]).__name__
+                said = f'"{use.component}" ({model}) has no entry point "{use.entry}"'
+                yield finding(UNKNOWN_ENTRY, said, span=use.span)
 
 
 def _dtype(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
