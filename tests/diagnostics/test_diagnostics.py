@@ -11,6 +11,7 @@ from planner.diagnostics.codes import all_codes, find, suggestion
 from planner.diagnostics.diagnostic import Severity, finding
 from planner.diagnostics.ignore import apply_ignores
 from planner.diagnostics.render import as_github, as_json, as_sarif, text
+from planner.diagnostics.table.p1_document import NOT_YAML
 from planner.diagnostics.table.p2_schema import UNKNOWN_KEY, WRONG_TYPE
 from planner.diagnostics.table.p3_plan import UNKNOWN_COMPONENT
 from planner.source.text import SourceText, Span
@@ -143,6 +144,12 @@ def test_ignored_findings_go_and_an_unused_ignore_stays() -> None:
     assert note.code.name == "unused-ignore"
     assert note.span is not None
     assert SOURCE.line(2)[note.span.column - 1 :][: note.span.width] == "P201"
+
+
+def test_what_keeps_a_file_from_being_read_is_not_silenced() -> None:
+    source = SourceText(name="x.plan.yaml", text="a: 1 # plan: ignore[P105, not-yaml]\n")
+    wrong = finding(NOT_YAML, "x", span=at(1, 1, 1))
+    assert [d.code.id for d in apply_ignores([wrong], [source])] == ["P105", "P006", "P006"]
 
 
 def test_an_ignore_in_the_middle_of_a_word_is_none() -> None:
