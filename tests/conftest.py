@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-Golden = Callable[[Path, str], None]
+from goldens import Golden
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -21,7 +21,7 @@ from planner.plan.model import (
     Use,
 )
 from planner.source.text import SourceText, Span
-from planner.target.model import ComponentInfo, Target, WalkStage, WalkUse
+from planner.target.model import ComponentInfo, Target, WalkLoop, WalkStage, WalkUse
 
 MIB = 1 << 20
 
@@ -110,7 +110,7 @@ def target(
     none: Sequence[str] = (),
     others: Sequence[str] = ("scheduler", "tokenizer"),
 ) -> Target:
-    """``sizes`` in MiB; ``walk`` is ``["text_encoder", "unet*", "vae.decode?"]``: ``*`` loops, ``?`` is optional."""
+    """``sizes`` in MiB; ``walk`` is ``["text_encoder", "unet*", "vae?"]``: ``*`` loops, ``?`` may not be."""
     components = {
         name: ComponentInfo(
             name=name,
@@ -141,4 +141,5 @@ def _walk_stage(text: str) -> WalkStage:
     for name in names:
         component, _, entry = name.partition(".")
         runs.append(WalkUse(component=component, entry=entry))
-    return WalkStage(id="+".join(names), runs=tuple(runs), loop="steps" if "*" in text else "", optional="?" in text)
+    loop: WalkLoop = "steps" if "*" in text else ""
+    return WalkStage(id="+".join(names), runs=tuple(runs), loop=loop, optional="?" in text)
