@@ -32,13 +32,19 @@ class Pins:
         self._left = budget
         self._starts: list[int] = []
         self._ends: list[int] = []
+        self._owners: list[object] = []
         self.nbytes = 0
         self.refused = 0
 
-    def add(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Register ``(address, nbytes)`` ranges, as far as the budget and the machine go."""
+    def add(self, ranges: Iterable[tuple[int, int]], owners: Iterable[object] = ()) -> None:
+        """Register ``(address, nbytes)`` ranges, as far as the budget and the machine go.
+
+        ``owners`` keep the memory alive until ``close``: memory that went back while it was registered
+        would leave its address registered to pages that nobody writes any more.
+        """
         if self._runtime is None:
             return
+        self._owners.extend(owners)
         wanted = list(self._pieces(_merged(ranges)))
         allowed = []
         for start, end in wanted:
@@ -76,7 +82,7 @@ class Pins:
         """Unregister everything. The device must have read what it was told to read."""
         for start in self._starts:
             self._runtime.cudaHostUnregister(start)
-        self._starts, self._ends, self.nbytes = [], [], 0
+        self._starts, self._ends, self._owners, self.nbytes = [], [], [], 0
 
     def _register(self, piece: tuple[int, int]) -> int:
         return int(self._runtime.cudaHostRegister(piece[0], piece[1] - piece[0], 0))

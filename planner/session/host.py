@@ -47,7 +47,7 @@ class Master:
         self.slots = [slot for _, slot in found]
         held = _held(found)
         self._arena = _pack(held)
-        pins.add(_memory(held, self._arena))
+        pins.add(_memory(held, self._arena), [self._arena, *(h.region.storage for h in held)])
         self.nbytes = _place(held)
         borrowers = _borrowers(groups, held)
         self.batches = tuple(
