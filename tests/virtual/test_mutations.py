@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pipelines.all import build
-from pipelines.plans import attached, judged, plan_for
 
+import planner
+from planner.api import attach
+from planner.diagnostics.diagnostic import errors
+from planner.loading.call import call
+from planner.loading.inputs import call_of
 from planner.session.bound import Bound
 from planner.session.session import Session
 from planner.virtual.audit import snapshot
@@ -240,7 +244,8 @@ def unseen(name: str) -> Patch:
     return patch
 
 
-PIPELINES = ("StableDiffusionXLPipeline", "FluxPipeline", "WanPipeline")
+PLANS = Path(__file__).parents[2] / "plans"
+PIPELINES = ("quickstart", "tiny-flux", "tiny-wan")
 MUTANTS: dict[str, Patch] = {
     "the first evict believed and not done": dropped_evict(0),
     "the last evict believed and not done": dropped_evict(2),
@@ -279,13 +284,15 @@ def test_a_mutant_is_caught(mutant: str, name: str, monkeypatch: pytest.MonkeyPa
 
 
 def found(name: str, patch: Patch | None = None, monkeypatch: pytest.MonkeyPatch | None = None) -> list[str]:
-    """What the simulation says of one call; an exception in the call counts as found."""
-    pipe = build(name)
+    """What ``plan apply --simulate`` holds against its call; an exception in the call counts as found."""
+    plan = planner.load(PLANS / f"{name}.plan.yaml")
+    pipe = planner.load_pipeline(plan)
     truth = snapshot(pipe)
-    session, device = attached(plan_for(pipe), pipe)
+    session, _ = attach(plan, pipe, SimDevice(), loaded_by_us=True)
     if patch is not None and monkeypatch is not None:
         patch(monkeypatch)
     try:
-        return judged(session, device, pipe, name, truth).bad
+        outcome = call(session, plan, pipe, call_of(plan, pipe).arguments, truth)
     except Exception as error:  # a crash is found by anybody
         return [f"{type(error).__name__}: {error}"]
+    return [str(d) for d in errors(outcome.found)]
