@@ -15,8 +15,9 @@ from planner.document.read import read_document
 from planner.document.schema import check_schema
 from planner.graph.build import build_graph
 from planner.graph.model import Graph
+from planner.passes.residency import residency
 from planner.plan.build import build_plan
-from planner.plan.model import Plan, Policy
+from planner.plan.model import Plan
 from planner.plan.resolve import check_names
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
@@ -282,8 +283,8 @@ def _back(
     found += problems
     if graph is None:
         return None, found
-    if not compiling and any(p.policy is Policy.STREAM for p in graph.placements.values()):
-        return None, found  # said already, as a warning: it is checked and not executed yet
+    graph, notes = residency(graph, budget, overhead)
+    found += notes
     schedule, problems = lower(graph, budget=budget, overhead=overhead)
     found += problems
     if schedule is None:

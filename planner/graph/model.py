@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
+from planner.graph.split import Split
 from planner.plan.model import Loop, Plan, Policy
 from planner.source.text import Span
 from planner.target.model import Target
@@ -52,13 +53,23 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """What happens to one component, and why: the plan's word or the compiler's choice."""
+    """What happens to one component, and why: the plan's word or the compiler's choice.
+
+    ``split``: which part of a streamed component stays; None where its blocks are not known, or it does
+    not stream.
+    """
 
     component: str
     policy: Policy
     excluded: bool
     why: str
     span: Span
+    split: Split | None = None
+
+    @property
+    def streams(self) -> bool:
+        """Whether any of it comes and goes while it is in use."""
+        return self.policy is Policy.STREAM and (self.split is None or self.split.slots > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +89,13 @@ class Graph:
     unordered: tuple[tuple[str, str], ...]
     placements: Mapping[str, Placement]
     on_demand: tuple[str, ...]
+
+    def held(self, component: str) -> int | None:
+        """Bytes of a component on the device while it is in use; None when not known."""
+        placement = self.placements[component]
+        if placement.policy is Policy.STREAM:
+            return None if placement.split is None else placement.split.held
+        return self.target.components[component].bytes
 
     def dag(self) -> nx.DiGraph[str]:
         """The stages as a networkx DAG, each node with its ``runs``."""

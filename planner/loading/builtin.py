@@ -54,11 +54,11 @@ def sizes() -> dict[str, Any]:
     import torch
     from diffusers import DiffusionPipeline
 
-    from planner.session.weights import lay_out, slots_of
+    from planner.target.blocks import blocks_of
 
     found: dict[str, Any] = {}
     for name in NAMES:
-        components: dict[str, dict[str, int]] = {}
+        components: dict[str, dict[str, Any]] = {}
         for dtype in DTYPES:
             with quiet():
                 pipe = DiffusionPipeline.from_pretrained(
@@ -66,14 +66,22 @@ def sizes() -> dict[str, Any]:
                 )
             for key, component in pipe.components.items():
                 if isinstance(component, torch.nn.Module):
-                    components.setdefault(key, {})[dtype] = lay_out(slots_of(component))[1]
+                    blocks = blocks_of(component)
+                    said = {"fixed": blocks.fixed, "blocks": list(blocks.streamable)}
+                    components.setdefault(key, {})[dtype] = said
         found[name] = {"class": type(pipe).__name__, "components": components}
     return found
 
 
 def to_json(found: dict[str, Any]) -> str:
     """As the file has it."""
-    return json.dumps(found, indent=1) + "\n"
+    lines = []
+    for name, record in found.items():
+        parts = [f'   "{key}": {json.dumps(said)}' for key, said in record["components"].items()]
+        lines.append(
+            f' "{name}": {{"class": "{record["class"]}", "components": {{\n' + ",\n".join(parts) + "}}"
+        )
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def dtype_argument() -> str:

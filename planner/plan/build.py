@@ -242,9 +242,6 @@ def _later(plan: Plan) -> Iterator[Diagnostic]:
     if plan.quantization:
         yield note(codes.QUANTIZATION_LATER, "quantization", plan.quantization[0].span)
     for component in plan.components.values():
-        if component.policy is Policy.STREAM:
-            span = component.spans["policy"]
-            yield note(codes.STREAM_LATER, f'streaming "{component.name}"', span)
         if component.source is not None:
             span = component.spans["source"]
             yield note(codes.SOURCE_LATER, f'the source of "{component.name}"', span)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import NamedTuple
 
-from planner.diagnostics.diagnostic import Diagnostic, errors, finding
-from planner.diagnostics.table.p6_schedule import STREAM_NOT_EXECUTED
+from planner.diagnostics.diagnostic import Diagnostic, errors
 from planner.graph.model import Graph, Placement, Repeat, Run
+from planner.passes.residency import room_for_weights
 from planner.plan.model import Idle, Policy, Semantics
 from planner.schedule.fit import fit_findings
 from planner.schedule.guide import Guide
@@ -26,19 +26,6 @@ def lower(
     ``budget.vram`` when it is in bytes. ``overhead``: bytes of it that are not for weights (the
     device's context). Without a budget nothing is checked, and each use holds only what it needs.
     """
-    found = [
-        finding(
-            STREAM_NOT_EXECUTED,
-            f'component "{p.component}" has policy "stream", which is not executed yet',
-            span=p.span,
-            pointer=f"/components/{p.component}",
-            hint="policy: offload, with a budget that holds it whole",
-        )
-        for p in graph.placements.values()
-        if p.policy is Policy.STREAM
-    ]
-    if found:
-        return None, tuple(found)
     course = _course(graph, budget, overhead)
     found = list(fit_findings(graph, course))
     if errors(found):
@@ -68,14 +55,12 @@ def ways(
 
 def _course(graph: Graph, budget: int | None, overhead: int) -> Course:
     plan = graph.plan
-    if budget is None and plan.budget.vram is not None:
-        budget = plan.budget.vram.bytes
     chain = list(dict.fromkeys(u.component for s in plan.stages or () for u in s.runs))
     known = [name for name in chain if name in graph.placements and not graph.placements[name].excluded]
     return Course(
         walk=graph.walk,
         repeats=graph.repeats,
-        sizes={name: graph.target.components[name].bytes for name in graph.placements},
+        sizes={name: graph.held(name) for name in graph.placements},
         fixed=tuple(n for n, p in graph.placements.items() if p.policy is Policy.RESIDENT),
         on_demand=graph.on_demand,
         predecessor=dict(zip(known[1:], known, strict=False))
@@ -83,7 +68,7 @@ def _course(graph: Graph, budget: int | None, overhead: int) -> Course:
         else {},
         semantics=plan.semantics,
         idle=plan.idle,
-        budget=None if budget is None else max(0, budget - overhead),
+        budget=room_for_weights(plan, budget, overhead),
     )
 
 
@@ -128,6 +113,7 @@ class _Tape:
     """Steps as they are played, who is on the device, and the bytes ``moved`` there in a call."""
 
     course: Course
+    placements: Mapping[str, Placement]
     resident: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     often: int | None = 1
@@ -139,7 +125,8 @@ class _Tape:
         else:
             self.resident.append(component)
         if do == "load":
-            size = self.course.sizes.get(component)
+            # What a streamed one brings depends on how often its forward runs, which guidance decides.
+            size = None if self.placements[component].streams else self.course.sizes.get(component)
             known = None not in (self.moved, self.often, size)
             self.moved = (self.moved or 0) + (self.often or 0) * (size or 0) if known else None
         self._write(do, component, "", stage, origin, why, "")
@@ -177,7 +164,7 @@ def _play(
 ) -> _Tape:
     """One call's steps when the optional uses in ``absent`` do not happen. ``passes``: how often a stage
     of several uses that does not loop is passed over."""
-    tape = _Tape(course)
+    tape = _Tape(course, placements)
     guide = Guide(course)
     for name in course.fixed:
         placement = placements[name]

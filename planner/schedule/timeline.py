@@ -27,7 +27,9 @@ def timeline(schedule: Schedule) -> tuple[Row, ...]:
     for step in schedule.steps:
         key = (step.stage, step.component)
         if step.do == "load":
-            moves[key] = _sum(moves.get(key, 0), step.bytes)
+            # A streamed component's moves depend on how often its forward runs.
+            streams = schedule.placements[step.component].streams
+            moves[key] = None if streams else _sum(moves.get(key, 0), step.bytes)
         elif step.do == "use":
             moves.setdefault(key, 0)
             before = peaks.get(key, 0)
@@ -52,6 +54,9 @@ def timeline(schedule: Schedule) -> tuple[Row, ...]:
 
 def _policy(schedule: Schedule, component: str) -> str:
     placement = schedule.placements[component]
+    if placement.split is not None and placement.split.slots:
+        whole = placement.split.resident + placement.split.crossing
+        return f"stream, {placement.split.resident / whole:.0%} stays"
     return "excluded" if placement.excluded else placement.policy.value
 
 

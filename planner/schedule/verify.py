@@ -29,7 +29,7 @@ def verify(schedule: Schedule, graph: Graph) -> tuple[str, ...]:
         if step.do in ("load", "place"):
             if step.component in on_device:
                 wrong.append(f"{where}: it is on the device already")
-            on_device[step.component] = graph.target.components[step.component].bytes
+            on_device[step.component] = _size(graph, step.component)
         elif step.do == "evict":
             if on_device.pop(step.component, -1) == -1:
                 wrong.append(f"{where}: it is not on the device")
@@ -61,6 +61,15 @@ def verify(schedule: Schedule, graph: Graph) -> tuple[str, ...]:
     if left and graph.plan.idle is Idle.RELEASE:
         wrong.append(f"left on the device at the end: {', '.join(sorted(left))}")
     return tuple(wrong)
+
+
+def _size(graph: Graph, component: str) -> int | None:
+    """What lies on the device: all of it, or of a streamed one what stays and the buffers."""
+    split = graph.placements[component].split
+    if split is not None:
+        return split.resident + split.slots * split.slot
+    streams = graph.placements[component].policy is Policy.STREAM
+    return None if streams else graph.target.components[component].bytes
 
 
 def _bound(graph: Graph) -> bool:

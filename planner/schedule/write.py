@@ -32,6 +32,7 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
                 "bytes": course.sizes.get(name),
                 "predecessor": course.predecessor.get(name),
                 "why": p.why,
+                **({} if p.split is None else {"stays": p.split.resident, "crosses": p.split.crossing}),
             }
             for name, p in schedule.placements.items()
         },

@@ -8,6 +8,7 @@ device's: then the change is brought home.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,16 +17,65 @@ from planner.device.protocol import Device
 from planner.session.host import Batch, Master
 
 
+class Binding:
+    """The device's tensors in the place of the host's, in every table that has one."""
+
+    def __init__(self, master: Master, module: torch.nn.Module) -> None:
+        """Binds nothing yet."""
+        self._slots = master.slots
+        self._made: dict[int, tuple[torch.Tensor, int | None]] = {}
+        self._rnns = [m for m in module.modules() if isinstance(m, torch.nn.RNNBase)]
+
+    def bind(self, over: Callable[[torch.Tensor], tuple[torch.Tensor, bool]]) -> None:
+        """``over(host)``: the device's tensor, and whether what is written to it is to be brought home."""
+        for slot in self._slots:
+            host = slot.host
+            if id(host) not in self._made:
+                tensor, kept = over(host)
+                if isinstance(host, torch.nn.Parameter):
+                    tensor = torch.nn.Parameter(tensor, requires_grad=host.requires_grad)
+                self._made[id(host)] = (tensor, _version(tensor) if kept else None)
+            slot.table[slot.key] = self._made[id(host)][0]
+        self._flatten()
+
+    def undo(self) -> int:
+        """The host's tensors again. Returns how many had been changed on the device."""
+        changed = 0
+        home: set[int] = set()
+        for slot in self._slots:
+            ours, version = self._made.get(id(slot.host), (None, 0))
+            now = slot.table.get(slot.key)
+            if ours is None or now is None or now is slot.host:
+                continue
+            if now is ours:
+                if version is not None and _version(ours) != version and id(ours) not in home:
+                    # Written in place while it was here (a buffer that counts, an in-place fuse).
+                    home.add(id(ours))
+                    slot.host.copy_(ours.to("cpu"))
+                    changed += 1
+                slot.table[slot.key] = slot.host
+            elif now.device.type != "cpu":
+                # Replaced by another tensor on the device: that one is the truth now.
+                changed += 1
+                slot.table[slot.key] = _brought_home(now)
+        self._made = {}
+        self._flatten()
+        return changed
+
+    def _flatten(self) -> None:
+        """RNN modules keep their weights in a list beside ``_parameters``."""
+        for module in self._rnns:
+            module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]
+
+
 class Bound:
-    """One component on the device, from its first copy until ``release``."""
+    """One component on the device, whole, from its first copy until ``release``."""
 
     def __init__(self, master: Master, module: torch.nn.Module, device: Device, label: str) -> None:
         """Queues the copies and binds. On any failure the module is as it was and nothing is held."""
         self.nbytes = master.nbytes
         self._device = device
-        self._slots = master.slots
-        self._made: dict[int, tuple[torch.Tensor, int]] = {}
-        self._rnns = [m for m in module.modules() if isinstance(m, torch.nn.RNNBase)]
+        self._binding = Binding(master, module)
         self._coming: dict[int, tuple[Batch, Any]] = {}
         self._hooks: dict[int, list[Any]] = {}
         self._piece = device.alloc(master.nbytes, label)
@@ -38,9 +88,10 @@ class Bound:
                     for place, source in batch.copies:
                         device.copy(self._piece, place, source)
                     self._coming[number] = (batch, device.record("copy"))
-                self._bind(master)
+                at = master.places
+                self._binding.bind(lambda host: (device.bind(self._piece, at.get(id(host), 0), host), True))
             except BaseException:
-                self._unbind()
+                self._binding.undo()
                 self.settle()
                 device.free(self._piece)
                 raise
@@ -49,7 +100,7 @@ class Bound:
         """A forward begins: what lies outside of the groups is waited for now, each group when one of its
         modules runs. Compiled modules wait for everything: their hooks would be compiled with them."""
         roots = {number: batch.group for number, (batch, _) in self._coming.items()}
-        if any(_compiled(module) for group in roots.values() for module in group.owners):
+        if any(compiled(module) for group in roots.values() for module in group.owners):
             self.settle()
             return
         for number, group in roots.items():
@@ -71,7 +122,7 @@ class Bound:
         on the device meanwhile; those changes are brought home first."""
         self.settle()
         with torch.inference_mode(False), torch.no_grad():
-            changed = self._unbind()
+            changed = self._binding.undo()
             self._device.free(self._piece)
             self._piece = None
         return changed
@@ -82,45 +133,6 @@ class Bound:
             self._device.wait("compute", found[1])
         for hook in self._hooks.pop(number, ()):
             hook.remove()
-
-    def _bind(self, master: Master) -> None:
-        for slot in self._slots:
-            host = slot.host
-            if id(host) not in self._made:
-                tensor = self._device.bind(self._piece, master.places.get(id(host), 0), host)
-                if isinstance(host, torch.nn.Parameter):
-                    tensor = torch.nn.Parameter(tensor, requires_grad=host.requires_grad)
-                self._made[id(host)] = (tensor, _version(tensor))
-            slot.table[slot.key] = self._made[id(host)][0]
-        self._flatten()
-
-    def _unbind(self) -> int:
-        changed = 0
-        home: set[int] = set()
-        for slot in self._slots:
-            ours, version = self._made.get(id(slot.host), (None, 0))
-            now = slot.table.get(slot.key)
-            if ours is None or now is None or now is slot.host:
-                continue
-            if now is ours:
-                if _version(ours) != version and id(ours) not in home:
-                    # Written in place while it was here (a buffer that counts, an in-place fuse).
-                    home.add(id(ours))
-                    slot.host.copy_(ours.to("cpu"))
-                    changed += 1
-                slot.table[slot.key] = slot.host
-            elif now.device.type != "cpu":
-                # Replaced by another tensor on the device: that one is the truth now.
-                changed += 1
-                slot.table[slot.key] = _brought_home(now)
-        self._made = {}
-        self._flatten()
-        return changed
-
-    def _flatten(self) -> None:
-        """RNN modules keep their weights in a list beside ``_parameters``."""
-        for module in self._rnns:
-            module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]
 
 
 class _Arrival:
@@ -134,7 +146,8 @@ class _Arrival:
         self._bound._arrived(self._number)
 
 
-def _compiled(module: torch.nn.Module) -> bool:
+def compiled(module: torch.nn.Module) -> bool:
+    """Whether torch.compile was used on it."""
     return module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from planner.device.pinned import Pins, file_backed
-from planner.session.blocks import Group, groups_of
-from planner.session.weights import Region, Slot, movable, own_slots, regions_of, slots_of
-from planner.target.model import ALIGNMENT
+from planner.session.weights import Region, Slot, movable, regions_of, slots_of
+from planner.target.blocks import Group, groups_of, may_leave, members
+from planner.target.model import ALIGNMENT, Blocks
 
 PACKED = 4 << 20
 """Bytes: smaller tensors are packed. A copy of this size reaches the full rate of a PCIe 5 link."""
@@ -26,38 +26,53 @@ PACKED = 4 << 20
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one group brings: device offset and host bytes of each copy. The group's owners are all
-    modules that must not run before it is there."""
+    modules that must not run before it is there.
+
+    The copies lie in ``nbytes`` from ``base`` on; ``leaves``: a streamed component may do without it.
+    """
 
     group: Group
     copies: tuple[tuple[int, torch.Tensor], ...]
+    base: int
+    nbytes: int
+    leaves: bool
 
 
 class Master:
     """One component's host memory, and its layout on a device: ``nbytes`` in ``batches``.
 
     ``places`` maps ``id`` of a host tensor to its device offset; ``slots`` are its tensors, each once
-    for each module that owns it.
+    for each module that owns it; ``blocks`` are the batches as the compiler counts them.
     """
 
     def __init__(self, module: torch.nn.Module, pins: Pins) -> None:
         """Packs and registers. The weights' values and identities stay what they were."""
         groups = groups_of(module)
-        found = [(number, slot) for number, group in enumerate(groups) for slot in own_slots(group.owners)]
-        found = [(number, slot) for number, slot in found if movable(slot.host)]
+        found = [
+            (number, Slot(table, key, tensor))
+            for number, table, key, tensor in sorted(members(groups), key=lambda member: member[0])
+            if movable(tensor)
+        ]
         self.slots = [slot for _, slot in found]
         held = _held(found)
         self._arena = _pack(held)
         pins.add(_memory(held, self._arena), [self._arena, *(h.region.storage for h in held)])
         self.nbytes = _place(held)
-        borrowers = _borrowers(groups, held)
+        borrowers = _borrowers(groups, found, held)
         self.batches = tuple(
-            Batch(replace(group, owners=(*group.owners, *borrowers.get(number, ()))), copies)
+            _batch(group, borrowers.get(number, []), mine, self._arena, pins)
             for number, group in enumerate(groups)
-            if (copies := tuple(_copies([h for h in held if h.group == number], self._arena, pins)))
+            if (mine := [h for h in held if h.group == number])
+        )
+        self.blocks = Blocks(
+            fixed=sum(b.nbytes for b in self.batches if not b.leaves),
+            streamable=tuple(b.nbytes for b in self.batches if b.leaves),
         )
         self.places = {
             id(tensor): h.place + tensor.data_ptr() - h.region.address for h in held for tensor in h.tensors
         }
+        self.order: list[int] = []
+        """Batches in the order in which a streamed forward ran them last."""
         self._signature = _signature(module)
 
     def stale(self, module: torch.nn.Module) -> bool:
@@ -92,19 +107,35 @@ def _held(found: list[tuple[int, Slot]]) -> list[_Held]:
     return list(first.values())
 
 
-def _borrowers(groups: tuple[Group, ...], held: list[_Held]) -> dict[int, list[torch.nn.Module]]:
+def _borrowers(
+    groups: tuple[Group, ...], found: list[tuple[int, Slot]], held: list[_Held]
+) -> dict[int, list[torch.nn.Module]]:
     """By group: who else must not run before: its reader, and modules of other groups that own one of
     its tensors too (T5's tied embeddings)."""
     bringer = {id(tensor): h.group for h in held for tensor in h.tensors}
-    found: dict[int, list[torch.nn.Module]] = {}
+    made: dict[int, list[torch.nn.Module]] = {}
     for number, group in enumerate(groups):
         if group.reader is not None:
-            found.setdefault(number, []).append(group.reader)
-        for owner in group.owners:
-            others = {bringer.get(id(slot.host), number) for slot in own_slots((owner,))} - {number}
-            for other in sorted(others):
-                found.setdefault(other, []).append(owner)
-    return found
+            made.setdefault(number, []).append(group.reader)
+    owner_of = {id(owner._parameters): owner for group in groups for owner in group.owners}
+    for number, slot in found:
+        other, owner = bringer.get(id(slot.host), number), owner_of.get(id(slot.table))
+        if other != number and owner is not None and owner not in made.setdefault(other, []):
+            made[other].append(owner)
+    return made
+
+
+def _batch(
+    group: Group, borrowers: list[torch.nn.Module], held: list[_Held], arena: torch.Tensor | None, pins: Pins
+) -> Batch:
+    base = min(h.place for h in held)
+    return Batch(
+        group=replace(group, owners=(*group.owners, *borrowers)),
+        copies=tuple(_copies(held, arena, pins)),
+        base=base,
+        nbytes=max(h.place + _aligned(h.region.nbytes) for h in held) - base,
+        leaves=may_leave(group) and not borrowers,
+    )
 
 
 def _pack(held: list[_Held]) -> torch.Tensor | None:

@@ -18,6 +18,7 @@ from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p7_session import MOVE_REFUSED, OUT_OF_MEMORY
+from planner.graph.split import Split, split
 from planner.plan.model import Idle, Plan
 from planner.report.build import report_of
 from planner.report.model import Measured, Report
@@ -28,6 +29,7 @@ from planner.session.bound import Bound
 from planner.session.host import Master
 from planner.session.machine import describe_device
 from planner.session.record import Event, Record
+from planner.session.streamed import Streamed
 
 Observer = Callable[[str, str], None]
 """Called with ``("stage", id)`` when a stage begins and ``("use", component)`` at each use."""
@@ -43,7 +45,7 @@ class Member:
         self.whole = whole
         self.left = left
         self.master: Master | None = None
-        self.bound: Bound | None = None
+        self.bound: Bound | Streamed | None = None
         self.here = left
         self._module = weakref.ref(module)
 
@@ -279,26 +281,43 @@ class Session:
         if module is None or member.here:
             return
         try:
-            nbytes = self._bring(member, module)
+            self._bring(member, module)
         except torch.OutOfMemoryError:
             # The budget is a law: whoever is not running makes room, then once more.
             for name in [n for n in self._resident if n not in self._running and not self.members[n].fixed]:
                 self._evict(name, stage)
-            nbytes = self._bring(member, module)
+            self._bring(member, module)
         member.here = True
         self._resident.append(member.name)
-        self._record.moved += nbytes
         self._write("load", member.name, "", stage)
         self._record.peak = max(self._record.peak, sum(map(self._bytes, self._resident)))
 
-    def _bring(self, member: Member, module: torch.nn.Module) -> int:
+    def _bring(self, member: Member, module: torch.nn.Module) -> None:
         if not member.whole:
             if member.master is None or member.master.stale(module):
                 member.master = Master(module, self._pins)
-            member.bound = Bound(member.master, module, self.device, member.name)
-            return member.bound.nbytes
+            split = self._split(member)
+            if split is None:
+                member.bound = Bound(member.master, module, self.device, member.name)
+                self._count(member.bound.nbytes)
+            else:
+                member.bound = Streamed(member.master, module, self.device, member.name, split, self._count)
+            return
         self._move_whole(module, self.execution_device)
-        return self._bytes(member.name)
+        self._count(self._bytes(member.name))
+
+    def _split(self, member: Member) -> Split | None:
+        """What of the component stays; made again when its weights are no longer those that were planned."""
+        placement = self.schedule.placements.get(member.name)
+        planned = placement.split if placement is not None else None
+        if planned is None or not planned.slots or member.master is None:
+            return None
+        if len(planned.stay) == len(member.master.blocks.streamable):
+            return planned
+        return split(member.master.blocks, planned.resident, max(1, planned.slots - 1))
+
+    def _count(self, nbytes: int) -> None:
+        self._record.moved += nbytes
 
     def _evict(self, name: str, stage: str) -> None:
         member = self.members[name]

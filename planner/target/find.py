@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import resources
@@ -22,7 +23,7 @@ from planner.diagnostics.table.p3_target import (
 from planner.source.text import Span
 from planner.target import catalogue
 from planner.target.folder import INDEX, read_folder
-from planner.target.model import Target
+from planner.target.model import Blocks, Target
 
 BUILTIN = "builtin:"
 
@@ -97,11 +98,18 @@ def _builtin(
         key: replace(
             info,
             present=key in record["components"] or not info.module,
-            bytes=record["components"].get(key, {}).get(dtype or "float32"),
+            **_sizes(record["components"].get(key, {}).get(dtype or "float32")),
         )
         for key, info in base.components.items()
     }
     return replace(base, components=components, origin="folder"), []
+
+
+def _sizes(said: Mapping[str, Any] | None) -> dict[str, Any]:
+    if said is None:
+        return {}
+    blocks = Blocks(fixed=said["fixed"], streamable=tuple(said["blocks"]))
+    return {"bytes": blocks.bytes, "blocks": blocks}
 
 
 @cache

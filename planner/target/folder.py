@@ -8,7 +8,6 @@ counted, so a loaded pipeline may be a little larger.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +15,10 @@ from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p3_target import BROKEN_FOLDER, NO_VARIANT, PICKLED
 from planner.source.text import Span
 from planner.target import catalogue
+from planner.target.blocks import blocks_of
 from planner.target.headers import BYTES, FLOATING, Broken, Stored, read_header, weight_files
-from planner.target.model import ComponentInfo, Target, device_bytes
+from planner.target.model import Blocks, ComponentInfo, Target
+from planner.target.tree import Tree
 
 INDEX = "model_index.json"
 _SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -46,9 +47,9 @@ def read_folder(
             continue
         info = _info(name, said[1], known)
         if info.present and info.module:
-            size, problems = _bytes(folder / name, said[1], dtype or "float32", variant, version, span)
+            blocks, problems = _blocks(folder / name, said[1], dtype or "float32", variant, version, span)
             found += problems
-            info = replace(info, bytes=size)
+            info = replace(info, bytes=blocks.bytes if blocks else None, blocks=blocks)
         components[name] = info
     return (
         Target(
@@ -80,10 +81,10 @@ def _info(name: str, cls: str | None, known: Target | None) -> ComponentInfo:
     )
 
 
-def _bytes(
+def _blocks(
     folder: Path, cls: str, dtype: str, variant: str | None, version: str | None, span: Span | None
-) -> tuple[int | None, list[Diagnostic]]:
-    """Bytes of one component's weights on the device."""
+) -> tuple[Blocks | None, list[Diagnostic]]:
+    """Bytes of one component's weights on the device, by the modules that their names tell."""
     if not folder.is_dir():
         return None, [finding(BROKEN_FOLDER, f'"{folder.parent}" has no folder "{folder.name}"', span=span)]
     try:
@@ -99,13 +100,14 @@ def _bytes(
     if variant is not None and not of_variant:
         found.append(finding(NO_VARIANT, f'"{folder}" has no files of variant "{variant}"', span=span))
     keep = catalogue.kept_in_float32(cls, dtype, version)
-    return device_bytes(_sizes(stored, dtype, keep)), found
-
-
-def _sizes(stored: Iterable[Stored], dtype: str, keep: tuple[str, ...]) -> Iterable[int]:
+    tree = Tree()
     for tensor in stored:
-        size = BYTES[tensor.dtype]
-        if tensor.dtype in FLOATING:
-            kept = any(name in tensor.name.split(".") for name in keep)
-            size = 4 if kept else _SIZES[dtype]
-        yield tensor.numel * size
+        tree.add(tensor.name, tensor.numel, _size(tensor, dtype, keep))
+    return blocks_of(tree), found
+
+
+def _size(tensor: Stored, dtype: str, keep: tuple[str, ...]) -> int:
+    """Bytes an element, once it is loaded."""
+    if tensor.dtype not in FLOATING:
+        return BYTES[tensor.dtype]
+    return 4 if any(name in tensor.name.split(".") for name in keep) else _SIZES[dtype]

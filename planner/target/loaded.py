@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from planner.target import catalogue
-from planner.target.extents import extent, merged
-from planner.target.model import ComponentInfo, Target, device_bytes
+from planner.target.blocks import blocks_of
+from planner.target.model import ComponentInfo, Target
 
 
 def describe(pipe: Any) -> Target:
@@ -23,6 +23,7 @@ def describe(pipe: Any) -> Target:
         expected = known.components.get(name) if known else None
         module = hasattr(component, "named_parameters") and id(component) not in seen
         seen.add(id(component))
+        blocks = blocks_of(component) if module else None
         components[name] = ComponentInfo(
             name=name,
             classes=(type(component).__name__,)
@@ -31,7 +32,8 @@ def describe(pipe: Any) -> Target:
             module=module or (component is None and expected is not None and expected.module),
             optional=expected.optional if expected else False,
             present=component is not None,
-            bytes=module_bytes(component) if module else None,
+            bytes=blocks.bytes if blocks else None,
+            blocks=blocks,
             entries=expected.entries if expected else (),
         )
     sequence = getattr(cls, "model_cpu_offload_seq", None)
@@ -48,27 +50,4 @@ def describe(pipe: Any) -> Target:
 
 def module_bytes(module: Any) -> int:
     """Bytes of a module's weights on a device: what tensors share counts once, each range is aligned."""
-    by_storage: dict[int, list[Any]] = {}
-    for owner in module.modules():
-        for table in (owner._parameters, owner._buffers):
-            for tensor in table.values():
-                if tensor is not None and tensor.numel():
-                    by_storage.setdefault(_storage(tensor), []).append(tensor)
-    return device_bytes(
-        end - start for tensors in by_storage.values() for start, end in merged(map(_range, tensors))
-    )
-
-
-def _storage(tensor: Any) -> int:
-    """A storage's address; a tensor without memory of its own (a wrapper, the meta device) is its own."""
-    try:
-        return int(tensor.untyped_storage().data_ptr()) or id(tensor)
-    except (RuntimeError, NotImplementedError):
-        return id(tensor)
-
-
-def _range(tensor: Any) -> tuple[int, int]:
-    try:
-        return extent(tensor)
-    except (RuntimeError, NotImplementedError):
-        return 0, tensor.numel() * tensor.element_size()
+    return blocks_of(module).bytes

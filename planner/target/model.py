@@ -40,13 +40,28 @@ class WalkStage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """A component's bytes: ``fixed`` lie on the device whenever it is in use, each of ``streamable`` need
+    be there only while it runs."""
+
+    fixed: int
+    streamable: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """All of them."""
+        return self.fixed + sum(self.streamable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentInfo:
     """One constructor argument of a pipeline class, or one component of a folder or pipeline.
 
     ``module``: it has weights (an nn.Module), as far as its class names tell; ``classes``: the
     annotated or actual class names; ``present``: False for a component that is None;
     ``bytes``: of its weights as they will lie on the device (``device_bytes``), None when not known;
-    ``entries``: paths under it that pipelines call (``encode``, ``decode``), without ``forward``.
+    ``blocks``: how they split, None when not known; ``entries``: paths under it that pipelines call
+    (``encode``, ``decode``), without ``forward``.
     """
 
     name: str
@@ -55,6 +70,7 @@ class ComponentInfo:
     optional: bool = False
     present: bool = True
     bytes: int | None = None
+    blocks: Blocks | None = None
     entries: tuple[str, ...] = ()
 
 

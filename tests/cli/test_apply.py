@@ -92,8 +92,20 @@ def test_a_budget_that_activations_pass(here: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_budget_that_the_weights_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["apply", "x.plan.yaml", "--simulate", "--set", "budget.vram=4MiB"]) == 1
+    less = ["--set", "budget.vram=4MiB", "--set", "components.transformer=offload"]
+    assert run(["apply", "x.plan.yaml", "--simulate", *less]) == 1
     assert "P601 component-too-large" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_whole_streams(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["apply", "x.plan.yaml", "--simulate", "--out", "whole.png"]) == 0
+    less = ["--set", "budget.vram=4MiB", "--report", "r.json"]
+    assert run(["apply", "x.plan.yaml", "--simulate", "--out", "streamed.png", *less]) in (0, 5)
+    assert "stream" in capsys.readouterr().out
+    assert (here / "whole.png").read_bytes() == (here / "streamed.png").read_bytes()
+    report = json.loads(Path("r.json").read_text())
+    assert report["measured"]["misses"] == []
+    assert report["measured"]["peak_weights"] == report["promised"]["peak_weights"] <= 4 << 20
 
 
 def test_a_pipeline_of_ones_own(here: Path) -> None:
@@ -116,7 +128,6 @@ def test_an_output_that_cannot_be(here: Path) -> None:
         ("quantization: [{component: transformer, backend: torchao, type: int8_weight_only}]", "P390"),
         ("loras: [{lora_id: ./x}]", "P393"),
         ("components: {vae: {source: ./x}}", "P392"),
-        ("components: {transformer: stream}", "P606"),
     ],
 )
 def test_what_is_not_executed_yet_is_refused(

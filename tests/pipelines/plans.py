@@ -10,6 +10,7 @@ from pipelines.registry import run
 from planner.diagnostics.diagnostic import Diagnostic, errors
 from planner.document.read import read_document
 from planner.graph.build import build_graph
+from planner.passes.residency import residency
 from planner.plan.build import build_plan
 from planner.plan.model import Plan
 from planner.schedule.lower import lower
@@ -52,6 +53,7 @@ def schedule_for(plan: Plan, pipe: Any, budget: int | None = None) -> Schedule:
     """The schedule of ``plan`` on the loaded pipeline; ``budget`` in bytes."""
     graph, found = build_graph(plan, describe(pipe))
     assert graph is not None, found
+    graph, _ = residency(graph, budget)
     schedule, problems = lower(graph, budget=budget)
     assert schedule is not None, [str(p) for p in problems]
     assert not errors(problems), [str(p) for p in problems]

@@ -14,7 +14,7 @@ from planner.api import attach
 from planner.diagnostics.diagnostic import errors
 from planner.loading.call import call
 from planner.loading.inputs import call_of
-from planner.session.bound import Bound
+from planner.session.bound import Binding, Bound
 from planner.session.session import Session
 from planner.virtual.audit import snapshot
 from planner.virtual.device import SimDevice
@@ -222,8 +222,8 @@ def kept_binding(n: int) -> Patch:
     """The host's tensors are not bound again when a component leaves."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, unbind = Nth(n), Bound._unbind
-        monkeypatch.setattr(Bound, "_unbind", lambda self: 0 if now else unbind(self))
+        now, undo = Nth(n), Binding.undo
+        monkeypatch.setattr(Binding, "undo", lambda self: 0 if now else undo(self))
 
     return patch
 

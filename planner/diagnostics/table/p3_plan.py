@@ -159,14 +159,6 @@ QUANTIZATION_LATER = Code(
     wrong="quantization: [{component: unet, backend: torchao, type: int8_weight_only}]",
     right="# quantize when you load the pipeline yourself, then planner.apply(plan, pipe)",
 )
-STREAM_LATER = Code(
-    id="P391",
-    name="stream-not-executed-yet",
-    severity=Severity.WARNING,
-    help="policy: stream is checked and not executed yet: compiling such a plan is an error.",
-    wrong="components: {unet: stream}",
-    right="components: {unet: offload}",
-)
 SOURCE_LATER = Code(
     id="P392",
     name="component-source-not-executed",
@@ -221,7 +213,6 @@ CODES = (
     TWO_BACKENDS,
     ENTRY_NOT_CHECKED,
     QUANTIZATION_LATER,
-    STREAM_LATER,
     SOURCE_LATER,
     LORAS_LATER,
     WORKLOAD_LATER,

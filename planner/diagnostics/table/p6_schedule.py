@@ -92,29 +92,10 @@ budget: {vram: 50%}
     right=_FITS,
 )
 
-STREAM_NOT_EXECUTED = Code(
-    id="P606",
-    name="stream-not-executed",
-    severity=Severity.ERROR,
-    help="`policy: stream` is checked and kept, but no schedule can be made from it yet. Use `offload` with "
-    "a budget that holds the component, or wait for the version that streams.",
-    wrong="""\
-version: 1
-pipeline: StableDiffusionXLPipeline
-components: {unet: stream}
-""",
-    right="""\
-version: 1
-pipeline: StableDiffusionXLPipeline
-components: {unet: offload}
-""",
-)
-
 CODES = (
     COMPONENT_TOO_LARGE,
     STAGE_TOO_LARGE,
     UNORDERED_TOO_LARGE,
     DIFFUSERS_TOO_LARGE,
     NOT_CHECKED,
-    STREAM_NOT_EXECUTED,
 )

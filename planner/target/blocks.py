@@ -1,0 +1,129 @@
+"""A component's modules in groups that can come one after another, and what each group weighs.
+
+A group is a subtree that holds a share of the component small enough to wait for; what lies outside of
+all groups must be there before the first forward begins. Nothing is known of the model's class: block
+lists, nested lists and plain containers are all subtrees. Duck-typed: torch modules, and trees made of
+the names in a file, are split by the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from planner.target.extents import extent, merged
+from planner.target.model import Blocks, device_bytes
+
+SHARE = 24
+"""A subtree with less than one part in SHARE of the component's bytes is not split further."""
+
+
+CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict"})
+"""Classes that use their children only by calling them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Modules whose weights travel together. ``root`` is None for what lies outside of all blocks;
+    ``reader`` may use them without calling them (attention pools concatenate their layers' biases)."""
+
+    root: Any
+    owners: tuple[Any, ...]
+    reader: Any = None
+
+
+def groups_of(module: Any) -> tuple[Group, ...]:
+    """The groups in the order in which their modules were made; the first is what lies outside."""
+    limit = _bytes(module) // SHARE
+    outside: list[Any] = []
+    inside = list(_split(module, limit, outside, set()))
+    return (Group(None, tuple(outside)), *inside)
+
+
+def members(groups: tuple[Group, ...]) -> Iterator[tuple[int, dict[str, Any], str, Any]]:
+    """Every tensor with the number of its group, and the table and key that it stands under.
+
+    Buffers are outside of all groups: they may hold state, and they are small.
+    """
+    seen: set[int] = set()
+    for number, group in enumerate(groups):
+        for owner in group.owners:
+            for table, at in ((owner._parameters, number), (owner._buffers, 0)):
+                if id(table) in seen:
+                    continue
+                seen.add(id(table))
+                for key, tensor in table.items():
+                    if tensor is not None:
+                        yield at, table, key, tensor
+
+
+def blocks_of(module: Any) -> Blocks:
+    """Bytes that always lie on the device while the module is in use, and of each group that need not.
+
+    A group stays when its tensors are read by others: tied weights, or a parent that reads its layers.
+    """
+    groups = groups_of(module)
+    by_storage: dict[int, list[tuple[int, tuple[int, int]]]] = {}
+    for number, _, _, tensor in sorted(members(groups), key=lambda member: member[0]):
+        if tensor.numel():
+            by_storage.setdefault(_storage(tensor), []).append((number, _range(tensor)))
+    sizes: dict[int, list[int]] = {}
+    shared: set[int] = set()
+    for found in by_storage.values():
+        for start, end in merged(where for _, where in found):
+            inside = [number for number, (a, b) in found if start <= a and b <= end]
+            sizes.setdefault(inside[0], []).append(end - start)
+            if len(set(inside)) > 1:
+                shared.add(inside[0])
+    totals = {number: device_bytes(found) for number, found in sizes.items()}
+    free = [n for n in sorted(totals) if may_leave(groups[n]) and n not in shared]
+    return Blocks(
+        fixed=sum(size for n, size in totals.items() if n not in free),
+        streamable=tuple(totals[n] for n in free),
+    )
+
+
+def may_leave(group: Group) -> bool:
+    """A subtree that nobody reads but by calling it."""
+    return group.root is not None and group.reader is None
+
+
+def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Iterator[Group]:
+    if id(module) in seen:
+        return  # a module that is shared by two parents belongs to the first
+    children = [child for child in module.children() if id(child) not in seen]
+    outside.append(module)
+    leaves = tuple(child for child in children if not any(True for _ in child.children()))
+    seen.update(map(id, (module, *leaves)))
+    if type(module).__name__ in CONTAINERS:
+        yield from (Group(leaf, (leaf,)) for leaf in leaves)
+    elif leaves:
+        yield Group(leaves[0], leaves, module)
+    for child in (child for child in children if child not in leaves):
+        if _bytes(child) <= limit:
+            owners = tuple(m for m in child.modules() if id(m) not in seen)
+            seen.update(map(id, owners))
+            if owners:
+                yield Group(child, owners)
+        else:
+            yield from _split(child, limit, outside, seen)
+
+
+def _bytes(module: Any) -> int:
+    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
+
+
+def _storage(tensor: Any) -> int:
+    """A storage's address; a tensor without memory of its own (a wrapper, the meta device) is its own."""
+    try:
+        return int(tensor.untyped_storage().data_ptr()) or id(tensor)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return id(tensor)
+
+
+def _range(tensor: Any) -> tuple[int, int]:
+    try:
+        return extent(tensor)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return 0, tensor.numel() * tensor.element_size()

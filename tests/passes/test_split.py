@@ -1,0 +1,142 @@
+"""What of a streamed component stays, and who streams at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import MIB, plan, target
+
+from planner.device.pinned import Pins
+from planner.graph.build import build_graph
+from planner.graph.split import fitted, split
+from planner.passes.residency import residency
+from planner.plan.model import Policy
+from planner.schedule.lower import lower
+from planner.schedule.verify import verify
+from planner.session.host import Master
+from planner.target.blocks import blocks_of
+from planner.target.model import Blocks, Target
+from planner.target.tree import Tree
+
+blocks = st.builds(
+    Blocks,
+    fixed=st.integers(0, 1000),
+    streamable=st.lists(st.integers(1, 500), max_size=40).map(tuple),
+)
+
+
+@settings(max_examples=300)
+@given(blocks, st.integers(0, 30_000), st.integers(0, 4))
+def test_a_split_adds_up(known: Blocks, resident: int, prefetch: int) -> None:
+    made = split(known, resident, prefetch)
+    stays = sum(s for s, keep in zip(known.streamable, made.stay, strict=True) if keep)
+    assert made.resident == known.fixed + stays
+    assert made.resident <= max(resident, known.fixed)
+    assert made.crossing == sum(known.streamable) - stays
+    assert made.slots <= prefetch + 1
+    assert (made.slots == 0) == all(made.stay)
+    if resident >= known.bytes:
+        assert made.held == known.bytes
+        assert made.crossing == 0
+
+
+@settings(max_examples=300)
+@given(blocks, st.integers(0, 30_000))
+def test_a_fitted_split_fits(known: Blocks, room: int) -> None:
+    made = fitted(known, room)
+    if made is not None:
+        assert made.held <= room
+    else:
+        assert known.bytes > room
+
+
+def test_what_stays_is_spread_evenly() -> None:
+    made = split(Blocks(fixed=0, streamable=(10,) * 12), 60)
+    runs = "".join("#" if keep else "." for keep in made.stay)
+    assert runs.count("#") == 6
+    assert "..." not in runs
+    assert "###" not in runs
+
+
+def known(whole: int, count: int) -> Target:
+    """A target whose unet has ``count`` blocks of ``whole / count`` MiB."""
+    made = target({"text_encoder": 10, "unet": whole, "vae": 20})
+    size = whole // count * MIB
+    unet = replace(made.components["unet"], blocks=Blocks(fixed=0, streamable=(size,) * count))
+    return replace(made, components={**made.components, "unet": unet})
+
+
+def test_a_component_that_does_not_fit_streams_and_the_plan_is_told() -> None:
+    graph, _ = build_graph(plan("text_encoder -> unet -> vae", vram=60), known(100, 20))
+    assert graph is not None
+    graph, found = residency(graph)
+    assert [d.code.name for d in found] == ["component-streams"]
+    placement = graph.placements["unet"]
+    assert placement.policy is Policy.STREAM
+    assert placement.split is not None
+    assert placement.split.held <= 60 * MIB * 0.85
+    schedule, _ = lower(graph)
+    assert schedule is not None
+    assert verify(schedule, graph) == ()
+    assert schedule.peak == placement.split.held
+
+
+def test_a_policy_of_the_plan_is_not_overridden() -> None:
+    made = plan("text_encoder -> unet -> vae", vram=60, policies={"unet": Policy.OFFLOAD})
+    graph, _ = build_graph(made, known(100, 20))
+    assert graph is not None
+    same, found = residency(graph)
+    assert same is graph
+    assert found == []
+    schedule, problems = lower(graph)
+    assert schedule is None
+    assert [d.code.name for d in problems if d.severity.value == "error"] == ["component-too-large"]
+
+
+def test_what_fits_does_not_stream() -> None:
+    graph, _ = build_graph(plan("text_encoder -> unet -> vae", vram=100), known(100, 20))
+    assert graph is not None
+    assert residency(graph)[0] is graph
+
+
+def test_diffusers_semantics_never_stream() -> None:
+    made = plan("text_encoder -> unet -> vae", vram=60, semantics="diffusers")
+    graph, _ = build_graph(made, known(100, 20))
+    assert graph is not None
+    assert residency(graph)[0] is graph
+
+
+class Deep(torch.nn.Module):
+    """Blocks in a list, a head that is tied, a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(16, 32)
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 32))
+            for _ in range(30)
+        )
+        self.blocks[7][0].register_buffer("count", torch.zeros(3))
+        self.head = torch.nn.Linear(32, 16, bias=False)
+        self.head.weight = self.embed.weight
+
+
+def test_the_compiler_counts_as_the_session_lays_out() -> None:
+    module = Deep()
+    counted = blocks_of(module)
+    assert len(counted.streamable) == 30
+    master = Master(module, Pins(torch.device("cpu")))
+    assert master.blocks == counted
+    assert master.nbytes == counted.bytes
+    assert blocks_of(module) == counted  # packed now
+
+
+def test_names_in_a_file_make_the_same_blocks() -> None:
+    module = Deep()
+    tree = Tree()
+    for name, tensor in module.named_parameters():
+        tree.add(name, tensor.numel(), tensor.element_size())
+    assert blocks_of(tree).streamable == blocks_of(module).streamable

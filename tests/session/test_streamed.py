@@ -1,0 +1,149 @@
+"""Streaming on the hostile device: every block there when it runs, any order, nothing left behind."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from pipelines.all import arguments, build, run, same
+from pipelines.plans import attached, plan_for
+
+from planner.device.pinned import Pins
+from planner.graph.split import split
+from planner.session.host import Master
+from planner.session.streamed import Streamed
+from planner.session.verdict import judge
+from planner.target.blocks import blocks_of
+from planner.virtual.audit import audit, snapshot
+from planner.virtual.device import SimDevice
+
+
+class Blocks(torch.nn.Module):
+    """Runs its blocks in the order that it is told."""
+
+    def __init__(self, count: int = 12) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.enter = torch.nn.Linear(8, 16)
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.GELU(), torch.nn.Linear(32, 16))
+            for _ in range(count)
+        )
+        self.leave = torch.nn.Linear(16, 8)
+        self.order = list(range(count))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.enter(x)
+        for i in self.order:
+            x = x + self.blocks[i](x)
+        return self.leave(x)
+
+
+ORDERS = {
+    "as made": [*range(12)],
+    "backwards": [*range(11, -1, -1)],
+    "the middle first": [5, 6, 7, 0, 1, 2, 3, 4, 8, 9, 10, 11],
+    "some left out": [0, 3, 4, 9],
+    "one twice": [0, 1, 1, 2, 0, 5, 11],
+}
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 4])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("order", ORDERS)
+def test_any_order_gives_right_results(order: str, share: float, prefetch: int) -> None:
+    module, x = Blocks(), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    module.order = ORDERS[order]
+    device = SimDevice()
+    expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
+    known = blocks_of(module)
+    made = split(known, int(share * known.bytes), prefetch)
+    assert made.slots
+    streamed = Streamed(Master(module, Pins(device.name)), module, device, "m", made, lambda _: None)
+    assert device.ledger.live == made.held
+    for _ in range(3):
+        streamed.listen()
+        assert torch.equal(module(x.to("sim:0")).cpu(), expected)
+        streamed.settle()
+    streamed.release()
+    assert device.faults == ()
+    assert device.ledger.live == 0
+    assert torch.equal(module(x), copy.deepcopy(module)(x))
+    assert not any(m._forward_pre_hooks for m in module.modules())
+
+
+def test_in_steady_state_each_forward_brings_what_comes_and_no_more() -> None:
+    module, x = Blocks(), torch.zeros(1, 8)
+    device = SimDevice()
+    made = split(blocks_of(module), blocks_of(module).bytes // 2)
+    moved: list[int] = []
+    streamed = Streamed(Master(module, Pins(device.name)), module, device, "m", made, moved.append)
+    for _ in range(3):
+        streamed.listen()
+        module(x.to("sim:0"))
+    before = sum(moved)
+    module(x.to("sim:0"))
+    assert sum(moved) - before == made.crossing
+    streamed.release()
+
+
+def test_the_order_is_learned() -> None:
+    module, x = Blocks(), torch.zeros(1, 8)
+    module.order = ORDERS["the middle first"]
+    device = SimDevice()
+    master = Master(module, Pins(device.name))
+    made = split(blocks_of(module), 0)
+    for round in range(2):
+        moved: list[int] = []
+        streamed = Streamed(master, module, device, "m", made, moved.append)
+        for _ in range(3):
+            streamed.listen()
+            module(x.to("sim:0"))
+        streamed.release()
+        if round == 0:
+            first = sum(moved)
+    assert sum(moved) < first
+    assert device.faults == ()
+
+
+CLASSES = ("FluxPipeline", "StableDiffusionXLPipeline", "WanPipeline", "StableDiffusion3Pipeline")
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("share", ["0B", "40%"])
+def test_every_component_streamed_gives_the_same_picture(cls: str, share: str) -> None:
+    whole = build(cls)
+    SimDevice()
+    expected = run(whole.to("sim:0"), cls)
+    pipe = build(cls)
+    names = [n for n, c in pipe.components.items() if isinstance(c, torch.nn.Module)]
+    resident = "" if share == "0B" else f", resident: {share}"
+    lines = ", ".join(f"{n}: {{policy: stream{resident}, prefetch: 1}}" for n in names)
+    plan = plan_for(pipe, f"components: {{{lines}}}")
+    truth = snapshot(pipe)
+    session, device = attached(plan, pipe)
+    with audit(pipe, device, before=truth) as seen:
+        made = run(pipe, cls)
+    assert same(made, expected)
+    assert [str(d) for d in judge(session, seen) if d.severity.value == "error"] == []
+    session.remove()
+    assert device.ledger.live == 0
+    assert same(run(pipe, cls), run(build(cls), cls))
+
+
+def test_an_exception_in_the_middle_releases_everything() -> None:
+    cls = "FluxPipeline"
+    pipe = build(cls)
+    session, device = attached(plan_for(pipe, "components: {transformer: stream}"), pipe)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        pipe(**{**arguments(cls), "callback_on_step_end": fail})
+    assert device.ledger.live == 0
+    assert device.faults == ()
+    run(pipe, cls)
+    session.remove()
