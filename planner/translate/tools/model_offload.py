@@ -1,0 +1,48 @@
+"""diffusers' ``enable_model_cpu_offload``: whole components by the class's sequence (0.42.1)."""
+
+from __future__ import annotations
+
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.table.p8_tools import FAULTY_SEQUENCE, SETTINGS_REFUSED
+from planner.target.model import Target
+from planner.translate.tools.device import SETTINGS, chosen
+from planner.translate.tools.kinds import shown
+from planner.translate.tools.model import Draft, Line, Tool, Values
+from planner.translate.tools.parts import modules, sequence
+
+
+def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]]:
+    """``semantics: diffusers`` with the sequence as diffusers reads it: strange and second names dropped."""
+    device, found = chosen(values)
+    if target.sequence is None:
+        said = f'"{target.cls}" has no model_cpu_offload_seq: enable_model_cpu_offload refuses it'
+        return Draft(), (*found, finding(SETTINGS_REFUSED, said))
+    chain = sequence(target)
+    if not chain:
+        said = f'nothing in the sequence {shown(target.sequence)} of "{target.cls}" is a component'
+        return Draft(), (*found, finding(SETTINGS_REFUSED, said))
+    names = target.sequence.split("->")
+    dropped = [n for i, n in enumerate(names) if n not in target.modules or n in names[:i]]
+    if dropped:
+        listed = ", ".join(shown(name) for name in dropped)
+        said = f'diffusers passes over {listed} in the sequence of "{target.cls}"'
+        found = (*found, finding(FAULTY_SEQUENCE, said))
+    # What is both in the sequence and excluded is offloaded: the sequence comes first.
+    kept = [name for name in target.excluded if name in modules(target) and name not in chain]
+    made = Draft(
+        device=device,
+        order=Line("order", " -> ".join(chain), "model_cpu_offload_seq"),
+        exclude=Line("exclude", kept, "_exclude_from_cpu_offload") if kept else None,
+        semantics=Line("semantics", "diffusers", "each component evicts the one before it"),
+    )
+    return made, found
+
+
+TOOL = Tool(
+    name="model-cpu-offload",
+    title="enable_model_cpu_offload",
+    takes="gpu_id, device",
+    example="{device: cuda}",
+    settings=SETTINGS,
+    draft=draft,
+)
