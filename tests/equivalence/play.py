@@ -2,7 +2,7 @@
 
 ``python -m equivalence.play stock|ours OUT [CLASS ...]``: one offload a process, so that neither meets the
 other's hooks. ``OUT`` becomes JSON: class -> script -> ``on`` (enabling; only where the components
-change), ``call``, ``end`` (of the call) and ``freed`` (by hand, after a call that did not free itself).
+change), ``call``, ``lost`` (uses in it that moved nothing because no hook saw them), ``end`` (of the call) and ``freed`` (by hand, after a call that did not free itself).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import sys
 import warnings
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 
 from equivalence.recorder import Recorder
 from equivalence.scripts import Script, frees, scripts
-from equivalence.stubs import known, pipeline, seen, sizes_of
+from equivalence.stubs import UNSEEN, known, pipeline, real_class, seen, sizes_of
 from pipelines.plans import as_diffusers, attached
 from planner.target import catalogue
 from planner.target.model import WalkUse
@@ -83,6 +84,8 @@ class _Pipeline:
         """In the place of the class's ``__call__``."""
         try:
             for step in script.steps:
+                if lost(pipe, step):
+                    said.setdefault("lost", []).append(str(step))
                 use(pipe, step)
             if script.fails:
                 raise Halt
@@ -90,6 +93,21 @@ class _Pipeline:
             said["call"] = self._recorder.cut()
         if self._frees:
             pipe.maybe_free_model_hooks()
+
+
+def lost(pipe: Any, step: WalkUse) -> bool:
+    """Whether diffusers' hooks would do something here, could they see this use: bring the component, or
+    send its predecessor away."""
+    name = type(pipe).__name__
+    if getattr(pipe, step.component) is None or seen(name, step.component, step.entry) not in UNSEEN:
+        return False
+    chain = [n for n in pipe.model_cpu_offload_seq.split("->") if getattr(pipe, n, None) is not None]
+    before = dict(pairwise(reversed(dict.fromkeys(chain)))).get(step.component)
+    return not _there(pipe, step.component) or (before is not None and _there(pipe, before))
+
+
+def _there(pipe: Any, component: str) -> bool:
+    return bool(getattr(pipe, component).device.type != "cpu")
 
 
 def _bound(method: Any) -> Any:
@@ -123,9 +141,12 @@ def main(offload: str, out: str, *names: str) -> None:
     warnings.simplefilter("ignore")
     diffusers.logging.set_verbosity_error()
     install()
+    wanted = names or classes()
+    for name in wanted:
+        real_class(name)
     gc.collect()
     gc.freeze()  # what is imported stays: the collections between pipelines look at pipelines only
-    played = {name: play(name, offload) for name in names or classes()}
+    played = {name: play(name, offload) for name in wanted}
     Path(out).write_text(json.dumps(played, indent=0))
 
 

@@ -5,32 +5,48 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from zlib import crc32
 
-from equivalence.stubs import known, real_class
+from equivalence.stubs import UNSEEN, known, real_class, seen
 from planner.target.model import WalkStage, WalkUse
 
 TIMES = 2
 """Passes through each loop: enough for the last use of a pass to meet the first of the next."""
 
-NEVER_FREES = {
-    "AudioLDMPipeline",
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """One call. ``absent`` components are None; ``fails`` raises in place of the use after the last step."""
+    """One call. ``absent`` components are None; ``fails`` raises in place of the use after the last step;
+    ``whole``: uses that diffusers' hooks do not see are among the steps."""
 
     name: str
     steps: tuple[WalkUse, ...]
     absent: frozenset[str] = frozenset()
     fails: bool = False
+    whole: bool = False
 
 
 def scripts(name: str) -> Iterator[Script]:
-    """The class's own walk, and the variations of it. Those of one ``absent`` come one after another."""
+    """The class's own walk, and the variations of it. Those of one ``absent`` come one after another.
+
+    Each is played with the uses that diffusers' hooks can see; where the class has others, once more
+    with all of them (``whole``).
+    """
+    for script in _variations(name):
+        steps = tuple(s for s in script.steps if seen(name, s.component, s.entry) not in UNSEEN)
+        yield replace(script, steps=steps)
+        if steps != script.steps:
+            yield replace(script, name=f"{script.name}, all uses", whole=True)
+
+
+@cache
+def frees(name: str) -> bool:
+    """Whether the class's ``__call__`` ends with ``maybe_free_model_hooks``."""
+    return "maybe_free_model_hooks()" in inspect.getsource(inspect.unwrap(real_class(name).__call__))
+
+
+def _variations(name: str) -> Iterator[Script]:
     target = known(name)
     walk = tuple(_steps(target.walk or ()))
     yield Script(name="walk", steps=walk)
@@ -54,11 +70,6 @@ def scripts(name: str) -> Iterator[Script]:
     sets = [frozenset({n}) for n in optional] + ([frozenset(optional)] if len(optional) > 1 else [])
     for absent in sets:
         yield Script(name=f"None: {', '.join(sorted(absent))}", steps=walk, absent=absent)
-
-
-def frees(name: str) -> bool:
-    """Whether the class's ``__call__`` ends with ``maybe_free_model_hooks``."""
-    return "maybe_free_model_hooks()" in inspect.getsource(inspect.unwrap(real_class(name).__call__))
 
 
 def _steps(stages: Sequence[WalkStage]) -> Iterator[WalkUse]:

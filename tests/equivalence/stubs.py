@@ -25,6 +25,9 @@ Seen = Literal["hook", "forward", "nothing", "module", "tensor"]
 """How a call of an entry point reaches an offload: by the decorator, by ``forward`` inside it, or not
 at all; the last two are a submodule called by itself and a method of a tensor that the component holds."""
 
+UNSEEN = ("nothing", "module")
+"""A use of weights that diffusers' hooks do not see. (Reading a tensor works wherever it lies.)"""
+
 UNIT = 512
 """Bytes. The weight of the n-th component has n of them: a size tells whose memory it is."""
 
