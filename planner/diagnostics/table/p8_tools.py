@@ -170,8 +170,8 @@ FAULTY_SEQUENCE = Code(
     id="P873",
     name="faulty-sequence",
     severity=Severity.WARNING,
-    help="The class's sequence names something that diffusers passes over in silence: a name that it does not "
-    "have, or a name for the second time. The plan's order is what is left.",
+    help="The class's sequence names something that diffusers passes over in silence: a name that it does "
+    "not have, or a name for the second time. The plan's order is what is left.",
     wrong="# for KolorsImg2ImgPipeline\nmodel-cpu-offload: {}",
     right="order: text_encoder -> image_encoder -> unet -> vae",
 )

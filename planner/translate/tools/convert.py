@@ -10,7 +10,16 @@ from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p8_tools import UNKNOWN_TOOL
 from planner.target.model import Target
-from planner.translate.tools import group, manager, model_offload, sequential
+from planner.translate.tools import (
+    device_map,
+    group,
+    manager,
+    mmgp,
+    model_offload,
+    sequential,
+    sglang,
+    vllm_omni,
+)
 from planner.translate.tools.kinds import shown
 from planner.translate.tools.model import Tool
 from planner.translate.tools.read import read
@@ -19,7 +28,16 @@ from planner.translate.tools.write import to_text
 SHOWN = 400
 """Characters of the settings in the plan's first comment."""
 
-_ALL = (model_offload.TOOL, sequential.TOOL, group.TOOL, manager.TOOL)
+_ALL = (
+    model_offload.TOOL,
+    sequential.TOOL,
+    group.TOOL,
+    device_map.TOOL,
+    manager.TOOL,
+    mmgp.TOOL,
+    vllm_omni.TOOL,
+    sglang.TOOL,
+)
 
 TOOLS: Mapping[str, Tool] = MappingProxyType({tool.name: tool for tool in _ALL})
 """Every tool by its name: what it takes, and an example of its settings."""

@@ -23,7 +23,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. With ``lost`` it has no place in a plan: said where it is not its default, with ``why``."""
+    """One setting. With ``lost`` it has no place in a plan: ``why`` is said where it is set."""
 
     name: str
     kind: Kind

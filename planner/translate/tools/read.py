@@ -25,17 +25,17 @@ MANY = 20
 _CALL = re.compile(r"[A-Za-z_][\w.]*\s*\(")
 
 
-def read(tool: Tool, settings: Any) -> tuple[Values | None, tuple[Diagnostic, ...]]:
+def read(tool: Tool, settings: Any, *under: str) -> tuple[Values | None, tuple[Diagnostic, ...]]:
     """Every setting of ``tool``, defaults filled in; None where one is unknown or wrong.
 
     A text is a Python call with literal arguments, YAML or JSON. Settings that have no place in a plan
-    are said here, where they are not their defaults.
+    are said here, where they are not their defaults. ``under``: the path that pointers begin with.
     """
     given, found = _given(tool, settings)
     if given is None:
         return None, found
     known = {setting.name: setting for setting in tool.settings}
-    problems = [*_unknown(tool, given)]
+    problems = [*_unknown(tool, given, under)]
     values: dict[str, Any] = {name: setting.default for name, setting in known.items()}
     for name, setting in known.items():
         if name not in given:
@@ -46,12 +46,12 @@ def read(tool: Tool, settings: Any) -> tuple[Values | None, tuple[Diagnostic, ..
         made = setting.kind.read(value)
         if made is WRONG:
             said = f'"{name}" of {tool.title} is {shown(value)}, expected {setting.kind.expects}'
-            problems.append(finding(WRONG_SETTING, said, pointer=pointer(name)))
+            problems.append(finding(WRONG_SETTING, said, pointer=pointer(*under, name)))
             continue
         values[name] = made
         if setting.lost is not None and made != setting.default:
             said = f'"{name}: {shown(value)}" has no place in a plan: {setting.why}'
-            problems.append(finding(setting.lost, said, pointer=pointer(name)))
+            problems.append(finding(setting.lost, said, pointer=pointer(*under, name)))
     return (None if errors(problems) else values), tuple(problems)
 
 
@@ -69,6 +69,8 @@ def _given(tool: Tool, settings: Any) -> tuple[Mapping[str, Any] | None, tuple[D
     if settings is None:
         return {}, ()
     names = {setting.name for setting in tool.settings}
+    if isinstance(settings, Mapping):  # a command line's dit-cpu-offload is dit_cpu_offload
+        settings = {_as_named(key, names): value for key, value in settings.items()}
     nested = tool.nested and isinstance(settings, Mapping) and settings and not names & set(settings)
     if tool.short and (nested or not isinstance(settings, Mapping)):
         return {tool.short: settings}, ()
@@ -78,7 +80,12 @@ def _given(tool: Tool, settings: Any) -> tuple[Mapping[str, Any] | None, tuple[D
     return settings, ()
 
 
-def _unknown(tool: Tool, given: Mapping[str, Any]) -> list[Diagnostic]:
+def _as_named(key: Any, names: set[str]) -> Any:
+    plain = key.lstrip("-").replace("-", "_") if isinstance(key, str) else key
+    return plain if plain in names else key
+
+
+def _unknown(tool: Tool, given: Mapping[str, Any], under: tuple[str, ...]) -> list[Diagnostic]:
     names = [setting.name for setting in tool.settings]
     strange = [key for key in given if key not in names]
     found = []
@@ -88,7 +95,7 @@ def _unknown(tool: Tool, given: Mapping[str, Any]) -> list[Diagnostic]:
             finding(
                 UNKNOWN_SETTING,
                 f"{tool.title} has no setting {shown(key)}",
-                pointer=pointer(str(key)),
+                pointer=pointer(*under, str(key)),
                 hint=hint,
             )
         )

@@ -21,11 +21,11 @@ WIDTH = 108
 def to_text(
     draft: Draft, pipeline: Mapping[str, str], *, origin: str, lost: Sequence[Diagnostic] = ()
 ) -> str:
-    """The plan's YAML. ``pipeline``: its keys (``class``, ``source``, ...); ``origin``: what it was made of."""
+    """The plan's YAML. ``pipeline``: its keys (``class``, ``source``); ``origin``: what it was made of."""
     lines = [*_comment(f"from {origin}")]
     if lost:
         lines.append("# what does not carry over:")
-        lines += [line for d in lost for line in _comment(f"- {d.message} [{d.code}]", "  ")]
+        lines += [line for d in lost for line in _comment(f"- {d.message} [{d.code.id}]", "  ")]
     lines.append("version: 1")
     short = set(pipeline) == {"class"}
     lines.append(f"pipeline: {_value(pipeline['class'] if short else pipeline)}")
