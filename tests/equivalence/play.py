@@ -2,7 +2,8 @@
 
 ``python -m equivalence.play stock|ours OUT [CLASS ...]``: one offload a process, so that neither meets the
 other's hooks. ``OUT`` becomes JSON: class -> script -> ``on`` (enabling; only where the components
-change), ``call``, ``lost`` (uses in it that moved nothing because no hook saw them), ``end`` (of the call) and ``freed`` (by hand, after a call that did not free itself).
+change), ``call``, ``lost`` (uses in it that moved nothing because no hook saw them), ``end`` (of the
+call) and ``freed`` (by hand, after a call that did not free itself).
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ from typing import Any
 
 import diffusers
 import torch
+from pipelines.plans import as_diffusers, attached
 
 from equivalence.recorder import Recorder
 from equivalence.scripts import Script, frees, scripts
 from equivalence.stubs import UNSEEN, known, pipeline, real_class, seen, sizes_of
-from pipelines.plans import as_diffusers, attached
 from planner.target import catalogue
 from planner.target.model import WalkUse
 from planner.virtual.backend import install
-from planner.virtual.device import SimDevice
 
 Played = dict[str, dict[str, list[str]]]
 

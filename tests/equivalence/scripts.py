@@ -15,6 +15,7 @@ from planner.target.model import WalkStage, WalkUse
 TIMES = 2
 """Passes through each loop: enough for the last use of a pass to meet the first of the next."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     """One call. ``absent`` components are None; ``fails`` raises in place of the use after the last step;

@@ -40,8 +40,9 @@ _SUBMODULES = {
 def pipeline(name: str, call: Any, absent: frozenset[str] = frozenset()) -> Any:
     """An instance of the real class ``name`` whose components are stubs and whose ``__call__`` is ``call``.
 
-    ``absent`` components are None. ``enable_model_cpu_offload`` is the one that reads the string, also where
-    the class has a method of its own. The class's own ``__init__`` does not run: it checks what stubs are not.
+    ``absent`` components are None. ``enable_model_cpu_offload`` is the one that reads the string, also
+    where the class has a method of its own. The class's ``__init__`` does not run: it checks what stubs
+    are not.
     """
     real = real_class(name)
     base = diffusers.DiffusionPipeline.enable_model_cpu_offload
