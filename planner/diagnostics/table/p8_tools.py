@@ -48,6 +48,14 @@ SETTINGS_REFUSED = Code(
     wrong="group-offload: {onload_device: cuda, offload_type: block_level}",
     right="group-offload: {onload_device: cuda, offload_type: block_level, num_blocks_per_group: 1}",
 )
+NOTHING_TO_MOVE = Code(
+    id="P855",
+    name="nothing-to-move",
+    severity=Severity.ERROR,
+    help="The pipeline has no component with weights that torch could move (an ONNX pipeline, say).",
+    wrong="# for OnnxStableDiffusionPipeline\ngroup-offload: {onload_device: cuda, offload_type: leaf_level}",
+    right="# for StableDiffusionPipeline\ngroup-offload: {onload_device: cuda, offload_type: leaf_level}",
+)
 NO_SUCH_COMPONENT = Code(
     id="P860",
     name="setting-for-no-component",
@@ -191,6 +199,7 @@ CODES = (
     UNKNOWN_SETTING,
     WRONG_SETTING,
     SETTINGS_REFUSED,
+    NOTHING_TO_MOVE,
     NO_SUCH_COMPONENT,
     SEVERAL_DEVICES,
     RUNS_ON_CPU,

@@ -8,7 +8,7 @@ from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.suggest import did_you_mean
-from planner.diagnostics.table.p8_tools import UNKNOWN_TOOL
+from planner.diagnostics.table.p8_tools import NOTHING_TO_MOVE, UNKNOWN_TOOL
 from planner.target.model import Target
 from planner.translate.tools import (
     device_map,
@@ -22,6 +22,7 @@ from planner.translate.tools import (
 )
 from planner.translate.tools.kinds import shown
 from planner.translate.tools.model import Tool
+from planner.translate.tools.parts import modules
 from planner.translate.tools.read import read
 from planner.translate.tools.write import to_text
 
@@ -62,6 +63,9 @@ def from_tool(
     if known is None:
         hint = did_you_mean(str(tool), TOOLS)
         return "", (finding(UNKNOWN_TOOL, f"no tool {shown(tool)} is known", hint=hint),)
+    if not modules(target):
+        said = f'"{target.cls}" has no component with weights'
+        return "", (finding(NOTHING_TO_MOVE, said),)
     values, found = read(known, settings)
     if values is None:
         return "", found

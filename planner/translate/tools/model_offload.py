@@ -8,25 +8,25 @@ from planner.target.model import Target
 from planner.translate.tools.device import SETTINGS, chosen
 from planner.translate.tools.kinds import shown
 from planner.translate.tools.model import Draft, Line, Tool, Values
-from planner.translate.tools.parts import modules, sequence
+from planner.translate.tools.parts import modules, sequence, walk_line
 
 
 def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]]:
     """``semantics: diffusers`` with the sequence as diffusers reads it: strange and second names dropped."""
     device, found = chosen(values)
     if target.sequence is None:
-        said = f'"{target.cls}" has no model_cpu_offload_seq: enable_model_cpu_offload refuses it'
+        # Four such classes have a method of their own (AudioLDM2, MusicLDM and two combined ones).
+        said = f'"{target.cls}" has no model_cpu_offload_seq: enable_model_cpu_offload is refused, or its own'
         return Draft(), (*found, finding(SETTINGS_REFUSED, said))
     chain = sequence(target)
-    if not chain:
-        said = f'nothing in the sequence {shown(target.sequence)} of "{target.cls}" is a component'
-        return Draft(), (*found, finding(SETTINGS_REFUSED, said))
     names = target.sequence.split("->")
     dropped = [n for i, n in enumerate(names) if n not in target.modules or n in names[:i]]
     if dropped:
         listed = ", ".join(shown(name) for name in dropped)
         said = f'diffusers passes over {listed} in the sequence of "{target.cls}"'
         found = (*found, finding(FAULTY_SEQUENCE, said))
+    if not chain:  # nothing evicts anything, and diffusers' semantics cannot be written without an order
+        return _unchained(device, target), found
     # What is both in the sequence and excluded is offloaded: the sequence comes first.
     kept = [name for name in target.excluded if name in modules(target) and name not in chain]
     made = Draft(
@@ -36,6 +36,18 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
         semantics=Line("semantics", "diffusers", "each component evicts the one before it"),
     )
     return made, found
+
+
+def _unchained(device: Line | None, target: Target) -> Draft:
+    kept = [name for name in target.excluded if name in modules(target)]
+    return Draft(
+        device=device,
+        components=tuple(
+            Line(name, "offload", "in no sequence") for name in modules(target) if name not in kept
+        ),
+        order=walk_line(target, kept),
+        exclude=Line("exclude", kept, "_exclude_from_cpu_offload") if kept else None,
+    )
 
 
 TOOL = Tool(

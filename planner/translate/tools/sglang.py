@@ -91,7 +91,7 @@ def _policy(mode: str, ahead: float) -> Any:
 
 
 def _residency(value: Any) -> Any:
-    """``a=mode b=mode`` or with commas, a list of them, or a mapping; dashes and case as SGLang folds them."""
+    """``a=mode b=mode`` or with commas, a list of them, or a mapping; folded as SGLang folds them."""
     if isinstance(value, Mapping):
         pairs = list(value.items())
     else:
