@@ -192,6 +192,15 @@ DEFAULT_NOT_KNOWN = Code(
     wrong="sglang: {transformer: layerwise-offload}",
     right="sglang: {all: component-offload, transformer: layerwise-offload}",
 )
+OWN_METHOD = Code(
+    id="P875",
+    name="method-of-its-own",
+    severity=Severity.WARNING,
+    help="The class replaces diffusers' enable_model_cpu_offload by one of its own, which no sequence "
+    "describes. The plan brings each component whole when it is used.",
+    wrong="# for AudioLDM2Pipeline\nmodel-cpu-offload: {}",
+    right="pipeline: AudioLDM2Pipeline\nsemantics: liveness",
+)
 
 CODES = (
     UNKNOWN_TOOL,
@@ -215,4 +224,5 @@ CODES = (
     TOOL_MISREADS,
     FAULTY_SEQUENCE,
     DEFAULT_NOT_KNOWN,
+    OWN_METHOD,
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
-from planner.translate.tools.kinds import PATH, device, shown, size
+from planner.translate.tools.kinds import PATH, device, shown, size, written
 from planner.translate.tools.model import WRONG, Draft, Kind, Line, Setting, Tool, Values
 from planner.translate.tools.parts import NONE_STAYS, modules, unknown, walk_line
 from planner.translate.tools.read import pointer
@@ -41,11 +41,13 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
     found += unknown((key.partition(".")[0] for key in places if key), target, _NAME)
     cards = list(dict.fromkeys(place for place in places.values() if place not in _HOST))
     main = cards[0] if cards else None
-    lines = []
+    lines, away = [], []
     for name in modules(target):
-        line, problems = _component(name, places, main)
+        line, problems, elsewhere = _component(name, places, main)
         lines += [line] if line else []
         found += problems
+        away += elsewhere
+    found += _elsewhere(away, main)
     made = Draft(
         device=Line("device", main, "the map's first card") if main else None,
         budget=budget,
@@ -55,46 +57,54 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
     return made, tuple(found)
 
 
+Away = list[tuple[str, str]]
+"""Components that lie elsewhere than on the first card, and where."""
+
+
 def _component(
     name: str, places: Mapping[str, str], main: str | None
-) -> tuple[Line | None, list[Diagnostic]]:
+) -> tuple[Line | None, list[Diagnostic], Away]:
     parts = {key: place for key, place in places.items() if key.startswith(f"{name}.")}
     key = name if name in places else ""
     if parts:
         return _in_parts(name, [*parts.values(), *([places[name]] if name in places else [])], main)
     if key not in places:
         said = f'the map leaves out "{name}": the plan leaves it to the compiler'
-        return None, [finding(codes.DEFAULT_NOT_KNOWN, said, pointer=pointer(_NAME))]
+        return None, [finding(codes.DEFAULT_NOT_KNOWN, said, pointer=pointer(_NAME))], []
     place = places[key]
     why = f"{shown(key)}: {place}"
     if place == main:
-        return Line(name, "resident", why), []
-    return Line(name, "offload", why), [_elsewhere(name, place, main, key)]
+        return Line(name, "resident", why), [], []
+    return Line(name, "offload", why), [], [(name, place)]
 
 
-def _in_parts(name: str, placed: list[str], main: str | None) -> tuple[Line, list[Diagnostic]]:
+def _in_parts(name: str, placed: list[str], main: str | None) -> tuple[Line, list[Diagnostic], Away]:
     """A component whose parts the map places by themselves: the share on the card stays."""
     there = placed.count(main) if main else 0
     if there == len(placed):
-        return Line(name, "resident", f"all {there} parts on {main}"), []
+        return Line(name, "resident", f"all {there} parts on {main}"), [], []
     share = NONE_STAYS if not there else f"{max(1, 100 * there // len(placed))}%"
     said = f'"{name}": {there} of {len(placed)} parts stay on the card: a plan says how much, not which'
     found = [finding(codes.WHICH_PARTS, said, pointer=pointer(_NAME))]
-    found += [_elsewhere(name, place, main, name) for place in dict.fromkeys(placed) if place != main]
+    away = [(f"part of {name}", place) for place in dict.fromkeys(placed) if place != main]
     policy = {"policy": "stream", "resident": share}
-    return Line(name, policy, f"{there} of {len(placed)} parts of the map on the card"), found
+    return Line(name, policy, f"{there} of {len(placed)} parts of the map on the card"), found, away
 
 
-def _elsewhere(name: str, place: str, main: str | None, key: str) -> Diagnostic:
-    at = pointer(_NAME, key)
-    if place == "disk":
-        said = f'"{name}" lies on disk: in the plan it is in host memory'
-        return finding(codes.ON_DISK, said, pointer=at)
-    if place == "cpu":
-        said = f'"{name}" stays on the CPU: in the plan it comes to the device when it is used'
-        return finding(codes.RUNS_ON_CPU, said, pointer=at)
-    said = f'"{name}" lies on {place}, the plan is for {main}: it comes when it is used'
-    return finding(codes.SEVERAL_DEVICES, said, pointer=at)
+def _elsewhere(away: Away, main: str | None) -> Iterator[Diagnostic]:
+    """One finding a place, with all that lies there."""
+    for place in dict.fromkeys(place for _, place in away):
+        names = ", ".join(name for name, there in away if there == place)
+        at = pointer(_NAME)
+        if place == "disk":
+            said = f"on disk: {names}; in the plan all weights are in host memory"
+            yield finding(codes.ON_DISK, said, pointer=at)
+        elif place == "cpu":
+            said = f"on the CPU: {names}; in the plan they come to the device when they are used"
+            yield finding(codes.RUNS_ON_CPU, said, pointer=at)
+        else:
+            said = f"on {place}: {names}; the plan is for {main}, where they come when they are used"
+            yield finding(codes.SEVERAL_DEVICES, said, pointer=at)
 
 
 def _budget(limits: Mapping[str, int] | None) -> tuple[tuple[Line, ...], list[Diagnostic]]:
@@ -109,7 +119,7 @@ def _budget(limits: Mapping[str, int] | None) -> tuple[tuple[Line, ...], list[Di
     if len(cards) > 1:
         said = f"max_memory has {len(cards)} devices, the plan is for one"
         found.append(finding(codes.SEVERAL_DEVICES, said, pointer=pointer("max_memory")))
-    return (Line("vram", f"{cards[first]}B", f"max_memory of {first}"),), found
+    return (Line("vram", written(cards[first]), f"max_memory of {first}"),), found
 
 
 def _place(value: Any) -> Any:

@@ -11,7 +11,6 @@ from planner.diagnostics.table.p8_tools import (
     HOW_IT_COPIES,
     ON_DISK,
     SETTINGS_REFUSED,
-    WHICH_PARTS,
 )
 from planner.target.model import Target
 from planner.translate.tools.kinds import ANY, BOOL, DEVICE, NAMES, PATH, between, choice
@@ -85,7 +84,7 @@ TOOL = Tool(
         Setting("offload_to_disk_path", PATH, None, ON_DISK, "all weights are in host memory"),
         Setting("exclude_modules", NAMES, ()),
         # of a model's method and of apply_group_offloading
-        Setting("block_modules", NAMES, None, WHICH_PARTS, "the session finds a component's blocks"),
+        Setting("block_modules", NAMES, None, BY_BLOCK, "the session finds a component's blocks by itself"),
         Setting("exclude_kwargs", ANY, None, HOW_IT_COPIES, "the session moves what is on another device"),
     ),
     draft=draft,

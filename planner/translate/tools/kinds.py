@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from planner.plan.units import MOST
+from planner.plan.units import MOST, UNITS
 from planner.translate.tools.model import WRONG, Kind
 
 LONGEST = 40
@@ -55,6 +55,14 @@ def size(value: Any) -> Any:
     if found[2].endswith("b") and base == 1000:
         nbytes //= 8  # accelerate takes a small b for bits
     return nbytes if nbytes < MOST else WRONG
+
+
+def written(nbytes: int) -> str:
+    """Bytes as a plan writes them, in the largest unit that is exact."""
+    for unit, count in sorted(UNITS.items(), key=lambda item: -item[1]):
+        if nbytes % count == 0:
+            return f"{nbytes // count}{unit}"
+    return f"{nbytes}B"
 
 
 def choice(*known: str) -> Kind:

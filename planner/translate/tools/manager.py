@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p8_tools import CODE_OF_ITS_OWN, COUNTED_OTHERWISE
 from planner.target.model import Target
-from planner.translate.tools.kinds import ANY, DEVICE, SIZE, shown
+from planner.translate.tools.kinds import ANY, DEVICE, SIZE, shown, written
 from planner.translate.tools.model import Draft, Line, Setting, Tool, Values
 from planner.translate.tools.parts import modules, walk_line
 
@@ -18,7 +18,7 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
     margin = values["memory_reserve_margin"]
     budget: tuple[Line, ...] = ()
     if margin:
-        size = f"{margin // 10**9}GB" if margin % 10**9 == 0 else f"{margin}B"
+        size = written(margin)
         budget = (Line("leave_free", size, "memory_reserve_margin"),)
         said = f"the margin of {size} is for activations, which budget.vram counts by itself"
         hint = "leave_free may be lower: it is for other programs"

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
-from planner.diagnostics.table.p8_tools import FAULTY_SEQUENCE, SETTINGS_REFUSED
+from planner.diagnostics.table.p8_tools import FAULTY_SEQUENCE, OWN_METHOD, SETTINGS_REFUSED
 from planner.target.model import Target
 from planner.translate.tools.device import SETTINGS, chosen
 from planner.translate.tools.kinds import shown
 from planner.translate.tools.model import Draft, Line, Tool, Values
 from planner.translate.tools.parts import modules, sequence, walk_line
 
+OWN_METHOD_CLASSES = frozenset(
+    {
+        "AudioLDM2Pipeline",
+        "KandinskyV22Img2ImgCombinedPipeline",
+        "MusicLDMPipeline",
+        "StableCascadeCombinedPipeline",
+        "WuerstchenCombinedPipeline",
+    }
+)
+"""Classes that override the method (0.42.1; the catalogue's ``overrides``)."""
+
 
 def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]]:
     """``semantics: diffusers`` with the sequence as diffusers reads it: strange and second names dropped."""
     device, found = chosen(values)
+    if target.cls in OWN_METHOD_CLASSES:
+        said = f'"{target.cls}" has an enable_model_cpu_offload of its own'
+        return _unchained(device, target), (*found, finding(OWN_METHOD, said))
     if target.sequence is None:
-        # Four such classes have a method of their own (AudioLDM2, MusicLDM and two combined ones).
-        said = f'"{target.cls}" has no model_cpu_offload_seq: enable_model_cpu_offload is refused, or its own'
+        said = f'"{target.cls}" has no model_cpu_offload_seq: enable_model_cpu_offload refuses it'
         return Draft(), (*found, finding(SETTINGS_REFUSED, said))
     chain = sequence(target)
     names = target.sequence.split("->")
