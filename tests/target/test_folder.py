@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity, errors
 from planner.target.folder import read_folder
@@ -406,3 +408,21 @@ def test_a_loaded_pipeline_has_the_bytes_that_its_folder_told(name: str, tmp_pat
                 if owner._buffers[key] is not None
             )
             assert there.components[part].bytes == (told.components[part].bytes or 0) + unsaved, (part, dtype)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_nothing_in_a_folder_raises(folder: Path, data: st.DataObject) -> None:
+    """Any file of it with bytes changed, cut or put in."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    whole = path.read_bytes()
+    start = data.draw(st.integers(0, min(len(whole), 400)))
+    end = data.draw(st.integers(start, min(len(whole), start + 40)))
+    path.write_bytes(whole[:start] + data.draw(st.binary(max_size=40)) + whole[end:])
+    try:
+        for cls in (None, "StableDiffusionXLImg2ImgPipeline"):
+            target, found = read_folder(folder, cls=cls, dtype="bfloat16", variant="fp16")
+            assert target is not None or errors(found)
+    finally:
+        path.write_bytes(whole)
