@@ -31,7 +31,7 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
     elif groups != 1 and not values["use_stream"]:  # with a stream diffusers itself makes it 1
         said = f"{groups} blocks move together: a plan streams block by block"
         found.append(finding(BY_BLOCK, said, pointer="/num_blocks_per_group"))
-    named = values["exclude_modules"]
+    named = values["exclude_modules"] or ()
     found += unknown(named, target, "exclude_modules")
     kept = [name for name in modules(target) if name in named]
     prefetch = 1 if values["use_stream"] else 0
@@ -82,7 +82,7 @@ TOOL = Tool(
         Setting("record_stream", BOOL, False, HOW_IT_COPIES, _DETAIL),
         Setting("low_cpu_mem_usage", BOOL, False, HOW_IT_COPIES, _PINS),
         Setting("offload_to_disk_path", PATH, None, ON_DISK, "all weights are in host memory"),
-        Setting("exclude_modules", NAMES, ()),
+        Setting("exclude_modules", NAMES),
         # of a model's method and of apply_group_offloading
         Setting("block_modules", NAMES, None, BY_BLOCK, "the session finds a component's blocks by itself"),
         Setting("exclude_kwargs", ANY, None, HOW_IT_COPIES, "the session moves what is on another device"),

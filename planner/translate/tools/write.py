@@ -12,7 +12,7 @@ from planner.document.parse import resolved
 from planner.plan.write import HEAD
 from planner.translate.tools.model import Draft, Line
 
-_SAFE = re.compile(r"\w+((->|[-.:/]| -> )\w+)*%?\Z", re.ASCII)
+_SAFE = re.compile(r"(\.{0,2}/)?\w+((->|[-.:/]| -> )\w+)*%?\Z", re.ASCII)
 
 WIDTH = 108
 """Characters: longer comments go on in the next line."""
