@@ -315,6 +315,7 @@ def _target(plan: Plan, target: Any) -> tuple[Target | None, list[Diagnostic]]:
         variant=pipeline.variant,
         requires=plan.requires.get("diffusers"),
         relative_to=place,
+        sources={name: said.source for name, said in plan.components.items() if said.source is not None},
         span=pipeline.span,
         source_span=pipeline.spans.get("source"),
     )

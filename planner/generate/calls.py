@@ -39,7 +39,7 @@ NO_COMPUTING = re.compile(
     r"|parameters|named_parameters|buffers|named_buffers|modules|named_modules|children|named_children|state_dict"
     r"|zero_grad|cache_context|attn_processors|get_memory_footprint|size|dim|numel|pop|update|copy|startswith"
     r"|(enable|disable|set|load|save|fuse|unfuse|register|remove|is|has|add|delete|reset|clear|restore|prepare_cache"
-    r"|resize_token)_\w+|_\w*cache\w*|__\w+__)"
+    r"|resize_token|_set|_update)_\w+|_\w*cache\w*|\w+_attention_mask|prepare_\w+_coords|reset|__\w+__)"
 )
 """Methods of a component that do not run its weights."""
 

@@ -14,7 +14,7 @@ NOT_MODULES = re.compile(
     r".*(Tokenizer\w*|Processor\w*|Scheduler\w*|FeatureExtractor|Guidance|Mel|OnnxRuntimeModel|Backend)"
 )
 NO_CLASSES = frozenset(("Optional", "Union", "None", "list", "List", "tuple", "Tuple", "dict", "Dict", "Any"))
-WEIGHTLESS_NAMES = ("tokenizer", "scheduler", "processor", "extractor", "guider", "mel")
+WEIGHTLESS_NAMES = ("tokenizer", "scheduler", "processor", "extractor", "guider", "mel", "env")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from planner.generate.events import Event, Looped, Ran, flat
@@ -13,6 +14,9 @@ _ROLES = (
     ("prior", ("prior",)),
     ("check", ("safety_checker", "watermarker")),
 )
+
+_STEPS = re.compile(r"timesteps|num_inference_steps|sigmas|step_matrix|range\((\w+_)?steps\)")
+"""What loops over denoising steps go over, by the names that diffusers' pipelines give it."""
 
 
 def walk_of(events: Iterable[Event]) -> tuple[WalkStage, ...]:
@@ -42,7 +46,7 @@ def _opened(event: Event) -> Iterable[Event]:
     names = {use.component for use in flat((event,))}
     if not names:
         return ()
-    if len(names) == 1 and not any(isinstance(e, Looped) and _over_steps(e) for e in event.body):
+    if len(names) == 1 and not _holds_steps(event):
         return tuple(flat((event,)))
     return (event,)
 
@@ -66,8 +70,7 @@ def _loop(event: Looped) -> WalkStage:
     uses = list(flat((event,)))
     loop: WalkLoop = "steps" if _over_steps(event) else "times"
     optional = all(use.optional and not use.choice for use in uses)
-    inner = [e for e in event.body if isinstance(e, Looped) and _over_steps(e) and any(flat((e,)))]
-    if loop == "steps" or not inner:
+    if loop == "steps" or not _holds_steps(event):
         name = "denoise" if loop == "steps" else _name(uses)
         return WalkStage(id=name, runs=_runs(uses), loop=loop, optional=optional)
     taken: dict[str, int] = {}
@@ -76,7 +79,13 @@ def _loop(event: Looped) -> WalkStage:
 
 
 def _over_steps(event: Looped) -> bool:
-    return "timesteps" in event.over or "num_inference_steps" in event.over or "sigmas" in event.over
+    return _STEPS.search(event.over) is not None
+
+
+def _holds_steps(event: Looped) -> bool:
+    """Whether the denoising steps are somewhere in the loop: chunks, tiles, stages of a pyramid."""
+    loops = [e for e in event.body if isinstance(e, Looped) and any(flat((e,)))]
+    return any(_over_steps(loop) or _holds_steps(loop) for loop in loops)
 
 
 def _runs(uses: Iterable[Ran]) -> tuple[WalkUse, ...]:

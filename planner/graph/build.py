@@ -24,6 +24,10 @@ from planner.plan.model import Loop, Plan, Policy, Semantics, Stage, Use
 from planner.target.model import Target, WalkStage, WalkUse
 
 _STEPS = Loop(share=1.0, text="steps")
+_READS = ("expand", "expand_as", "repeat", "unsqueeze", "view")
+"""Methods of a tensor. A pipeline that calls one reads a buffer (the VAE's statistics) where it lies and
+sends the copy where it is wanted: the component need not come for it, and stock offload does not see it."""
+
 _LOOPS = {"": None, "steps": _STEPS, "times": Loop(text="times")}
 
 
@@ -96,7 +100,11 @@ def _from_catalogue(walk: Sequence[WalkStage], plan: Plan) -> tuple[Stage, ...]:
     return tuple(
         Stage(
             id=name,
-            runs=tuple(Use(component=run.component, entry=run.entry, span=span) for run in runs),
+            runs=tuple(
+                Use(component=run.component, entry=run.entry, span=span)
+                for run in runs
+                if run.entry.rpartition(".")[2] not in _READS
+            ),
             stages=_from_catalogue(stage.stages, plan),
             loop=_LOOPS[stage.loop],
             optional=stage.optional,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity, errors, finding
-from planner.diagnostics.suggest import did_you_mean, nearest
+from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p3_target import (
     MODULAR,
     NO_CATALOGUE,
@@ -22,7 +24,8 @@ from planner.diagnostics.table.p3_target import (
 )
 from planner.source.text import Span
 from planner.target import catalogue
-from planner.target.folder import INDEX, read_folder
+from planner.target.folder import read_folder
+from planner.target.index import Index
 from planner.target.model import Blocks, Target
 
 BUILTIN = "builtin:"
@@ -36,13 +39,15 @@ def find_target(
     variant: str | None = None,
     requires: str | None = None,
     relative_to: Path | None = None,
+    sources: Mapping[str, str] | None = None,
     span: Span | None = None,
     source_span: Span | None = None,
 ) -> tuple[Target | None, list[Diagnostic]]:
     """The target for class ``cls`` from ``source``: a folder, ``builtin:NAME``, or anything else.
 
-    ``relative_to``: the plan's folder; ``requires``: the plan's specifier of diffusers. What is no folder
-    here (a hub id, a folder on another machine, a single file) gives the class without sizes, and a note.
+    ``relative_to``: the plan's folder; ``requires``: the plan's specifier of diffusers; ``sources``: of
+    components that have one of their own. What is no folder here (a hub id, a folder on another machine,
+    a single file) gives the class without sizes, and a note.
     """
     version, admitted = catalogue.pick(requires)
     found = []
@@ -50,21 +55,29 @@ def find_target(
         said = f"no catalogue for diffusers {requires}: checked against {version}"
         found.append(finding(NO_CATALOGUE, said, span=span))
     if source is not None and source.startswith(BUILTIN):
-        target, problems = _builtin(source.removeprefix(BUILTIN), dtype, version, source_span)
+        target, problems = _builtin(source.removeprefix(BUILTIN), cls, dtype, version, source_span)
         return target, [*found, *problems]
-    # os.path takes any text: a name that is too long, or a home that nobody has, is no folder.
-    folder = (relative_to or Path()) / os.path.expanduser(source) if source is not None else None
-    if folder is not None and os.path.isfile(folder / INDEX):
+    folder = _folder(source, relative_to) if source is not None else None
+    if folder is not None and os.path.isdir(folder):
+        given = {name: _folder(place, relative_to) for name, place in (sources or {}).items()}
         target, problems = read_folder(
-            folder, dtype=dtype, variant=variant, version=version, span=source_span
+            folder,
+            cls=cls,
+            dtype=dtype,
+            variant=variant,
+            version=version,
+            given=given,
+            span=source_span or span,
         )
+        away = [name for name, place in given.items() if not os.path.isdir(place)]
+        if target is not None and away and not errors(problems):
+            listed = ", ".join(f'"{name}"' for name in away)
+            problems.append(_not_known(f"of {listed}", source_span or span))
         return target, [*found, *problems]
     target, problems = by_class(cls, version, span)
     found += problems
     if target is not None and not errors(found):
-        where = f'of "{source}"' if source else "without a source"
-        said = f"sizes are not known {where}: whether the plan fits is not checked"
-        found.append(finding(SIZES_UNKNOWN, said, span=source_span or span))
+        found.append(_not_known(f'of "{source}"' if source else "without a source", source_span or span))
     return target, found
 
 
@@ -76,30 +89,57 @@ def by_class(cls: str, version: str, span: Span | None = None) -> tuple[Target |
     if cls.endswith(("ModularPipeline", "AutoBlocks")):
         said = f'"{cls}" is a modular pipeline: its components are moved by diffusers\' ComponentsManager'
         return None, [finding(MODULAR, said, span=span, hint="components_manager.enable_auto_cpu_offload()")]
-    names = catalogue.names(version)
     problem = finding(UNKNOWN_CLASS, f'diffusers {version} has no pipeline class "{cls}"', span=span)
-    if nearest(cls, names) is None:
-        return None, [replace(problem, severity=Severity.WARNING)]
-    return None, [replace(problem, hint=did_you_mean(cls, names))]
+    near = _meant(cls, catalogue.names(version))
+    if near is None:
+        return None, [problem.at(Severity.WARNING)]
+    return None, [replace(problem, hint=f'did you mean "{near}"?')]
+
+
+def _folder(source: str, relative_to: Path | None) -> Path:
+    """Any text is a path to os.path: one too long, or in a home that nobody has, is no folder."""
+    return (relative_to or Path()) / os.path.expanduser(source)
+
+
+def _not_known(where: str, span: Span | None) -> Diagnostic:
+    said = f"sizes are not known {where}: whether the plan fits is not checked"
+    return finding(SIZES_UNKNOWN, said, span=span)
+
+
+def _meant(cls: str, names: Iterable[str]) -> str | None:
+    """The class that ``cls`` is a slip of. ``MyFluxPipeline`` is none: it is somebody's own class."""
+    stems = {_stem(name): name for name in names}
+    stem = _stem(cls)
+    if stem in stems:
+        return stems[stem]
+    near = get_close_matches(stem, sorted(stems), n=1, cutoff=0.75)
+    if not near or (near[0] in stem and len(stem) - len(near[0]) > 1):
+        return None
+    return stems[near[0]]
+
+
+def _stem(cls: str) -> str:
+    """What tells pipeline classes apart."""
+    return re.sub(r"pip\w*$", "", cls, flags=re.IGNORECASE).casefold() or cls.casefold()
 
 
 def _builtin(
-    name: str, dtype: str | None, version: str, span: Span | None
+    name: str, cls: str, dtype: str | None, version: str, span: Span | None
 ) -> tuple[Target | None, list[Diagnostic]]:
+    """A built-in pipeline, as class ``cls`` where that can be loaded from its folder."""
     known = builtins()
     if name not in known:
         said = f'no built-in pipeline "{name}"'
         return None, [finding(UNKNOWN_BUILTIN, said, span=span, hint=did_you_mean(name, known))]
-    record = known[name]
-    base = catalogue.find(record["class"], version)
-    if base is None:
+    sizes = known[name]["components"]
+    own, wanted = catalogue.find(known[name]["class"], version), catalogue.find(cls, version)
+    if own is None:
         return None, []
+    has = {n: i for n, i in own.components.items() if n in sizes or not i.module}
+    index = Index(cls=own.cls, entries={n: ("diffusers", "".join(i.classes[:1])) for n, i in has.items()})
+    base = wanted if wanted is not None and index.suits(wanted, own, ()) else own
     components = {
-        key: replace(
-            info,
-            present=key in record["components"] or not info.module,
-            **_sizes(record["components"].get(key, {}).get(dtype or "float32")),
-        )
+        key: replace(info, present=key in has, **_sizes(sizes.get(key, {}).get(dtype or "float32")))
         for key, info in base.components.items()
     }
     return replace(base, components=components, origin="folder"), []

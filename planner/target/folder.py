@@ -1,113 +1,167 @@
 """A pipeline's folder as a target: model_index.json and the headers of its weight files.
 
 What loading makes of the weights is followed as far as headers tell: the pipeline's dtype, and the
-modules that a class keeps in float32. Buffers that are not saved (rotary tables, a few KiB) are not
-counted, so a loaded pipeline may be a little larger.
+modules that a class keeps in float32. Buffers that are not saved are not counted, so a loaded pipeline
+may be a little larger: by a few KiB of rotary tables, by tens of MiB of CogVideoX's position table.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from planner.diagnostics.diagnostic import Diagnostic, finding
-from planner.diagnostics.table.p3_target import BROKEN_FOLDER, NO_VARIANT, PICKLED
+from planner.diagnostics.diagnostic import Diagnostic, Severity, finding
+from planner.diagnostics.table.p3_target import BROKEN_FOLDER, MODULAR, NO_VARIANT, PICKLED, UNKNOWN_CLASS
 from planner.source.text import Span
 from planner.target import catalogue
 from planner.target.blocks import blocks_of
-from planner.target.headers import BYTES, FLOATING, Broken, Stored, read_header, weight_files
+from planner.target.casting import cast_sizes, quantized_sizes
+from planner.target.files import only_pickled, stored_tensors
+from planner.target.headers import Broken, read_json
+from planner.target.index import INDEX, MODULAR_INDEX, Index, read_index
 from planner.target.model import Blocks, ComponentInfo, Target
-from planner.target.tree import Tree
+from planner.target.tree import tree_of
 
-INDEX = "model_index.json"
-_SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+_WEIGHTLESS = re.compile(r".*(Tokenizer|Processor|Scheduler|Extractor)(Fast|Pil)?")
 
 
 def read_folder(
     folder: Path,
     *,
+    cls: str | None = None,
     dtype: str | None = None,
     variant: str | None = None,
     version: str | None = None,
+    given: Mapping[str, Path] | None = None,
     span: Span | None = None,
 ) -> tuple[Target | None, list[Diagnostic]]:
-    """The pipeline in ``folder`` as loading with ``dtype`` and ``variant`` would have it. Raises nothing."""
+    """The pipeline in ``folder`` as loading with ``dtype`` (float32) and ``variant`` would have it.
+
+    ``cls``: the class to load it as, its own when None; many classes read each other's folders (text to
+    image and image to image), and one that does not fit this folder gives the folder's own. ``given``:
+    folders of the components that have a source of their own; where one is not on this machine, its size
+    is not known. Raises nothing.
+    """
+    version = version or catalogue.versions()[0]
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        cls = index["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        said = f'"{folder}" has no readable {INDEX}: {error}'
-        return None, [finding(BROKEN_FOLDER, said, span=span)]
-    known = catalogue.find(cls, version)
-    found: list[Diagnostic] = []
-    components: dict[str, ComponentInfo] = {}
-    for name, said in index.items():
-        if name.startswith("_") or not (isinstance(said, list) and len(said) == 2):
-            continue
-        info = _info(name, said[1], known)
-        if info.present and info.module:
-            blocks, problems = _blocks(folder / name, said[1], dtype or "float32", variant, version, span)
-            found += problems
-            info = replace(info, bytes=blocks.bytes if blocks else None, blocks=blocks)
-        components[name] = info
-    return (
-        Target(
-            cls=cls,
-            components=components,
-            sequence=known.sequence if known else None,
-            excluded=known.excluded if known else (),
-            walk=known.walk if known else None,
-            version=known.version if known else "",
-            origin="folder",
-        ),
-        found,
+        index = read_index(folder)
+    except Broken as broken:
+        if (folder / MODULAR_INDEX).is_file():
+            said = f'"{folder.name}" holds a modular pipeline, which diffusers\' ComponentsManager moves'
+            hint = "components_manager.enable_auto_cpu_offload()"
+            return None, [finding(MODULAR, said, span=span, hint=hint)]
+        return None, [finding(BROKEN_FOLDER, f'"{folder.name}": {broken}', span=span)]
+    given = given or {}
+    own = catalogue.find(index.cls, version)
+    wanted = catalogue.find(cls, version) if cls is not None else own
+    known = wanted if wanted is not None and index.suits(wanted, own, given) else own
+    reader = _Reader(folder=folder, dtype=dtype or "float32", variant=variant, version=version, span=span)
+    if known is None:
+        said = f'"{folder.name}" holds a "{index.cls}", which diffusers {version} does not have'
+        reader.found.append(finding(UNKNOWN_CLASS, said, span=span).at(Severity.WARNING))
+    elif known is wanted:
+        for name in index.lacks(known, given):
+            reader.broken(f'{INDEX} has no "{name}", which {known.cls} needs')
+    components = reader.components(index, known, given)
+    reader.judge_variant(components)
+    if known is not None:
+        return replace(known, components=components, origin="folder"), reader.found
+    target = Target(
+        cls=index.cls,
+        components=components,
+        sequence=None,
+        excluded=(),
+        walk=None,
+        version="",
+        origin="folder",
     )
+    return target, reader.found
+
+
+@dataclass(kw_only=True)
+class _Reader:
+    """One folder; findings are gathered on the way. ``plain``: read without the variant asked for."""
+
+    folder: Path
+    dtype: str
+    variant: str | None
+    version: str
+    span: Span | None
+    found: list[Diagnostic] = field(default_factory=list)
+    plain: list[str] = field(default_factory=list)
+
+    def broken(self, said: str) -> None:
+        self.found.append(finding(BROKEN_FOLDER, f'"{self.folder.name}": {said}', span=self.span))
+
+    def components(
+        self, index: Index, known: Target | None, given: Mapping[str, Path]
+    ) -> dict[str, ComponentInfo]:
+        """Those of the class in its constructor's order; of an unknown class those of the index."""
+        made = {}
+        for name in index.entries if known is None else known.components:
+            library, cls = index.entries.get(name, (None, None))
+            info = _info(name, cls, known)
+            if name in given:
+                there = info.module and os.path.isdir(given[name])
+                blocks = self._blocks(given[name], "", info) if there else None
+                info = replace(info, present=True, bytes=blocks.bytes if blocks else None, blocks=blocks)
+            elif info.present and info.module:
+                blocks = self._blocks(self.folder / name, library or "", info)
+                info = replace(info, bytes=blocks.bytes if blocks else None, blocks=blocks)
+            made[name] = info
+        return made
+
+    def judge_variant(self, components: Mapping[str, ComponentInfo]) -> None:
+        """Plain files stand in for a variant's; where no component has it, diffusers stops."""
+        if not self.plain:
+            return
+        sized = {name for name, info in components.items() if info.bytes is not None}
+        if sized <= set(self.plain):
+            said = f'"{self.folder.name}" has no files of variant "{self.variant}" at all'
+            self.found.append(finding(NO_VARIANT, said, span=self.span).at(Severity.ERROR))
+            return
+        for name in self.plain:
+            said = f'"{name}" has no files of variant "{self.variant}": the plain ones are taken'
+            self.found.append(finding(NO_VARIANT, said, span=self.span))
+
+    def _blocks(self, place: Path, library: str, info: ComponentInfo) -> Blocks | None:
+        """Bytes of one component's weights on the device, None where they cannot be read.
+
+        A component with a source of its own (no ``library``) is read without the pipeline's variant.
+        """
+        try:
+            return self._read(place, library, info)
+        except (Broken, OSError) as broken:
+            self.broken(str(broken))
+            return None
+
+    def _read(self, place: Path, library: str, info: ComponentInfo) -> Blocks | None:
+        if not os.path.isdir(place):
+            raise Broken(f'there is no folder "{place.name}"')
+        read = stored_tensors(place, library, self.variant if library else None)
+        if read is None and only_pickled(place):
+            said = f'"{place.name}" has only pickled weights'
+            self.found.append(finding(PICKLED, said, span=self.span))
+            return None
+        if read is None:
+            raise Broken(f"{place.name} has no weight files")
+        config = read_json(place / "config.json")
+        tensors, of_variant = read
+        if library and self.variant is not None and not of_variant:
+            self.plain.append(info.name)
+        if isinstance(config, dict) and "quantization_config" in config:
+            return blocks_of(tree_of(quantized_sizes(tensors, self.dtype)))
+        keep = [p for cls in info.classes for p in catalogue.kept_in_float32(cls, self.dtype, self.version)]
+        return blocks_of(tree_of(cast_sizes(tensors, self.dtype, keep)))
 
 
 def _info(name: str, cls: str | None, known: Target | None) -> ComponentInfo:
-    """A component by its index entry; ``[null, null]`` is None."""
+    """A component by its index entry. ``known`` knows what has weights, else its class's name tells."""
     expected = known.components.get(name) if known else None
-    guess = cls is not None and not cls.endswith(
-        ("Tokenizer", "TokenizerFast", "Processor", "Scheduler", "Extractor")
-    )
-    return ComponentInfo(
-        name=name,
-        classes=(cls,) if cls else (expected.classes if expected else ()),
-        module=expected.module if expected else guess,
-        optional=expected.optional if expected else False,
-        present=cls is not None,
-        entries=expected.entries if expected else (),
-    )
-
-
-def _blocks(
-    folder: Path, cls: str, dtype: str, variant: str | None, version: str | None, span: Span | None
-) -> tuple[Blocks | None, list[Diagnostic]]:
-    """Bytes of one component's weights on the device, by the modules that their names tell."""
-    if not folder.is_dir():
-        return None, [finding(BROKEN_FOLDER, f'"{folder.parent}" has no folder "{folder.name}"', span=span)]
-    try:
-        files, of_variant = weight_files(folder, variant)
-        stored = [tensor for file in files for tensor in read_header(file)]
-    except Broken as broken:
-        return None, [finding(BROKEN_FOLDER, f'"{folder.parent}": {broken}', span=span)]
-    if not files:
-        if any(path.suffix in (".bin", ".pt", ".pth", ".ckpt") for path in folder.iterdir()):
-            return None, [finding(PICKLED, f'"{folder}" has only pickled weights', span=span)]
-        return None, [finding(BROKEN_FOLDER, f'"{folder}" has no weight files', span=span)]
-    found = []
-    if variant is not None and not of_variant:
-        found.append(finding(NO_VARIANT, f'"{folder}" has no files of variant "{variant}"', span=span))
-    keep = catalogue.kept_in_float32(cls, dtype, version)
-    tree = Tree()
-    for tensor in stored:
-        tree.add(tensor.name, tensor.numel, _size(tensor, dtype, keep))
-    return blocks_of(tree), found
-
-
-def _size(tensor: Stored, dtype: str, keep: tuple[str, ...]) -> int:
-    """Bytes an element, once it is loaded."""
-    if tensor.dtype not in FLOATING:
-        return BYTES[tensor.dtype]
-    return 4 if any(name in tensor.name.split(".") for name in keep) else _SIZES[dtype]
+    if expected is not None:
+        return replace(expected, classes=(cls,) if cls else expected.classes, present=cls is not None)
+    module = cls is not None and not _WEIGHTLESS.fullmatch(cls)
+    return ComponentInfo(name=name, classes=(cls,) if cls else (), module=module, present=cls is not None)

@@ -1,13 +1,12 @@
-"""Weight files without reading weights: safetensors headers, shards, variants."""
+"""The tensors of a safetensors file by its header alone: no weight is read."""
 
 from __future__ import annotations
 
 import json
-import re
 import struct
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "C64": 8,
@@ -16,16 +15,11 @@ BYTES = {
     "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 """Bytes an element of each dtype that safetensors names."""
-FLOATING = frozenset({"F64", "F32", "F16", "BF16"})
+FLOATING = frozenset(("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0"))
 """Those that loading casts to the pipeline's dtype."""
 
-LIMIT = 100 << 20
+LIMIT = 100_000_000
 """Bytes: safetensors' own bound on a header."""
-
-_NAME = re.compile(
-    r"(?:diffusion_pytorch_model|model|pytorch_model)"
-    r"(?:\.(?P<variant>[^.\-]+))?(?:-(?P<shard>\d+)-of-(?P<count>\d+))?\.safetensors"
-)
 
 
 class Broken(Exception):
@@ -41,26 +35,6 @@ class Stored:
     numel: int
 
 
-def weight_files(folder: Path, variant: str | None) -> tuple[tuple[Path, ...], bool]:
-    """The safetensors files of a component's folder, in order, and whether they are of ``variant``.
-
-    Without files of the variant the plain ones are taken. Raises Broken for a missing shard.
-    """
-    found: dict[str | None, dict[int, tuple[Path, int]]] = {}
-    for path in sorted(folder.iterdir()):
-        name = _NAME.fullmatch(path.name)
-        if name is not None:
-            shard, count = int(name["shard"] or 1), int(name["count"] or 1)
-            found.setdefault(name["variant"], {})[shard] = (path, count)
-    chosen = found.get(variant) or found.get(None) or {}
-    if chosen:
-        count = max(n for _, n in chosen.values())
-        missing = [i for i in range(1, count + 1) if i not in chosen]
-        if missing:
-            raise Broken(f"{folder.name}: shard {missing[0]} of {count} is missing")
-    return tuple(path for _, (path, _) in sorted(chosen.items())), variant in found
-
-
 def read_header(path: Path) -> tuple[Stored, ...]:
     """The tensors of a safetensors file. Raises Broken for one that is cut short or no such file."""
     try:
@@ -71,28 +45,43 @@ def read_header(path: Path) -> tuple[Stored, ...]:
                 raise Broken(f"{path.name} is no safetensors file")
             header = json.loads(file.read(length))
             size = file.seek(0, 2)
-    except (OSError, ValueError) as error:
-        raise Broken(f"{path.name} cannot be read: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise Broken(f"{path.name} has no header that can be read: {_reason(error)}") from error
     if not isinstance(header, dict):
         raise Broken(f"{path.name} is no safetensors file")
     header.pop("__metadata__", None)
+    read = [_stored(path, name, entry) for name, entry in header.items()]
+    said = 8 + length + max((end for _, end in read), default=0)
+    if said > size:
+        raise Broken(f"{path.name} is cut short: {size} bytes, its header says {said}")
+    return tuple(stored for stored, _ in read)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file. Raises Broken."""
     try:
-        ends = [entry["data_offsets"][1] for entry in header.values()]
-        stored = tuple(_stored(name, entry) for name, entry in header.items())
-    except (KeyError, TypeError, IndexError) as error:
-        raise Broken(f"{path.name} has a header that makes no sense") from error
-    if 8 + length + max(ends, default=0) > size:
-        raise Broken(f"{path.name} is cut short: {size} bytes, its header says {8 + length + max(ends)}")
-    return stored
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise Broken(f"{path.name} cannot be read: {_reason(error)}") from error
 
 
-def _stored(name: str, entry: Mapping[str, object]) -> Stored:
-    numel = 1
-    shape = entry["shape"]
-    assert isinstance(shape, Iterable)
-    for n in shape:
-        numel *= int(n)
-    dtype = str(entry["dtype"])
-    if dtype not in BYTES:
-        raise KeyError(dtype)
-    return Stored(name=name, dtype=dtype, numel=numel)
+def _stored(path: Path, name: str, entry: Any) -> tuple[Stored, int]:
+    """A tensor and where its bytes end, counted from the header's end."""
+    match entry:
+        case {"dtype": str() as dtype, "shape": [*shape], "data_offsets": [int() as start, int() as end]}:
+            numel = 1
+            for n in shape:
+                if type(n) is not int or n < 0:
+                    break
+                numel *= n
+            else:
+                if dtype not in BYTES:
+                    raise Broken(f'{path.name} has a dtype that is not known: "{dtype}" of "{name}"')
+                if 0 <= start <= end and end - start == numel * BYTES[dtype]:
+                    return Stored(name=name, dtype=dtype, numel=numel), end
+    raise Broken(f'{path.name} has a header that makes no sense: tensor "{name}"')
+
+
+def _reason(error: Exception) -> str:
+    """Without the path, which is said already."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+
+def tree_of(tensors: Iterable[tuple[str, int]]) -> Tree:
+    """The tree of tensors given as ``(name, bytes)``."""
+    tree = Tree()
+    for name, nbytes in tensors:
+        tree.add(name, nbytes)
+    return tree
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
     """A tensor as far as a file's header tells."""
 
-    count: int
-    size: int
+    nbytes: int
 
     def numel(self) -> int:
-        """Elements."""
-        return self.count
+        """Elements, as if of one byte."""
+        return self.nbytes
 
     def element_size(self) -> int:
-        """Bytes of each."""
-        return self.size
+        """One byte."""
+        return 1
 
 
 class Tree:
@@ -31,13 +38,13 @@ class Tree:
         self._parameters: dict[str, Weight] = {}
         self._buffers: dict[str, Weight] = {}
 
-    def add(self, name: str, count: int, size: int) -> None:
-        """A tensor of ``count`` elements of ``size`` bytes."""
+    def add(self, name: str, nbytes: int) -> None:
+        """A tensor of ``nbytes``."""
         head, dot, rest = name.partition(".")
         if dot:
-            self._children.setdefault(head, Tree()).add(rest, count, size)
+            self._children.setdefault(head, Tree()).add(rest, nbytes)
         else:
-            self._parameters[head] = Weight(count, size)
+            self._parameters[head] = Weight(nbytes)
 
     def children(self) -> Iterator[Tree]:
         """As torch's."""

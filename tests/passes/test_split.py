@@ -19,7 +19,7 @@ from planner.schedule.verify import verify
 from planner.session.host import Master
 from planner.target.blocks import blocks_of
 from planner.target.model import Blocks, Target
-from planner.target.tree import Tree
+from planner.target.tree import tree_of
 
 blocks = st.builds(
     Blocks,
@@ -136,7 +136,5 @@ def test_the_compiler_counts_as_the_session_lays_out() -> None:
 
 def test_names_in_a_file_make_the_same_blocks() -> None:
     module = Deep()
-    tree = Tree()
-    for name, tensor in module.named_parameters():
-        tree.add(name, tensor.numel(), tensor.element_size())
+    tree = tree_of((name, tensor.nbytes) for name, tensor in module.named_parameters())
     assert blocks_of(tree).streamable == blocks_of(module).streamable

@@ -42,7 +42,9 @@ def plan_for(pipe: Any, *lines: str) -> Plan:
 
 def as_diffusers(pipe: Any) -> Plan:
     """The plan that means what ``pipe.enable_model_cpu_offload()`` does."""
-    names = [n for n in pipe.model_cpu_offload_seq.split("->") if n in pipe.components]
+    modules = [n for n in describe(pipe).modules if pipe.components[n] is not None]
+    listed = [n for n in pipe.model_cpu_offload_seq.split("->") if n in pipe.components]
+    names = listed or modules[:1]  # a chain of one evicts nobody, as no chain at all
     chain = " -> ".join(dict.fromkeys(names))
     out = [n for n in pipe._exclude_from_cpu_offload if pipe.components.get(n) and n not in names]
     lines = ["semantics: diffusers", f"order: {chain}"]

@@ -29,8 +29,9 @@ BROKEN_FOLDER = Code(
     id="P353",
     name="broken-folder",
     severity=Severity.ERROR,
-    help="The folder is there and is no whole pipeline: model_index.json is missing or not JSON, a weight "
-    "file is cut short, or a shard is missing.",
+    help="The folder is there and is no whole pipeline: model_index.json is missing or not JSON, it lacks a "
+    "component that the class needs, or a component's config.json, a shard, or the end of a weight file is "
+    "missing. Loading it would fail.",
     wrong="pipeline: {class: FluxPipeline, source: ./half-downloaded}",
     right="pipeline: {class: FluxPipeline, source: ./FLUX.1-dev}",
 )
@@ -73,7 +74,8 @@ NO_VARIANT = Code(
     id="P358",
     name="no-such-variant",
     severity=Severity.WARNING,
-    help="A component has no weight files of the variant; the plain ones are taken, as diffusers does.",
+    help="A component has no weight files of the variant; the plain ones are taken, as diffusers does. Where "
+    "no component has the variant it is an error, for diffusers too.",
     wrong="pipeline: {class: FluxPipeline, source: ./flux, variant: fp61}",
     right="pipeline: {class: FluxPipeline, source: ./flux, variant: fp16}",
 )

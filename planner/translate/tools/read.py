@@ -1,0 +1,172 @@
+"""Settings as someone has them, a mapping or a text, to checked values."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from planner.diagnostics.diagnostic import Diagnostic, errors, finding
+from planner.diagnostics.suggest import did_you_mean
+from planner.diagnostics.table.p8_tools import SETTINGS_NOT_READ, UNKNOWN_SETTING, WRONG_SETTING
+from planner.document.node import escaped, flatten
+from planner.document.parse import parse
+from planner.source.text import SourceText
+from planner.translate.tools.kinds import shown
+from planner.translate.tools.model import WRONG, Tool, Values
+
+LONGEST = 1 << 16
+"""Characters of a text: settings are short."""
+MANY = 20
+"""Unknown settings that are listed."""
+
+_CALL = re.compile(r"[A-Za-z_][\w.]*\s*\(")
+
+
+def read(tool: Tool, settings: Any, *under: str) -> tuple[Values | None, tuple[Diagnostic, ...]]:
+    """Every setting of ``tool``, defaults filled in; None where one is unknown or wrong.
+
+    A text is a Python call with literal arguments, YAML or JSON. Settings that have no place in a plan
+    are said here, where they are not their defaults. ``under``: the path that pointers begin with.
+    """
+    given, found = _given(tool, settings)
+    if given is None:
+        return None, found
+    known = {setting.name: setting for setting in tool.settings}
+    problems = [*_unknown(tool, given, under)]
+    values: dict[str, Any] = {name: setting.default for name, setting in known.items()}
+    for name, setting in known.items():
+        if name not in given:
+            continue
+        value = given[name]
+        if value is None and setting.default is None:
+            continue
+        made = setting.kind.read(value)
+        if made is WRONG:
+            said = f'"{name}" of {tool.title} is {shown(value)}, expected {setting.kind.expects}'
+            problems.append(finding(WRONG_SETTING, said, pointer=pointer(*under, name)))
+            continue
+        values[name] = made
+        if setting.lost is not None and made != setting.default:
+            said = f'"{name}: {shown(value)}" has no place in a plan: {setting.why}'
+            problems.append(finding(setting.lost, said, pointer=pointer(*under, name)))
+    return (None if errors(problems) else values), tuple(problems)
+
+
+def pointer(*path: str) -> str:
+    """The JSON pointer of a setting."""
+    return "".join(f"/{escaped(part)}" for part in path)
+
+
+def _given(tool: Tool, settings: Any) -> tuple[Mapping[str, Any] | None, tuple[Diagnostic, ...]]:
+    """Settings by their names, whatever form they came in."""
+    if isinstance(settings, str):
+        settings, problem = _from_text(tool, settings)
+        if problem is not None:
+            return None, (problem,)
+    if settings is None:
+        return {}, ()
+    names = {setting.name for setting in tool.settings}
+    if isinstance(settings, Mapping):  # a command line's dit-cpu-offload is dit_cpu_offload
+        settings = {_as_named(key, names): value for key, value in settings.items()}
+    nested = tool.nested and isinstance(settings, Mapping) and settings and not names & set(settings)
+    if tool.short and (nested or not isinstance(settings, Mapping)):
+        return {tool.short: settings}, ()
+    if not isinstance(settings, Mapping):
+        said = f"the settings of {tool.title} are {shown(settings)}, expected a mapping"
+        return None, (finding(SETTINGS_NOT_READ, said, hint=f"such as {tool.example}"),)
+    return settings, ()
+
+
+def _as_named(key: Any, names: set[str]) -> Any:
+    plain = key.lstrip("-").replace("-", "_") if isinstance(key, str) else key
+    return plain if plain in names else key
+
+
+def _unknown(tool: Tool, given: Mapping[str, Any], under: tuple[str, ...]) -> list[Diagnostic]:
+    names = [setting.name for setting in tool.settings]
+    strange = [key for key in given if key not in names]
+    found = []
+    for key in strange[:MANY]:
+        hint = did_you_mean(str(key), names)
+        found.append(
+            finding(
+                UNKNOWN_SETTING,
+                f"{tool.title} has no setting {shown(key)}",
+                pointer=pointer(*under, str(key)),
+                hint=hint,
+            )
+        )
+    if len(strange) > MANY:
+        more = f"{len(strange) - MANY} more settings are unknown to {tool.title}"
+        found.append(finding(UNKNOWN_SETTING, more))
+    return found
+
+
+def _from_text(tool: Tool, text: str) -> tuple[Any, Diagnostic | None]:
+    hint = f"such as {tool.example}"
+    if len(text) > LONGEST:
+        said = f"the settings have {len(text)} characters, expected at most {LONGEST}"
+        return None, finding(SETTINGS_NOT_READ, said, hint=hint)
+    if not text.strip():
+        return None, None
+    try:
+        if _CALL.match(text.strip()):
+            return _from_call(tool, text.strip()), None
+        node, problems = parse(SourceText(name="settings", text=text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deep"
+        return None, finding(SETTINGS_NOT_READ, f"the settings cannot be read: {reason}", hint=hint)
+    if node is None or errors(problems):
+        reason = errors(problems)[0].message
+        return None, finding(SETTINGS_NOT_READ, f"the settings are not YAML: {reason}", hint=hint)
+    return flatten(node)[0], None
+
+
+def _from_call(tool: Tool, text: str) -> dict[str, Any]:
+    """The arguments of a Python call, by name. Raises SyntaxError, and ValueError for what is not literal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # escapes in the text are not ours to judge
+        call = ast.parse(text, mode="eval").body
+    if not isinstance(call, ast.Call):
+        raise ValueError("expected one call")
+    names = [""] * tool.before + [setting.name for setting in tool.settings]
+    if len(call.args) > len(names):
+        raise ValueError(f"{len(call.args)} arguments without a name, at most {len(names)} are known")
+    given = {}
+    for name, argument in zip(names, call.args, strict=False):
+        if name:
+            given[name] = _literal(argument)
+    for keyword in call.keywords:
+        if keyword.arg is None:
+            raise ValueError("what ** stands for is not known here")
+        given[keyword.arg] = _literal(keyword.value)
+    return given
+
+
+def _literal(node: ast.expr) -> Any:
+    """A literal; ``torch.device("cuda", 1)`` as ``cuda:1``, ``torch.bfloat16`` as its last name."""
+    match node:
+        case ast.Constant(value=str() | int() | float() | None as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+            return [_literal(item) for item in items]
+        case ast.Dict(keys=keys, values=values) if all(keys):
+            return {_key(key): _literal(value) for key, value in zip(keys, values, strict=True)}
+        case ast.Attribute(attr=name):
+            return name
+        case ast.Call(func=ast.Name(id="device") | ast.Attribute(attr="device"), args=[*args], keywords=[]):
+            return ":".join(str(_literal(arg)) for arg in args)
+    said = ast.unparse(node)
+    raise ValueError(f"the value of {shown(said)} is not known here: write it out")
+
+
+def _key(node: ast.expr | None) -> Any:
+    made = _literal(node) if node is not None else None
+    if isinstance(made, (list, dict)):
+        raise ValueError("a list or a mapping is no key")
+    return made

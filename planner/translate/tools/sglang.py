@@ -1,0 +1,140 @@
+"""SGLang-Diffusion's ``--component-residency COMPONENT=MODE`` and the flags before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.table import p8_tools as codes
+from planner.target.model import Target
+from planner.translate.tools.kinds import BOOL, choice, is_count, is_number, shown
+from planner.translate.tools.model import WRONG, Draft, Kind, Line, Setting, Tool, Values
+from planner.translate.tools.parts import (
+    NONE_STAYS,
+    autoencoders,
+    denoisers,
+    image_encoders,
+    modules,
+    text_encoders,
+    unknown,
+    walk_line,
+)
+from planner.translate.tools.read import pointer
+
+MODES = ("resident", "component-offload", "snapshot-offload", "layerwise-offload")
+_GROUPS = {  # in the order in which SGLang asks them, after the component's own name and before all
+    "dit": denoisers,
+    "text_encoder": text_encoders,
+    "image_encoder": image_encoders,
+    "vae": autoencoders,
+}
+_FLAGS = {
+    "dit_cpu_offload": "dit",
+    "text_encoder_cpu_offload": "text_encoder",
+    "image_encoder_cpu_offload": "image_encoder",
+    "vae_cpu_offload": "vae",
+}
+_PRESETS = {"speed": "resident", "memory": "component-offload"}
+_KEY = "component_residency"
+
+
+def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]]:
+    """Each component by its own mode, else its group's, else that of all, else the preset's."""
+    modes, why = _assigned(values)
+    named = [key for key in modes if key != "all" and key not in _GROUPS]
+    found = [*unknown(named, target, _KEY)]
+    lines, left = [], []
+    for name in modules(target):
+        groups = [group for group, members in _GROUPS.items() if name in members(target)]
+        key = next((key for key in (name, *groups, "all") if key in modes), None)
+        if key is None:
+            left.append(name)
+        else:
+            ahead = values["dit_offload_prefetch_size"] if name in denoisers(target) else 1
+            lines.append(Line(name, _policy(modes[key], ahead), why[key]))
+    if left:
+        said = f"nothing is said of {', '.join(left)}: the plan leaves it to the compiler"
+        found.append(finding(codes.DEFAULT_NOT_KNOWN, said, pointer=pointer(_KEY)))
+    if isinstance(values["dit_offload_prefetch_size"], float):
+        said = "dit_offload_prefetch_size as a share of the layers has no place in a plan: prefetch is 1"
+        found.append(finding(codes.HOW_IT_COPIES, said, pointer="/dit_offload_prefetch_size"))
+    made = Draft(components=tuple(lines), order=walk_line(target))
+    return made, tuple(found)
+
+
+def _assigned(values: Values) -> tuple[dict[str, str], dict[str, str]]:
+    """Modes by component or group, and where each was said. The newer option goes over the older flags."""
+    modes, why = {}, {}
+    preset = _PRESETS.get(values["performance_mode"])
+    if preset:
+        modes["all"], why["all"] = preset, f"performance_mode: {values['performance_mode']}"
+    for flag, group in _FLAGS.items():
+        if values[flag] is not None:
+            modes[group] = "component-offload" if values[flag] else "resident"
+            why[group] = f"{flag}: {str(values[flag]).lower()}"
+    if values["dit_layerwise_offload"]:
+        modes["dit"], why["dit"] = "layerwise-offload", "dit_layerwise_offload: true"
+    for key, mode in values[_KEY].items():
+        modes[key], why[key] = mode, f"{shown(key)[1:-1]}={mode}"
+    return modes, why
+
+
+def _policy(mode: str, ahead: float) -> Any:
+    if mode == "resident":
+        return "resident"
+    if mode == "layerwise-offload":
+        blocks = ahead if is_count(ahead) else 1
+        return {"policy": "stream", "resident": NONE_STAYS, "prefetch": max(1, blocks)}
+    return "offload"  # a snapshot is what every offload is here: nothing is copied back
+
+
+def _residency(value: Any) -> Any:
+    """``a=mode b=mode`` or with commas, a list of them, or a mapping; folded as SGLang folds them."""
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    else:
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+            return WRONG
+        words = [word for text in texts for word in re.split(r"[,\s]+", text) if word]
+        pairs = [tuple(w.split("=", 1)) for w in words if w.lstrip("-").replace("-", "_") != _KEY]
+    made = {}
+    for pair in pairs:
+        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            return WRONG
+        name = pair[0].strip().replace("-", "_").lower()
+        mode = pair[1].strip().replace("_", "-").lower()
+        if not name or mode not in MODES:
+            return WRONG
+        made[name] = mode
+    return made
+
+
+def _prefetch(value: Any) -> Any:
+    if is_count(value):
+        return value if 0 <= value <= 64 else WRONG
+    return value if is_number(value) and 0 < value < 1 else WRONG
+
+
+_PINS = "the session registers host memory where it lies, as far as budget.pinned allows"
+
+TOOL = Tool(
+    name="sglang",
+    title="SGLang-Diffusion",
+    takes="COMPONENT=MODE for components, dit, text_encoder, image_encoder, vae or all; the older flags",
+    example="text_encoder=component-offload,dit=layerwise-offload",
+    settings=(
+        Setting(_KEY, Kind(f"COMPONENT=MODE with a mode of {', '.join(MODES)}", _residency), {}),
+        *(Setting(flag, BOOL) for flag in _FLAGS),
+        Setting("dit_layerwise_offload", BOOL, False),
+        Setting("dit_offload_prefetch_size", Kind("a number of layers, or a share", _prefetch), 1),
+        Setting("performance_mode", choice("auto", "manual", "speed", "memory"), "auto"),
+        Setting("pin_cpu_memory", BOOL, True, codes.HOW_IT_COPIES, _PINS),
+        Setting("use_fsdp_inference", BOOL, False, codes.SEVERAL_DEVICES, "the plan is for one card"),
+    ),
+    draft=draft,
+    short=_KEY,
+    nested=True,
+)

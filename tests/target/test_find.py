@@ -1,0 +1,192 @@
+"""Where a target comes from, and that it is the same on every machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.diagnostics.diagnostic import Diagnostic
+from planner.target import catalogue
+from planner.target.find import builtins, by_class, find_target
+
+
+def said(found: list[Diagnostic]) -> list[str]:
+    return [f"{d.severity.value} {d.code.name}: {d.message}" for d in found]
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [
+        (None, "without a source"),
+        ("black-forest-labs/FLUX.1-dev", 'of "black-forest-labs/FLUX.1-dev"'),
+        ("./on-another-machine", 'of "./on-another-machine"'),
+        ("~nobody/flux", 'of "~nobody/flux"'),
+        ("flux.safetensors", 'of "flux.safetensors"'),
+        ("nul\0byte", 'of "nul\0byte"'),
+    ],
+)
+def test_what_is_no_folder_here_is_the_class_and_a_note(
+    source: str | None, where: str, tmp_path: Path
+) -> None:
+    (tmp_path / "flux.safetensors").write_bytes(b"")
+    target, found = find_target("FluxPipeline", source, relative_to=tmp_path)
+    assert target == catalogue.find("FluxPipeline")
+    assert said(found) == [
+        f"note sizes-not-known: sizes are not known {where}: whether the plan fits is not checked"
+    ]
+    assert found[0].code.strict
+
+
+def test_a_folder_is_found_beside_the_plan(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in ("flux", "./flux", str(flux)):
+        target, found = find_target("FluxPipeline", source, relative_to=flux.parent)
+        assert target is not None
+        assert (target.origin, target.components["transformer"].bytes, found) == ("folder", 1024, [])
+    monkeypatch.setenv("HOME", str(flux.parent))
+    assert find_target("FluxPipeline", "~/flux")[1] == []
+    monkeypatch.chdir(flux.parent)
+    assert find_target("FluxPipeline", "flux")[1] == []
+
+
+def test_a_folder_of_another_class_is_told_as_what_it_is(flux: Path) -> None:
+    target, _ = find_target("StableDiffusionXLPipeline", str(flux))
+    assert target is not None
+    assert target.cls == "FluxPipeline"
+    target, found = find_target("FluxImg2ImgPipeline", str(flux))
+    assert (target.cls if target else None, found) == ("FluxImg2ImgPipeline", [])
+
+
+def test_a_folder_without_an_index(tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    target, found = find_target("FluxPipeline", "half", relative_to=tmp_path)
+    assert target is None
+    expected = 'error broken-folder: "half": model_index.json cannot be read: No such file or directory'
+    assert said(found) == [expected]
+
+
+def test_a_component_from_elsewhere(flux: Path) -> None:
+    control = flux.parent / "canny"
+    control.mkdir()
+    (control / "config.json").write_text("{}")
+    (control / "diffusion_pytorch_model.safetensors").write_bytes(
+        (flux / "transformer/diffusion_pytorch_model.safetensors").read_bytes()
+    )
+    arguments: dict[str, Any] = {"relative_to": flux.parent}
+    target, found = find_target(
+        "FluxControlNetPipeline", "flux", sources={"controlnet": "./canny"}, **arguments
+    )
+    assert found == []
+    assert target is not None
+    assert target.components["controlnet"].bytes == 1024
+    target, found = find_target(
+        "FluxControlNetPipeline", "flux", sources={"controlnet": "me/canny"}, **arguments
+    )
+    assert said(found) == [
+        'note sizes-not-known: sizes are not known of "controlnet": whether the plan fits is not checked'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cls", "near"),
+    [
+        ("StableDiffusionXlPipeline", "StableDiffusionXLPipeline"),
+        ("StableDifusionXLPipeline", "StableDiffusionXLPipeline"),
+        ("FluxPipline", "FluxPipeline"),
+        ("fluxpipeline", "FluxPipeline"),
+        ("Flux", "FluxPipeline"),
+        ("WanImageToVideoPipelines", "WanImageToVideoPipeline"),
+    ],
+)
+def test_a_slip_is_an_error(cls: str, near: str) -> None:
+    target, (problem,) = by_class(cls, "0.42.1")
+    assert target is None
+    assert said([problem]) == [f'error unknown-class: diffusers 0.42.1 has no pipeline class "{cls}"']
+    assert problem.hint == f'did you mean "{near}"?'
+
+
+@pytest.mark.parametrize("cls", ["MyFluxPipeline", "FluxWithTwistPipeline", "AcmeThing", "Pipeline", "X"])
+def test_a_class_of_your_own_is_a_warning(cls: str) -> None:
+    target, found = find_target(cls, None)
+    assert target is None
+    assert said(found) == [f'warning unknown-class: diffusers 0.42.1 has no pipeline class "{cls}"']
+
+
+@pytest.mark.parametrize(
+    "cls", ["ModularPipeline", "FluxModularPipeline", "WanAutoBlocks", "MyOwnModularPipeline"]
+)
+def test_a_modular_class(cls: str) -> None:
+    target, (problem,) = find_target(cls, None)
+    assert target is None
+    assert problem.code.name == "modular-class"
+    assert "ComponentsManager" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("specifier", "warned"), [(None, False), (">=0.40", False), ("<0.20", True), ("nonsense", True)]
+)
+def test_the_version_that_the_plan_requires(specifier: str | None, warned: bool) -> None:
+    target, found = find_target("FluxPipeline", None, requires=specifier)
+    assert target is not None
+    assert ("no-catalogue" in [d.code.name for d in found]) is warned
+    assert target.version == catalogue.pick(specifier)[0]
+
+
+class TestBuiltins:
+    @pytest.mark.parametrize("name", sorted(builtins()))
+    @pytest.mark.parametrize("dtype", [None, "float32", "float16", "bfloat16"])
+    def test_their_sizes_are_known(self, name: str, dtype: str | None) -> None:
+        target, found = find_target(builtins()[name]["class"], f"builtin:{name}", dtype=dtype)
+        assert found == []
+        assert target is not None
+        here = [n for n in target.modules if target.components[n].present]
+        assert here == list(builtins()[name]["components"]) or set(here) == set(
+            builtins()[name]["components"]
+        )
+        assert all(target.components[n].bytes for n in here)
+        assert target.walk is not None
+
+    def test_they_serve_other_classes_too(self) -> None:
+        target, found = find_target("StableDiffusionXLImg2ImgPipeline", "builtin:tiny-sdxl")
+        assert found == []
+        assert target is not None
+        assert target.cls == "StableDiffusionXLImg2ImgPipeline"
+        assert target.components["unet"].bytes
+        target, _ = find_target("WanImageToVideoPipeline", "builtin:tiny-flux")
+        assert target is not None
+        assert target.cls == "FluxPipeline"
+
+    def test_one_that_there_is_not(self) -> None:
+        target, (problem,) = find_target("FluxPipeline", "builtin:tiny-flx")
+        assert target is None
+        assert said([problem]) == ['error unknown-builtin: no built-in pipeline "tiny-flx"']
+        assert problem.hint == 'did you mean "tiny-flux"?'
+        assert find_target("FluxPipeline", "builtin:")[1][0].hint == "known: tiny-flux, tiny-sdxl, tiny-wan"
+
+
+@pytest.fixture
+def flux(tmp_path: Path) -> Path:
+    """A Flux whose models have one tensor each."""
+    root = tmp_path / "flux"
+    index: dict[str, Any] = {"_class_name": "FluxPipeline"}
+    target = catalogue.find("FluxPipeline")
+    assert target is not None
+    for name, info in target.components.items():
+        if info.optional:
+            continue
+        library = "transformers" if name.startswith(("text", "tokenizer")) else "diffusers"
+        index[name] = [library, info.classes[0]]
+        if not info.module:
+            continue
+        header = json.dumps({"w": {"dtype": "F32", "shape": [256], "data_offsets": [0, 1024]}}).encode()
+        stem = "model" if library == "transformers" else "diffusion_pytorch_model"
+        os.makedirs(root / name)
+        (root / name / "config.json").write_text("{}")
+        (root / name / f"{stem}.safetensors").write_bytes(
+            len(header).to_bytes(8, "little") + header + bytes(1024)
+        )
+    (root / "model_index.json").write_text(json.dumps(index))
+    return root
