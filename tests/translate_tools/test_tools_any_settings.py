@@ -17,6 +17,7 @@ from planner.diagnostics.render import as_json, text
 from planner.target import catalogue
 from planner.target.model import Target
 from planner.translate.tools.convert import TOOLS, from_tool
+from planner.translate.tools.model import WRONG
 
 CLASSES = ("StableDiffusionXLPipeline", "FluxPipeline", "WanPipeline", "StableDiffusionPipeline")
 
@@ -45,17 +46,18 @@ values = st.recursive(
     max_leaves=8,
 )
 targets = st.sampled_from([t for cls in CLASSES if (t := catalogue.find(cls, "0.42.1")) is not None])
-ONE_RUN = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ONE_RUN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def check(tool: str, given_settings: Any, target: Target) -> None:
+def check(tool: str, given_settings: Any, target: Target) -> bool:
+    """Whether a plan was made."""
     made, found = from_tool(tool, given_settings, target)
     assert (made == "") == bool(errors(found))
     assert all("P850" <= d.code.id <= "P899" for d in found)
     text(found)
     as_json(found).encode()
     if not made:
-        return
+        return False
     assert from_tool(tool, given_settings, target) == (made, found)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "made.plan.yaml"
@@ -65,6 +67,40 @@ def check(tool: str, given_settings: Any, target: Target) -> None:
     assert "unused-ignore" not in {d.code.name for d in result.diagnostics}
     assert result.plan is not None
     assert result.plan.pipeline.cls == target.cls
+    return True
+
+
+POOL: list[Any] = [
+    *WORDS,
+    *(True, False, None, 0, 1, 2, 5, 3000, 0.5, 0.8, 2.5),
+    *(["vae"], ["transformer", "vae"], ["dit", "text_encoder"], ["vae=resident"]),
+    *({"*": 3000}, {"transformer": 1200, "vae": "50%"}, {0: "10GB", "cpu": "30GB"}, {"": 0, "vae": "cpu"}),
+    *({"dit": {"resident_layers": 3}}, {"mode": "layer", "components": ["dit"]}, {"all": "resident"}),
+    {"mode": "module", "components": ["dit", "vae", "text_encoder"], "pin_memory": False},
+    {"mode": "layer", "components": ["dit"], "layer_options": {"dit": {"resident_layers": 3}}},
+]
+BASES = {
+    "group-offload": {"onload_device": "cuda", "offload_type": "leaf_level"},
+    "device-map": {"device_map": 0},
+}
+"""What a tool refuses to go without."""
+
+
+@pytest.mark.parametrize("tool", sorted(TOOLS))
+def test_settings_of_the_right_kinds(tool: str) -> None:
+    taken = {
+        setting.name: st.sampled_from([v for v in POOL if setting.kind.read(v) is not WRONG])
+        for setting in TOOLS[tool].settings
+    }
+    made = []
+
+    @ONE_RUN
+    @given(given_settings=st.fixed_dictionaries({}, optional=taken), target=targets)
+    def law(given_settings: dict[str, Any], target: Target) -> None:
+        made.append(check(tool, {**BASES.get(tool, {}), **given_settings}, target))
+
+    law()
+    assert sum(made) > len(made) / 5  # the law is not about refusals alone
 
 
 @pytest.mark.parametrize("tool", sorted(TOOLS))

@@ -85,5 +85,6 @@ def _text(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """What cannot end a comment or steer a terminal; no second comment inside."""
-    return "".join(c if c.isprintable() and c != "#" else "?" for c in text)
+    """What cannot end a comment, steer a terminal or, where a row begins with it, instruct the checker."""
+    line = "".join(c if c.isprintable() and c != "#" else "?" for c in text)
+    return line.replace("ignore[", "ignore [")
