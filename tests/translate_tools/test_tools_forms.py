@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -219,7 +220,7 @@ def signature(path: str, method: str) -> list[str]:
             "group-offload",
             "pipelines/pipeline_utils.py",
             "enable_group_offload",
-            ["block_modules", "exclude_kwargs"],  # of apply_group_offloading
+            ["block_modules", "exclude_kwargs", "components"],  # of a model; and component by component
         ),
         (
             "components-manager",
@@ -233,6 +234,33 @@ def test_settings_are_the_methods_arguments_in_order(
     tool: str, path: str, method: str, ours: list[str]
 ) -> None:
     assert [setting.name for setting in TOOLS[tool].settings] == [*signature(path, method), *ours]
+
+
+REFUSED_BY_DIFFUSERS = [
+    {"offload_type": "block_level"},
+    {},
+    {"offload_type": "leaf_level"},
+    {"offload_type": "leaf_level", "record_stream": True},
+    {"num_blocks_per_group": 2},
+    {"num_blocks_per_group": 2, "record_stream": True},
+    {"offload_type": "leaves"},
+    {"offload_type": "leaf_level", "non_blocking": True, "low_cpu_mem_usage": True},
+]
+
+
+@pytest.mark.parametrize("kwargs", REFUSED_BY_DIFFUSERS, ids=str)
+def test_group_offload_refuses_what_diffusers_refuses(kwargs: dict[str, Any]) -> None:
+    hooks = pytest.importorskip("diffusers.hooks")
+    torch = pytest.importorskip("torch")
+    toy = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    try:
+        hooks.apply_group_offloading(toy, onload_device=torch.device("cpu"), **kwargs)
+    except ValueError:
+        refused = True
+    else:
+        refused = False
+    made, found = from_tool("group-offload", {"onload_device": "cuda", **kwargs}, FLUX)
+    assert bool(errors(found)) == (made == "") == refused
 
 
 def test_model_and_sequential_offload_take_the_same() -> None:

@@ -26,7 +26,7 @@ from planner.translate.tools.parts import modules
 from planner.translate.tools.read import read
 from planner.translate.tools.write import to_text
 
-SHOWN = 400
+SHOWN = 240
 """Characters of the settings in the plan's first comment."""
 
 _ALL = (

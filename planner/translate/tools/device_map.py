@@ -157,5 +157,7 @@ TOOL = Tool(
     ),
     draft=draft,
     short=_NAME,
-    nested=True,
+    nested=bool,
+    calls=("dispatch_model",),
+    before=1,
 )

@@ -48,4 +48,5 @@ TOOL = Tool(
         Setting("offload_strategy", ANY),
     ),
     draft=draft,
+    calls=("enable_auto_cpu_offload",),
 )

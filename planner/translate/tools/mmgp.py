@@ -227,4 +227,5 @@ TOOL = Tool(
     draft=draft,
     short="profile_no",
     before=1,
+    calls=("profile", "all"),
 )

@@ -68,8 +68,10 @@ class Tool:
     """A tool whose settings can be made into a plan.
 
     ``settings`` in the order in which its call takes them, ``before`` of them other arguments that come
-    first (the pipeline). A bare text or number is the value of ``short``; where that is ``nested``, so is
-    a mapping that has none of the settings' names. ``draft`` makes the plan's parts of checked values.
+    first (the pipeline). A bare text or number is the value of ``short``, and so is a mapping that has
+    none of the settings' names and is ``nested``. ``calls`` are the names of its call; ``parts`` those that
+    take one component first, for a tool that can be called for components one by one. ``draft`` makes the
+    plan's parts of checked values.
     """
 
     name: str
@@ -79,5 +81,7 @@ class Tool:
     settings: tuple[Setting, ...]
     draft: Callable[[Values, Target], tuple[Draft, tuple[Diagnostic, ...]]]
     short: str = ""
-    nested: bool = False
+    nested: Callable[[Mapping[str, Any]], bool] | None = None
     before: int = 0
+    calls: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()

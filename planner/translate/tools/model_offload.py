@@ -70,4 +70,5 @@ TOOL = Tool(
     example="{device: cuda}",
     settings=SETTINGS,
     draft=draft,
+    calls=("enable_model_cpu_offload",),
 )

@@ -24,10 +24,12 @@ def modules(target: Target) -> tuple[str, ...]:
 
 
 def denoisers(target: Target) -> tuple[str, ...]:
-    """What runs every step: by the class's walk where it is known, else by name."""
-    looped = {run.component for stage in _stages(target.walk or ()) for run in stage.runs if stage.loop}
-    found = tuple(name for name in modules(target) if name in looped)
-    return found or tuple(name for name in modules(target) if name.startswith(_DENOISERS))
+    """What runs every step, by the class's walk where it is known, else by name; no encoder, no decoder."""
+    steps = [stage for stage in _stages(target.walk or ()) if stage.loop == "steps"]
+    looped = {run.component for stage in steps for run in stage.runs}
+    others = {*text_encoders(target), *image_encoders(target), *autoencoders(target)}
+    able = [name for name in modules(target) if name not in others]
+    return tuple(n for n in able if n in looped) or tuple(n for n in able if n.startswith(_DENOISERS))
 
 
 def text_encoders(target: Target) -> tuple[str, ...]:

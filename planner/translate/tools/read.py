@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +11,7 @@ from planner.diagnostics.table.p8_tools import SETTINGS_NOT_READ, UNKNOWN_SETTIN
 from planner.document.node import escaped, flatten
 from planner.document.parse import parse
 from planner.source.text import SourceText
+from planner.translate.tools.call import from_calls, is_call
 from planner.translate.tools.kinds import shown
 from planner.translate.tools.model import WRONG, Tool, Values
 
@@ -21,8 +19,6 @@ LONGEST = 1 << 16
 """Characters of a text: settings are short."""
 MANY = 20
 """Unknown settings that are listed."""
-
-_CALL = re.compile(r"[A-Za-z_][\w.]*\s*\(")
 
 
 def read(tool: Tool, settings: Any, *under: str) -> tuple[Values | None, tuple[Diagnostic, ...]]:
@@ -71,7 +67,13 @@ def _given(tool: Tool, settings: Any) -> tuple[Mapping[str, Any] | None, tuple[D
     names = {setting.name for setting in tool.settings}
     if isinstance(settings, Mapping):  # a command line's dit-cpu-offload is dit_cpu_offload
         settings = {_as_named(key, names): value for key, value in settings.items()}
-    nested = tool.nested and isinstance(settings, Mapping) and settings and not names & set(settings)
+    nested = bool(
+        isinstance(settings, Mapping)
+        and settings
+        and not names & set(settings)
+        and tool.nested is not None
+        and tool.nested(settings)
+    )
     if tool.short and (nested or not isinstance(settings, Mapping)):
         return {tool.short: settings}, ()
     if not isinstance(settings, Mapping):
@@ -113,8 +115,8 @@ def _from_text(tool: Tool, text: str) -> tuple[Any, Diagnostic | None]:
     if not text.strip():
         return None, None
     try:
-        if _CALL.match(text.strip()):
-            return _from_call(tool, text.strip()), None
+        if is_call(text):
+            return from_calls(tool, text), None
         node, problems = parse(SourceText(name="settings", text=text))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deep"
@@ -123,50 +125,3 @@ def _from_text(tool: Tool, text: str) -> tuple[Any, Diagnostic | None]:
         reason = errors(problems)[0].message
         return None, finding(SETTINGS_NOT_READ, f"the settings are not YAML: {reason}", hint=hint)
     return flatten(node)[0], None
-
-
-def _from_call(tool: Tool, text: str) -> dict[str, Any]:
-    """The arguments of a Python call, by name. Raises SyntaxError, and ValueError for what is not literal."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # escapes in the text are not ours to judge
-        call = ast.parse(text, mode="eval").body
-    if not isinstance(call, ast.Call):
-        raise ValueError("expected one call")
-    names = [""] * tool.before + [setting.name for setting in tool.settings]
-    if len(call.args) > len(names):
-        raise ValueError(f"{len(call.args)} arguments without a name, at most {len(names)} are known")
-    given = {}
-    for name, argument in zip(names, call.args, strict=False):
-        if name:
-            given[name] = _literal(argument)
-    for keyword in call.keywords:
-        if keyword.arg is None:
-            raise ValueError("what ** stands for is not known here")
-        given[keyword.arg] = _literal(keyword.value)
-    return given
-
-
-def _literal(node: ast.expr) -> Any:
-    """A literal; ``torch.device("cuda", 1)`` as ``cuda:1``, ``torch.bfloat16`` as its last name."""
-    match node:
-        case ast.Constant(value=str() | int() | float() | None as value):
-            return value
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            return -value
-        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
-            return [_literal(item) for item in items]
-        case ast.Dict(keys=keys, values=values) if all(keys):
-            return {_key(key): _literal(value) for key, value in zip(keys, values, strict=True)}
-        case ast.Attribute(attr=name):
-            return name
-        case ast.Call(func=ast.Name(id="device") | ast.Attribute(attr="device"), args=[*args], keywords=[]):
-            return ":".join(str(_literal(arg)) for arg in args)
-    said = ast.unparse(node)
-    raise ValueError(f"the value of {shown(said)} is not known here: write it out")
-
-
-def _key(node: ast.expr | None) -> Any:
-    made = _literal(node) if node is not None else None
-    if isinstance(made, (list, dict)):
-        raise ValueError("a list or a mapping is no key")
-    return made

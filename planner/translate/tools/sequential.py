@@ -36,4 +36,5 @@ TOOL = Tool(
     example="{device: cuda}",
     settings=SETTINGS,
     draft=draft,
+    calls=("enable_sequential_cpu_offload",),
 )

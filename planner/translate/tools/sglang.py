@@ -136,5 +136,5 @@ TOOL = Tool(
     ),
     draft=draft,
     short=_KEY,
-    nested=True,
+    nested=bool,
 )

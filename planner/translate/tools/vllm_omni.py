@@ -167,5 +167,5 @@ TOOL = Tool(
     ),
     draft=draft,
     short=_CONFIG,
-    nested=True,
+    nested=bool,
 )
