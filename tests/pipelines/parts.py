@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import string
 from functools import lru_cache
 from typing import Any
 
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPImageProcessor,
     CLIPTextConfig,
@@ -24,6 +25,7 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3Model,
     T5Config,
     T5EncoderModel,
@@ -62,6 +64,26 @@ def letters(special: tuple[str, ...] = (), length: int = 512) -> Any:
         made.add_special_tokens({"additional_special_tokens": list(special)})
     made.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     return made
+
+
+@lru_cache
+def closed_letters(length: int = 77) -> Any:
+    """Characters with an end: an empty text is one token, as with the tokenizers of real encoders."""
+    made = copy.deepcopy(letters((), length))
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", made.eos_token_id)]
+    )
+    return made
+
+
+class TextOnly:
+    """In the place of a processor of texts and pictures, where there are no pictures."""
+
+    def __call__(self, text: Any = None, images: Any = None, videos: Any = None, **more: Any) -> Any:
+        return closed_letters(512)(text, **more)
+
+    def decode(self, *args: Any, **more: Any) -> Any:
+        return closed_letters(512).decode(*args, **more)
 
 
 def clip_text(*, projection: bool = False, hidden: int = 32, layers: int = 3, act: str = "quick_gelu") -> Any:
@@ -133,6 +155,20 @@ def llama(hidden: int = 16) -> Any:
 
 def qwen3(hidden: int = 16) -> Any:
     return Qwen3Model(
+        Qwen3Config(
+            hidden_size=hidden,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            vocab_size=128,
+            max_position_embeddings=512,
+        )
+    )
+
+
+def qwen3_lm(hidden: int = 16) -> Any:
+    return Qwen3ForCausalLM(
         Qwen3Config(
             hidden_size=hidden,
             intermediate_size=16,

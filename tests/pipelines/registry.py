@@ -35,9 +35,15 @@ class Case:
 
 
 CASES: dict[str, Case] = {}
+"""Run by every test of pipelines."""
+
+WIDE: dict[str, Case] = {}
+"""More classes, for the tests that want as many as there are."""
 
 
-def family(shelf: Shelf, classes: Mapping[str, tuple[Mapping[str, Any], ...]]) -> None:
+def family(
+    shelf: Shelf, classes: Mapping[str, tuple[Mapping[str, Any], ...]], into: dict[str, Case] = CASES
+) -> None:
     """Adds classes: name -> (call arguments, other factories, constructor values).
 
     A call argument may be a function without arguments: it is made anew for each call. ``Name:note``
@@ -46,14 +52,14 @@ def family(shelf: Shelf, classes: Mapping[str, tuple[Mapping[str, Any], ...]]) -
     for name, (call, *rest) in classes.items():
         others = rest[0] if rest else {}
         more = rest[1] if len(rest) > 1 else {}
-        CASES[name] = Case(
+        into[name] = Case(
             shelf={**shelf, **others}, call=_caller(call), more=more, cls=name.partition(":")[0]
         )
 
 
 def build(name: str) -> Any:
     """The pipeline on the CPU, in eval mode."""
-    case = CASES[name]
+    case = _case(name)
     cls = getattr(diffusers, case.cls)
     parameters = inspect.signature(cls.__init__).parameters
     made: dict[str, Any] = {}
@@ -78,7 +84,7 @@ def build(name: str) -> Any:
 
 def arguments(name: str) -> dict[str, Any]:
     """Fresh arguments for a call: the same seed, new objects."""
-    return CASES[name].call()
+    return _case(name).call()
 
 
 def run(pipe: Any, name: str, **more: Any) -> tuple[torch.Tensor, ...]:
@@ -95,6 +101,10 @@ def same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
         and all(x.dtype == y.dtype and x.shape == y.shape for x, y in zip(a, b, strict=True))
         and all(_bytes(x) == _bytes(y) for x, y in zip(a, b, strict=True))
     )
+
+
+def _case(name: str) -> Case:
+    return CASES[name] if name in CASES else WIDE[name]
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
@@ -119,6 +129,8 @@ def _caller(call: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
     def make() -> dict[str, Any]:
         made = {key: value() if callable(value) else value for key, value in call.items()}
         made.setdefault("generator", torch.Generator().manual_seed(0))
+        if made["generator"] is None:
+            del made["generator"]  # a class that takes none
         return made
 
     return make

@@ -1,0 +1,598 @@
+"""More families that make videos or sound."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from diffusers import (
+    AnyFlowFARTransformer3DModel,
+    AnyFlowTransformer3DModel,
+    AutoencoderKLCosmos,
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
+    AutoencoderKLMagvit,
+    AutoencoderOobleck,
+    ChronoEditTransformer3DModel,
+    CosineDPMSolverMultistepScheduler,
+    CosmosTransformer3DModel,
+    DPMSolverMultistepScheduler,
+    EasyAnimateTransformer3DModel,
+    EDMEulerScheduler,
+    FlowMapEulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    HeliosScheduler,
+    HeliosTransformer3DModel,
+    HunyuanVideo15Transformer3DModel,
+    HunyuanVideoFramepackTransformer3DModel,
+    HunyuanVideoTransformer3DModel,
+    Kandinsky5Transformer3DModel,
+    SanaVideoTransformer3DModel,
+    SkyReelsV2Transformer3DModel,
+    StableAudioDiTModel,
+    StableAudioProjectionModel,
+)
+from diffusers.guiders import ClassifierFreeGuidance
+from diffusers.models.transformers import transformer_cosmos
+from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
+
+from pipelines import parts
+from pipelines.flows import GEMMA, flow
+from pipelines.pictures import picture, video
+from pipelines.registry import WIDE, family
+from pipelines.videos import CLIP, T5, hunyuan_vae, ltx_vae, unipc, wan, wan_vae
+from pipelines.wide_flows import siglip
+
+for name in ("skyreels_v2", "chronoedit", "lucy", "helios"):
+    for found in pkgutil.iter_modules(importlib.import_module(f"diffusers.pipelines.{name}").__path__):
+        importlib.import_module(f"diffusers.pipelines.{name}.{found.name}")
+for module in [m for n, m in sys.modules.items() if n.startswith("diffusers.pipelines.")]:
+    if hasattr(module, "is_ftfy_available") and not hasattr(module, "ftfy"):
+        module.ftfy = SimpleNamespace(fix_text=str)  # type: ignore[attr-defined]
+
+
+def _resize(image: torch.Tensor, size: list[int], interpolation: Any = None) -> torch.Tensor:
+    return torch.nn.functional.interpolate(image, size=tuple(size), mode="nearest")
+
+
+if not hasattr(transformer_cosmos, "transforms"):
+    # it needs torchvision to resize a mask of zeros, and does not say so
+    transformer_cosmos.transforms = SimpleNamespace(
+        functional=SimpleNamespace(resize=_resize), InterpolationMode=SimpleNamespace(NEAREST=None)
+    )
+
+VISION = {"image_encoder": lambda: parts.clip_vision(), "image_processor": parts.clip_image_processor}
+
+
+def skyreels(inputs: int = 16, **more: Any) -> Any:
+    return wan(inputs, SkyReelsV2Transformer3DModel, **more)
+
+
+SKY = CLIP | {"num_frames": 9}
+family(
+    T5 | {"transformer": skyreels, "vae": wan_vae, "scheduler": unipc},
+    {
+        "SkyReelsV2Pipeline": (SKY,),
+        "SkyReelsV2DiffusionForcingPipeline": (SKY,),
+        "SkyReelsV2ImageToVideoPipeline": (
+            SKY | {"image": lambda: picture(16)},
+            VISION | {"transformer": lambda: skyreels(36, image_dim=32)},
+        ),
+        "SkyReelsV2DiffusionForcingImageToVideoPipeline": (SKY | {"image": lambda: picture(16)},),
+        "SkyReelsV2DiffusionForcingVideoToVideoPipeline": (
+            SKY
+            | {
+                "video": lambda: video(7),
+                "overlap_history": 3,
+                "num_frames": 17,
+                "base_num_frames": 5,
+            },
+        ),
+    },
+    WIDE,
+)
+family(
+    T5 | {"vae": wan_vae},
+    {
+        "ChronoEditPipeline": (
+            CLIP | {"num_frames": 5, "image": lambda: picture(16)},
+            VISION | {"transformer": lambda: wan(36, ChronoEditTransformer3DModel, image_dim=32)},
+        ),
+        "LucyEditPipeline": (
+            CLIP | {"video": lambda: video(5), "num_frames": 5},
+            {"transformer": lambda: wan(32)},
+        ),
+    },
+    WIDE,
+)
+FLOW_MAP: dict[str, Any] = {
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 32,
+    "freq_dim": 256,
+    "ffn_dim": 32,
+    "num_layers": 2,
+    "cross_attn_norm": True,
+    "rope_max_seq_len": 32,
+    "gate_value": 0.25,
+    "deltatime_type": "r",
+}
+family(
+    T5
+    | {
+        "vae": wan_vae,
+        "scheduler": lambda: FlowMapEulerDiscreteScheduler(num_train_timesteps=1000, shift=5.0),
+    },
+    {
+        "AnyFlowPipeline": (
+            CLIP | {"num_frames": 9},
+            {"transformer": lambda: AnyFlowTransformer3DModel(**FLOW_MAP)},
+        ),
+        "AnyFlowFARPipeline": (
+            CLIP | {"num_frames": 9},
+            {
+                "transformer": lambda: AnyFlowFARTransformer3DModel(
+                    compressed_patch_size=(1, 4, 4), full_chunk_limit=3, chunk_partition=(1, 1, 1), **FLOW_MAP
+                )
+            },
+        ),
+    },
+    WIDE,
+)
+
+
+def framepack() -> Any:
+    return HunyuanVideoFramepackTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=10,
+        num_layers=1,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        patch_size=2,
+        patch_size_t=1,
+        guidance_embeds=True,
+        text_embed_dim=16,
+        pooled_projection_dim=8,
+        rope_axes_dim=(2, 4, 4),
+        image_condition_type=None,
+        has_image_proj=True,
+        image_proj_dim=32,
+        has_clean_x_embedder=True,
+    )
+
+
+def siglip_processor() -> Any:
+    from transformers import SiglipImageProcessor
+
+    return SiglipImageProcessor(size={"height": 32, "width": 32})
+
+
+def skyreels_hunyuan() -> Any:
+    return HunyuanVideoTransformer3DModel(
+        in_channels=8,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=10,
+        num_layers=1,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        patch_size=1,
+        patch_size_t=1,
+        guidance_embeds=True,
+        text_embed_dim=16,
+        pooled_projection_dim=8,
+        rope_axes_dim=(2, 4, 4),
+    )
+
+
+PLAIN = {key: value for key, value in CLIP.items() if key != "negative_prompt"}
+TEMPLATE = {"prompt_template": lambda: {"template": "{}", "crop_start": 0}}
+family(
+    {
+        "text_encoder": parts.llama,
+        "tokenizer": parts.letters,
+        "text_encoder_2": lambda: parts.clip_text(hidden=8, layers=2),
+        "tokenizer_2": parts.clip_tokenizer,
+        "vae": hunyuan_vae,
+        "scheduler": flow,
+    },
+    {
+        "HunyuanVideoFramepackPipeline": (
+            PLAIN
+            | TEMPLATE
+            | {
+                "image": lambda: picture(32),
+                "height": 32,
+                "width": 32,
+                "num_frames": 9,
+                "latent_window_size": 3,
+            },
+            {
+                "transformer": framepack,
+                "image_encoder": siglip,
+                "feature_extractor": siglip_processor,
+            },
+        ),
+        "HunyuanSkyreelsImageToVideoPipeline": (
+            PLAIN | TEMPLATE | {"image": lambda: picture(16), "num_frames": 9},
+            {"transformer": skyreels_hunyuan},
+        ),
+    },
+    WIDE,
+)
+
+
+def magvit() -> Any:
+    return AutoencoderKLMagvit(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("SpatialDownBlock3D", *("SpatialTemporalDownBlock3D",) * 3),
+        up_block_types=("SpatialUpBlock3D", *("SpatialTemporalUpBlock3D",) * 3),
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        spatial_group_norm=False,
+    )
+
+
+def easyanimate(inputs: int = 4) -> Any:
+    return EasyAnimateTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=inputs,
+        out_channels=4,
+        time_embed_dim=2,
+        text_embed_dim=16,
+        num_layers=1,
+        sample_width=16,
+        sample_height=16,
+        patch_size=2,
+    )
+
+
+EASY = {k: v for k, v in CLIP.items() if k != "max_sequence_length"} | {"num_frames": 5}
+family(
+    {
+        "text_encoder": parts.qwen_vl,
+        "tokenizer": parts.letters,
+        "transformer": easyanimate,
+        "vae": magvit,
+        "scheduler": flow,
+    },
+    {
+        "EasyAnimatePipeline": (EASY,),
+    },
+    WIDE,
+)
+
+
+class Approves:
+    """In the place of the guardrail, which is a package of its own."""
+
+    def to(self, *_: Any, **__: Any) -> Any:
+        return self
+
+    def check_text_safety(self, _: str) -> bool:
+        return True
+
+    def check_video_safety(self, video: Any) -> Any:
+        return video
+
+
+def cosmos(inputs: int, out: int) -> Any:
+    return CosmosTransformer3DModel(
+        in_channels=inputs,
+        out_channels=out,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=2,
+        mlp_ratio=2,
+        text_embed_dim=32,
+        adaln_lora_dim=4,
+        max_size=(4, 32, 32),
+        patch_size=(1, 2, 2),
+        rope_scale=(2.0, 1.0, 1.0),
+        concat_padding_mask=True,
+        extra_pos_embed_type="learnable",
+    )
+
+
+def cosmos_vae() -> Any:
+    return AutoencoderKLCosmos(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decode_block_out_channels=(8, 8, 8, 8),
+        attention_resolutions=(8,),
+        resolution=64,
+        num_layers=2,
+        patch_size=4,
+        patch_type="haar",
+        scaling_factor=1.0,
+        spatial_compression_ratio=4,
+        temporal_compression_ratio=4,
+    )
+
+
+def edm() -> Any:
+    return EDMEulerScheduler(
+        sigma_min=0.002,
+        sigma_max=80,
+        sigma_data=0.5,
+        sigma_schedule="karras",
+        num_train_timesteps=1000,
+        prediction_type="epsilon",
+        rho=7.0,
+        final_sigmas_type="sigma_min",
+    )
+
+
+def karras_flow() -> Any:
+    return FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True)
+
+
+COSMOS = CLIP | {"height": 32, "width": 32}
+family(
+    T5 | {"safety_checker": Approves},
+    {
+        "CosmosTextToWorldPipeline": (
+            COSMOS | {"num_frames": 9},
+            {"transformer": lambda: cosmos(4, 4), "vae": cosmos_vae, "scheduler": edm},
+        ),
+        "CosmosVideoToWorldPipeline": (
+            COSMOS | {"num_frames": 9, "image": picture},
+            {"transformer": lambda: cosmos(5, 4), "vae": cosmos_vae, "scheduler": edm},
+        ),
+        "Cosmos2TextToImagePipeline": (
+            COSMOS,
+            {"transformer": lambda: cosmos(16, 16), "vae": wan_vae, "scheduler": karras_flow},
+        ),
+        "Cosmos2VideoToWorldPipeline": (
+            COSMOS | {"num_frames": 9, "image": picture},
+            {"transformer": lambda: cosmos(17, 16), "vae": wan_vae, "scheduler": karras_flow},
+        ),
+    },
+    WIDE,
+)
+
+
+def sana_video() -> Any:
+    return SanaVideoTransformer3DModel(
+        in_channels=16,
+        out_channels=16,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=12,
+        cross_attention_dim=24,
+        caption_channels=8,
+        mlp_ratio=2.5,
+        sample_size=8,
+        patch_size=(1, 2, 2),
+        norm_elementwise_affine=False,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=32,
+    )
+
+
+SANA = CLIP | {
+    "height": 32,
+    "width": 32,
+    "frames": 9,
+    "complex_human_instruction": list,
+    "use_resolution_binning": False,
+}
+family(
+    GEMMA | {"transformer": sana_video, "vae": wan_vae},
+    {
+        "SanaVideoPipeline": (SANA, {"scheduler": DPMSolverMultistepScheduler}),
+        "SanaImageToVideoPipeline": (SANA | {"image": picture},),
+    },
+    WIDE,
+)
+family(
+    {
+        "vae": ltx_vae,
+        "latent_upsampler": lambda: LTXLatentUpsamplerModel(
+            in_channels=8,
+            mid_channels=32,
+            num_blocks_per_stage=1,
+            dims=3,
+            spatial_upsample=True,
+            temporal_upsample=False,
+        ),
+    },
+    {
+        "LTXLatentUpsamplePipeline": (
+            {"video": lambda: video(5, 32), "height": 16, "width": 16, "output_type": "pt"},
+        ),
+    },
+    WIDE,
+)
+family(
+    T5
+    | {
+        "vae": wan_vae,
+        "transformer": lambda: HeliosTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=16,
+            out_channels=16,
+            text_dim=32,
+            freq_dim=256,
+            ffn_dim=32,
+            num_layers=2,
+            cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads",
+            rope_dim=(4, 4, 4),
+            has_multi_term_memory_patch=True,
+            guidance_cross_attn=True,
+            zero_history_timestep=True,
+            is_amplify_history=False,
+        ),
+        "scheduler": lambda: HeliosScheduler(stage_range=[0, 1], stages=1, use_dynamic_shifting=True),
+    },
+    {"HeliosPipeline": (CLIP | {"num_frames": 9, "guidance_scale": 1.0},)},
+    WIDE,
+)
+family(
+    {
+        "text_encoder": lambda: parts.t5(32),
+        "tokenizer": lambda: parts.letters((), 25),
+        "transformer": lambda: StableAudioDiTModel(
+            sample_size=4,
+            in_channels=3,
+            num_layers=2,
+            attention_head_dim=4,
+            num_key_value_attention_heads=2,
+            out_channels=3,
+            cross_attention_dim=4,
+            time_proj_dim=8,
+            global_states_input_dim=8,
+            cross_attention_input_dim=4,
+        ),
+        "scheduler": lambda: CosineDPMSolverMultistepScheduler(
+            solver_order=2, prediction_type="v_prediction", sigma_data=1.0, sigma_schedule="exponential"
+        ),
+        "vae": lambda: AutoencoderOobleck(
+            encoder_hidden_size=6,
+            downsampling_ratios=[1, 2],
+            decoder_channels=3,
+            decoder_input_channels=3,
+            audio_channels=2,
+            channel_multiples=[2, 4],
+            sampling_rate=4,
+        ),
+        "projection_model": lambda: StableAudioProjectionModel(
+            text_encoder_dim=32, conditioning_dim=4, min_value=0, max_value=32
+        ),
+    },
+    {
+        "StableAudioPipeline": (
+            {"prompt": "a cat", "num_inference_steps": 2, "guidance_scale": 6.0, "output_type": "np"},
+        ),
+    },
+    WIDE,
+)
+
+
+def kandinsky5() -> Any:
+    return Kandinsky5Transformer3DModel(
+        in_visual_dim=16,
+        in_text_dim=16,
+        in_text_dim2=16,
+        time_dim=16,
+        out_visual_dim=16,
+        patch_size=(1, 2, 2),
+        model_dim=16,
+        ff_dim=32,
+        num_text_blocks=1,
+        num_visual_blocks=2,
+        axes_dims=(1, 1, 2),
+        visual_cond=False,
+        attention_type="regular",
+    )
+
+
+def kandinsky5_vae() -> Any:
+    return AutoencoderKLHunyuanVideo(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=16,
+        down_block_types=("HunyuanVideoDownBlock3D",) * 2,
+        up_block_types=("HunyuanVideoUpBlock3D",) * 2,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        mid_block_add_attention=False,
+        norm_num_groups=32,
+        spatial_compression_ratio=8,
+        temporal_compression_ratio=4,
+    )
+
+
+K5 = {
+    "prompt": "a cat",
+    "height": 32,
+    "width": 32,
+    "num_inference_steps": 2,
+    "guidance_scale": 4.0,
+    "max_sequence_length": 8,
+    "output_type": "pt",
+}
+family(
+    {
+        "text_encoder": parts.qwen_vl,
+        "tokenizer": parts.TextOnly,
+        "text_encoder_2": lambda: parts.clip_text(hidden=16),
+        "tokenizer_2": parts.clip_tokenizer,
+        "transformer": kandinsky5,
+        "vae": kandinsky5_vae,
+        "scheduler": flow,
+    },
+    {"Kandinsky5T2VPipeline": (K5 | {"num_frames": 5},)},
+    WIDE,
+)
+family(
+    {
+        "text_encoder": lambda: parts.qwen_vl().model.language_model,
+        "tokenizer": parts.letters,
+        "text_encoder_2": parts.t5,
+        "tokenizer_2": parts.letters,
+        "transformer": lambda: HunyuanVideo15Transformer3DModel(
+            in_channels=9,
+            out_channels=4,
+            num_attention_heads=2,
+            attention_head_dim=8,
+            num_layers=1,
+            num_refiner_layers=1,
+            mlp_ratio=2.0,
+            patch_size=1,
+            patch_size_t=1,
+            text_embed_dim=16,
+            text_embed_2_dim=32,
+            image_embed_dim=12,
+            rope_axes_dim=(2, 2, 4),
+            target_size=16,
+            task_type="t2v",
+        ),
+        "vae": lambda: AutoencoderKLHunyuanVideo15(
+            in_channels=3,
+            out_channels=3,
+            latent_channels=4,
+            block_out_channels=(16, 16),
+            layers_per_block=1,
+            spatial_compression_ratio=4,
+            temporal_compression_ratio=2,
+            downsample_match_channel=False,
+            upsample_match_channel=False,
+        ),
+        "scheduler": flow,
+        "guider": lambda: ClassifierFreeGuidance(guidance_scale=1.0),
+    },
+    {
+        "HunyuanVideo15Pipeline": (
+            {
+                "prompt": 'a "cat"',
+                "num_inference_steps": 2,
+                "height": 16,
+                "width": 16,
+                "num_frames": 9,
+                "output_type": "pt",
+            },
+        ),
+    },
+    WIDE,
+)
