@@ -27,7 +27,7 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
     device, found = chosen(values)
     if target.cls in OWN_METHOD_CLASSES:
         said = f'"{target.cls}" has an enable_model_cpu_offload of its own'
-        return _unchained(device, target), (*found, finding(OWN_METHOD, said))
+        return _whole(device, target), (*found, finding(OWN_METHOD, said))
     if target.sequence is None:
         said = f'"{target.cls}" has no model_cpu_offload_seq: enable_model_cpu_offload refuses it'
         return Draft(), (*found, finding(SETTINGS_REFUSED, said))
@@ -38,25 +38,27 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
         listed = ", ".join(shown(name) for name in dropped)
         said = f'diffusers passes over {listed} in the sequence of "{target.cls}"'
         found = (*found, finding(FAULTY_SEQUENCE, said))
-    if not chain:  # nothing evicts anything, and diffusers' semantics cannot be written without an order
-        return _unchained(device, target), found
+    why = "model_cpu_offload_seq"
+    if not chain:  # these semantics need an order
+        chain = tuple(name for name in modules(target) if name not in target.excluded)[:1]
+        why = "nothing is in the sequence: a chain of one evicts nothing"
     # What is both in the sequence and excluded is offloaded: the sequence comes first.
     kept = [name for name in target.excluded if name in modules(target) and name not in chain]
     made = Draft(
         device=device,
-        order=Line("order", " -> ".join(chain), "model_cpu_offload_seq"),
+        order=Line("order", " -> ".join(chain), why),
         exclude=Line("exclude", kept, "_exclude_from_cpu_offload") if kept else None,
         semantics=Line("semantics", "diffusers", "each component evicts the one before it"),
     )
     return made, found
 
 
-def _unchained(device: Line | None, target: Target) -> Draft:
+def _whole(device: Line | None, target: Target) -> Draft:
     kept = [name for name in target.excluded if name in modules(target)]
     return Draft(
         device=device,
         components=tuple(
-            Line(name, "offload", "in no sequence") for name in modules(target) if name not in kept
+            Line(name, "offload", "whole, when it is used") for name in modules(target) if name not in kept
         ),
         order=walk_line(target, kept),
         exclude=Line("exclude", kept, "_exclude_from_cpu_offload") if kept else None,
