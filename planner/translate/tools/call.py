@@ -80,7 +80,8 @@ def _arguments(
     names = [setting.name for setting in tool.settings]
     if len(positional) > len(names):
         raise ValueError(f"{len(positional)} arguments without a name, at most {len(names)} are known")
-    given = {name: _literal(value, known) for name, value in zip(names, positional, strict=False)}
+    given = dict(tool.implied.get(_name(call), {}))
+    given |= {name: _literal(value, known) for name, value in zip(names, positional, strict=False)}
     for keyword in call.keywords:
         if keyword.arg is None:
             raise ValueError("what ** stands for is not known here")

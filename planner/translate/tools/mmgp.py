@@ -228,4 +228,5 @@ TOOL = Tool(
     short="profile_no",
     before=1,
     calls=("profile", "all"),
+    implied={"profile": {"profile_no": 5}},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from planner.diagnostics.diagnostic import Code, Diagnostic
@@ -70,8 +70,8 @@ class Tool:
     ``settings`` in the order in which its call takes them, ``before`` of them other arguments that come
     first (the pipeline). A bare text or number is the value of ``short``, and so is a mapping that has
     none of the settings' names and is ``nested``. ``calls`` are the names of its call; ``parts`` those that
-    take one component first, for a tool that can be called for components one by one. ``draft`` makes the
-    plan's parts of checked values.
+    take one component first, for a tool that can be called for components one by one; ``implied`` are
+    settings that a call has by its name. ``draft`` makes the plan's parts of checked values.
     """
 
     name: str
@@ -85,3 +85,4 @@ class Tool:
     before: int = 0
     calls: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    implied: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

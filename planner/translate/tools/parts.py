@@ -32,6 +32,14 @@ def denoisers(target: Target) -> tuple[str, ...]:
     return tuple(n for n in able if n in looped) or tuple(n for n in able if n.startswith(_DENOISERS))
 
 
+def tiled(line: Line, target: Target) -> Line:
+    """An autoencoder's line with tiling, which a plan has as well; any other as it is."""
+    if line.key not in autoencoders(target):
+        return line
+    said = line.value if isinstance(line.value, dict) else {"policy": line.value}
+    return Line(line.key, {**said, "tiling": "on"}, f"{line.why}; tiled")
+
+
 def text_encoders(target: Target) -> tuple[str, ...]:
     """``text_encoder``, ``text_encoder_2`` and so on."""
     return tuple(name for name in modules(target) if name.startswith("text_encoder"))

@@ -18,6 +18,7 @@ from planner.translate.tools.parts import (
     image_encoders,
     modules,
     text_encoders,
+    tiled,
     unknown,
     walk_line,
 )
@@ -51,9 +52,12 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
         key = next((key for key in (name, *groups, "all") if key in modes), None)
         if key is None:
             left.append(name)
+            if values["vae_tiling"] and name in autoencoders(target):
+                lines.append(Line(name, {"tiling": "on"}, "vae_tiling: true"))
         else:
             ahead = values["dit_offload_prefetch_size"] if name in denoisers(target) else 1
-            lines.append(Line(name, _policy(modes[key], ahead), why[key]))
+            line = Line(name, _policy(modes[key], ahead), why[key])
+            lines.append(tiled(line, target) if values["vae_tiling"] else line)
     if left:
         said = f"nothing is said of {', '.join(left)}: the plan leaves it to the compiler"
         found.append(finding(codes.DEFAULT_NOT_KNOWN, said, pointer=pointer(_KEY)))
@@ -132,6 +136,7 @@ TOOL = Tool(
         Setting("dit_offload_prefetch_size", Kind("a number of layers, or a share", _prefetch), 1),
         Setting("performance_mode", choice("auto", "manual", "speed", "memory"), "auto"),
         Setting("pin_cpu_memory", BOOL, True, codes.HOW_IT_COPIES, _PINS),
+        Setting("vae_tiling", BOOL, False),
         Setting("use_fsdp_inference", BOOL, False, codes.SEVERAL_DEVICES, "the plan is for one card"),
     ),
     draft=draft,

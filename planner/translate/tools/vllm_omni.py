@@ -17,6 +17,7 @@ from planner.translate.tools.parts import (
     image_encoders,
     modules,
     text_encoders,
+    tiled,
     walk_line,
 )
 from planner.translate.tools.read import pointer, read
@@ -60,11 +61,12 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
     if spread:
         said = "allgather spreads the weights over several cards, the plan is for one"
         found.append(finding(codes.SEVERAL_DEVICES, said, pointer=spread_at))
+    lines = [
+        _line(name, mode if name in moved else "", layers if name in denoisers(target) else 0)
+        for name in modules(target)
+    ]
     made = Draft(
-        components=tuple(
-            _line(name, mode if name in moved else "", layers if name in denoisers(target) else 0)
-            for name in modules(target)
-        ),
+        components=tuple(tiled(line, target) if values["vae_use_tiling"] else line for line in lines),
         order=walk_line(target),
     )
     return made, tuple(found)
@@ -163,7 +165,16 @@ TOOL = Tool(
         Setting("enable_distributed_layerwise_offload", BOOL, False),
         Setting("dlo_use_allgather", BOOL, True),
         Setting("dlo_resident_layers", between(0), 0),
+        Setting(
+            "layerwise_num_gpu_layers",
+            between(0),
+            1,
+            codes.WHICH_PARTS,
+            "it says how much stays, in bytes or as a share",
+        ),
         Setting("pin_cpu_memory", BOOL, True, codes.HOW_IT_COPIES, _PINS),
+        Setting("vae_use_tiling", BOOL, False),
+        Setting("vae_use_slicing", BOOL, False, codes.OTHER_FEATURE, "call enable_slicing by hand"),
     ),
     draft=draft,
     short=_CONFIG,
