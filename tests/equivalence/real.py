@@ -11,19 +11,29 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import diffusers
 from pipelines.plans import as_diffusers, attached, plan_for, schedule_for
 from pipelines.registry import build, run, same
+from pipelines.wide import CASES, WIDE
 
 from equivalence.residency import Entry, peak, watched
-from equivalence.uses import Uses, follows, recorded
+from equivalence.uses import Uses, follows, recorded, tells
 from planner.target.loaded import describe
 from planner.virtual.backend import install
+
+NAMES = tuple(
+    name
+    for name, case in (CASES | WIDE).items()
+    if getattr(diffusers, case.cls).model_cpu_offload_seq is not None
+)
+"""Every case whose class has a sequence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What came of one class. Peaks and ``need`` in bytes: ``need`` is the largest stage's, with what
-    is excluded and what runs though the walk does not have it."""
+    """What came of one class. ``told`` counts the uses that the walk tells, ``ran`` those of them that ran
+    in this call (others are optional). Peaks and ``need`` in bytes: ``need`` is the largest stage's,
+    with what is excluded and what runs though the walk does not have it."""
 
     name: str
     same: bool
@@ -31,6 +41,8 @@ class Seen:
     ours: list[Entry]
     uses: Uses
     walked: bool
+    told: int
+    ran: int
     stock_peak: int
     liveness_peak: int
     liveness_same: bool
@@ -45,6 +57,7 @@ def look(name: str) -> Seen:
         expected = run(pipe, name)
     target = describe(pipe)
     sizes = {n: info.bytes or 0 for n, info in target.components.items()}
+    told = {*tells(target.walk or ())}
     del pipe
 
     pipe = build(name)
@@ -84,8 +97,10 @@ def look(name: str) -> Seen:
         ours=ours,
         uses=uses,
         walked=target.walk is not None and follows(target.walk, uses),
-        stock_peak=peak(pipe, stock, sizes),
-        liveness_peak=peak(pipe, living, sizes),
+        told=len(told),
+        ran=len(told & {*uses}),
+        stock_peak=peak(stock, sizes),
+        liveness_peak=peak(living, sizes),
         liveness_same=same(alive, expected),
         need=need,
     )
@@ -93,15 +108,13 @@ def look(name: str) -> Seen:
 
 def main(*names: str) -> None:
     """Prints the tables."""
-    from pipelines.wide import CASES, WIDE
-
     warnings.simplefilter("ignore")
     install()
     rows = []
-    for name in names or (*CASES, *WIDE):
+    for name in names or NAMES:
         try:
             rows.append(look(name))
-        except Exception as error:  # a table of what fails, too
+        except Exception as error:  # what fails has its line too
             print(f"{name:<50} failed: {type(error).__name__}: {str(error)[:150]}")
     print_tables(rows)
 
@@ -114,11 +127,13 @@ def print_tables(rows: list[Seen]) -> None:
     for row in rows:
         if row not in equal:
             first = next((p for p in zip(row.stock, row.ours, strict=False) if p[0] != p[1]), None)
-            print(
-                f"  {row.name}: bytes {'equal' if row.same else 'differ'}; first entry that differs: {_said(first)}"
-            )
+            what = "equal bytes" if row.same else "other bytes"
+            print(f"  {row.name}: {what}; first entry that differs: {_said(first)}")
     walked = [row for row in rows if row.walked]
-    print(f"uses as the walk tells: {len(walked)} of {len(rows)}")
+    print(
+        f"uses as the walk tells: {len(walked)} of {len(rows)}; of {sum(row.told for row in rows)} uses in "
+        f"the walks {sum(row.ran for row in rows)} ran"
+    )
     for row in rows:
         if not row.walked:
             print(f"  {row.name}: {' '.join(_short(row.uses))}")

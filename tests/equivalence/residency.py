@@ -6,7 +6,7 @@ whoever moves components has moved them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,13 +28,14 @@ def watched(pipe: Any) -> Iterator[list[Entry]]:
         for child in module.modules():
             owner.setdefault(id(child), name)
     roots = {id(module) for module in modules.values()}
+    own = {name: _own(name, modules) for name in modules}
     found: list[Entry] = []
 
     def look(module: torch.nn.Module, *, root: bool) -> None:
         name = owner.get(id(module))
         if name is None or (id(module) in roots) is not root or (found and found[-1][0] == name):
             return
-        found.append((name, frozenset(n for n, m in modules.items() if on_device(m))))
+        found.append((name, frozenset(n for n in modules if any(map(_there, own[n]())))))
 
     hooks = (
         register_module_forward_pre_hook(lambda module, _: look(module, root=False)),
@@ -48,11 +49,24 @@ def watched(pipe: Any) -> Iterator[list[Entry]]:
             hook.remove()
 
 
-def on_device(module: torch.nn.Module) -> bool:
-    """Whether any of its weights lies on an accelerator."""
-    return any(t.device.type not in ("cpu", "meta") for t in (*module.parameters(), *module.buffers()))
+def _own(name: str, modules: dict[str, torch.nn.Module]) -> Callable[[], Iterator[torch.Tensor]]:
+    """The weights that a component shares with no other: what it shares (Z-Image's ControlNet has parts
+    of the transformer) lies where either of them is."""
+    others = {id(child) for n, m in modules.items() if n != name for child in m.modules()}
+    mine = [child for child in modules[name].modules() if id(child) not in others]
+
+    def tensors() -> Iterator[torch.Tensor]:
+        for child in mine:
+            yield from child.parameters(recurse=False)
+            yield from child.buffers(recurse=False)
+
+    return tensors
 
 
-def peak(pipe: Any, entries: list[Entry], sizes: dict[str, int]) -> int:
+def _there(tensor: torch.Tensor) -> bool:
+    return tensor.device.type not in ("cpu", "meta")
+
+
+def peak(entries: list[Entry], sizes: dict[str, int]) -> int:
     """The most bytes of components that lay on the device at once, as far as entries show."""
     return max((sum(sizes.get(name, 0) for name in there) for _, there in entries), default=0)

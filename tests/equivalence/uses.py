@@ -86,8 +86,15 @@ def follows(walk: Sequence[WalkStage], uses: Uses) -> bool:
     Stages come in order; an optional stage may leave out any of its uses; a stage may be passed over
     again (a negative prompt), with the same uses in the same order; two denoisers take turns.
     """
-    letters = {use: chr(0x4E00 + i) for i, use in enumerate(dict.fromkeys((*_names(walk), *uses)))}
+    letters = {use: chr(0x4E00 + i) for i, use in enumerate(dict.fromkeys((*tells(walk), *uses)))}
     return re.fullmatch(_pattern(walk, letters), "".join(letters[use] for use in uses)) is not None
+
+
+def tells(walk: Sequence[WalkStage]) -> Iterator[str]:
+    """The uses in a walk."""
+    for stage in walk:
+        yield from (str(run) for run in stage.runs if not _reads(run.entry))
+        yield from tells(stage.stages)
 
 
 def _pattern(walk: Sequence[WalkStage], letters: dict[str, str]) -> str:
@@ -118,12 +125,6 @@ def _passes(runs: Sequence[str]) -> str:
 
 def _reads(entry: str) -> bool:
     return "." in entry and hasattr(torch.Tensor, entry.rpartition(".")[2])
-
-
-def _names(walk: Sequence[WalkStage]) -> Iterator[str]:
-    for stage in walk:
-        yield from map(str, stage.runs)
-        yield from _names(stage.stages)
 
 
 def _hooked(module: torch.nn.Module) -> Iterator[str]:

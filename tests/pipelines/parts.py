@@ -76,16 +76,6 @@ def closed_letters(length: int = 77) -> Any:
     return made
 
 
-class TextOnly:
-    """In the place of a processor of texts and pictures, where there are no pictures."""
-
-    def __call__(self, text: Any = None, images: Any = None, videos: Any = None, **more: Any) -> Any:
-        return closed_letters(512)(text, **more)
-
-    def decode(self, *args: Any, **more: Any) -> Any:
-        return closed_letters(512).decode(*args, **more)
-
-
 def clip_text(*, projection: bool = False, hidden: int = 32, layers: int = 3, act: str = "quick_gelu") -> Any:
     config = CLIPTextConfig(
         bos_token_id=0,

@@ -578,9 +578,7 @@ family(
         "scheduler": flow,
     },
     {
-        "LongCatImagePipeline": (
-            {k: v for k, v in (TEXT | SMALL).items()} | {"enable_prompt_rewrite": False},
-        ),
+        "LongCatImagePipeline": (TEXT | SMALL | {"enable_prompt_rewrite": False},),
     },
     WIDE,
 )

@@ -10,10 +10,8 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AnyFlowFARTransformer3DModel,
     AnyFlowTransformer3DModel,
     AutoencoderKLCosmos,
-    AutoencoderKLHunyuanVideo,
     AutoencoderKLHunyuanVideo15,
     AutoencoderKLMagvit,
     AutoencoderOobleck,
@@ -30,7 +28,6 @@ from diffusers import (
     HunyuanVideo15Transformer3DModel,
     HunyuanVideoFramepackTransformer3DModel,
     HunyuanVideoTransformer3DModel,
-    Kandinsky5Transformer3DModel,
     SanaVideoTransformer3DModel,
     SkyReelsV2Transformer3DModel,
     StableAudioDiTModel,
@@ -134,14 +131,6 @@ family(
         "AnyFlowPipeline": (
             CLIP | {"num_frames": 9},
             {"transformer": lambda: AnyFlowTransformer3DModel(**FLOW_MAP)},
-        ),
-        "AnyFlowFARPipeline": (
-            CLIP | {"num_frames": 9},
-            {
-                "transformer": lambda: AnyFlowFARTransformer3DModel(
-                    compressed_patch_size=(1, 4, 4), full_chunk_limit=3, chunk_partition=(1, 1, 1), **FLOW_MAP
-                )
-            },
         ),
     },
     WIDE,
@@ -489,62 +478,6 @@ family(
 )
 
 
-def kandinsky5() -> Any:
-    return Kandinsky5Transformer3DModel(
-        in_visual_dim=16,
-        in_text_dim=16,
-        in_text_dim2=16,
-        time_dim=16,
-        out_visual_dim=16,
-        patch_size=(1, 2, 2),
-        model_dim=16,
-        ff_dim=32,
-        num_text_blocks=1,
-        num_visual_blocks=2,
-        axes_dims=(1, 1, 2),
-        visual_cond=False,
-        attention_type="regular",
-    )
-
-
-def kandinsky5_vae() -> Any:
-    return AutoencoderKLHunyuanVideo(
-        in_channels=3,
-        out_channels=3,
-        latent_channels=16,
-        down_block_types=("HunyuanVideoDownBlock3D",) * 2,
-        up_block_types=("HunyuanVideoUpBlock3D",) * 2,
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        mid_block_add_attention=False,
-        norm_num_groups=32,
-        spatial_compression_ratio=8,
-        temporal_compression_ratio=4,
-    )
-
-
-K5 = {
-    "prompt": "a cat",
-    "height": 32,
-    "width": 32,
-    "num_inference_steps": 2,
-    "guidance_scale": 4.0,
-    "max_sequence_length": 8,
-    "output_type": "pt",
-}
-family(
-    {
-        "text_encoder": parts.qwen_vl,
-        "tokenizer": parts.TextOnly,
-        "text_encoder_2": lambda: parts.clip_text(hidden=16),
-        "tokenizer_2": parts.clip_tokenizer,
-        "transformer": kandinsky5,
-        "vae": kandinsky5_vae,
-        "scheduler": flow,
-    },
-    {"Kandinsky5T2VPipeline": (K5 | {"num_frames": 5},)},
-    WIDE,
-)
 family(
     {
         "text_encoder": lambda: parts.qwen_vl().model.language_model,
