@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from planner.diagnostics.diagnostic import Diagnostic, InternalError, PlanError, Severity, errors, finding
 from planner.diagnostics.ignore import apply_ignores
 from planner.diagnostics.table.p0_tool import NOT_YET
-from planner.document.read import read_document
+from planner.document.read import document_of, read_document
 from planner.document.schema import check_schema
 from planner.graph.build import build_graph
 from planner.graph.model import Graph
@@ -27,6 +27,8 @@ from planner.schedule.write import to_json
 from planner.source.text import SourceText
 from planner.target.find import find_target
 from planner.target.model import Target
+from planner.translate.translate import for_sequence
+from planner.translate.translate import translate as translate_target
 
 if TYPE_CHECKING:
     import torch
@@ -200,10 +202,43 @@ def load_pipeline(source: PathOrPlan, *, allow_pickle: bool = False, trust_remot
     return load_it(plan, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
 
 
-def translate(source: Any, *, improve: bool = False) -> Plan:
-    """A sequence string, a pipeline class or a pipeline as a plan. Not made yet: raises PlanError (P001)."""
-    hint = "write the string as the plan's order, with semantics: diffusers"
-    raise PlanError([finding(NOT_YET, '"planner.translate" is not made yet', hint=hint)])
+def translate(source: Any, *, improve: bool = False, cls: str | None = None) -> Plan:
+    """A sequence string, a pipeline class or a loaded pipeline as a plan.
+
+    Equivalent: ``semantics: diffusers``, the moves of ``enable_model_cpu_offload``. ``improve``: what the
+    string meant to say, ``semantics: liveness`` over what the class really runs. ``cls``: the class that a
+    string is for, by default the one with the shortest name that ships with it. Raises PlanError.
+    """
+    made = translate_target(_translated(source, cls), improve=improve)
+    if not made.text:
+        raise PlanError(made.diagnostics)
+    text = SourceText(name=f"{made.target.cls if made.target else 'translated'}.plan.yaml", text=made.text)
+    document, found = document_of(text)
+    plan, more = build_plan(document) if document is not None else (None, [])
+    if plan is None:
+        raise InternalError("a translated plan does not hold: " + "; ".join(map(str, (*found, *more))))
+    return plan
+
+
+def _translated(source: Any, cls: str | None) -> Target:
+    if not isinstance(source, (str, type)):
+        return source if isinstance(source, Target) else _described(source)
+    name = source if isinstance(source, str) else source.__name__
+    found = for_sequence(name, cls) if "->" in name or cls is not None else None
+    if found is None:
+        target, problems = find_target(name, None)
+        if target is None:
+            raise PlanError(problems)
+        return target
+    if isinstance(found, Diagnostic):
+        raise PlanError([found])
+    return found
+
+
+def _described(pipe: Any) -> Target:
+    from planner.target.loaded import describe
+
+    return describe(pipe)
 
 
 def simulate(source: PathOrPlan) -> Validation:

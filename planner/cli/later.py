@@ -8,7 +8,6 @@ from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p0_tool import NOT_YET
 
 NEAREST = {
-    "translate": "write the string as the plan's order with semantics: diffusers",
     "fit": "plan compile FILE --set budget.vram=12GiB says whether a plan fits",
     "diff": "plan compile both with --format json and compare the files",
 }
@@ -29,6 +28,5 @@ def _verb(name: str) -> click.Command:
     return verb
 
 
-translate_command = _verb("translate")
 fit_command = _verb("fit")
 diff_command = _verb("diff")

@@ -29,7 +29,7 @@ VERBS = {
     "apply": "planner.cli.apply",
     "schema": "planner.cli.schema",
     "doctor": "planner.cli.doctor",
-    "translate": "planner.cli.later",
+    "translate": "planner.cli.translate",
     "fit": "planner.cli.later",
     "diff": "planner.cli.later",
 }

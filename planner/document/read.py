@@ -50,6 +50,15 @@ def read_document(
     return document, reading.found, sources
 
 
+def document_of(source: SourceText) -> tuple[Document | None, list[Diagnostic]]:
+    """A text that is no file as a document; it extends nothing."""
+    node, found = parse(source)
+    if node is None:
+        return None, found
+    values, spans, key_spans = flatten(node)
+    return Document(values=values, spans=spans, key_spans=key_spans, sources=(source,)), found
+
+
 class _Reading:
     """The texts read so far, and what was wrong with them."""
 

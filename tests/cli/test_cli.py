@@ -78,6 +78,7 @@ def test_findings_go_to_stdout_in_every_format(here: Path, capsys: pytest.Captur
         (["apply", "good.plan.yaml", "--simulate", "--dry-run"], 0),
         (["apply", "good.plan.yaml", "--locked"], 2),
         (["translate", "a->b"], 2),
+        (["translate", "FluxPipeline"], 0),
         (["fit", "FluxPipeline", "--vram", "12GiB"], 2),
         (["diff", "a", "b"], 2),
         (["nonsense"], 2),

@@ -1,0 +1,1 @@
+"""Other ways of saying what moves, as plans; and plans as those."""

@@ -1,0 +1,72 @@
+"""The plan that a sequence meant to say: the class's own walk, each stage with what it needs and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from planner.plan.write import HEAD
+from planner.target.model import Target, WalkStage, WalkUse
+
+NOT_KNOWN = "2"
+"""Written for a loop of which only the pipeline knows how often: twice is what makes it a loop."""
+
+
+def improved(target: Target) -> str:
+    """The commented YAML of ``target``'s walk; its order is left to the user where the walk is not known."""
+    said = "no model_cpu_offload_seq" if target.sequence is None else f'the sequence "{target.sequence}"'
+    lines = [
+        f"# {target.cls} of diffusers {target.version} has {said};",
+        "# these stages are what its __call__ runs, in order, read from its source",
+        "version: 1",
+        f"pipeline: {target.cls}",
+    ]
+    if target.walk is None:
+        order = " -> ".join(name for name in target.modules if name not in target.excluded)
+        lines.append("# in which order its components run could not be read: write it here")
+        lines.append(f"order: {order}")
+    else:
+        lines.append("stages:")
+        lines += _stages(target.walk, "  ")
+    kept = [name for name in target.excluded if name in target.modules and not _runs(target.walk, name)]
+    if kept:
+        lines.append(f"exclude: [{', '.join(kept)}]  # _exclude_from_cpu_offload, and in no stage")
+    lines.append("semantics: liveness")
+    return HEAD + "".join(f"{line}\n" for line in lines)
+
+
+def turns(stage: WalkStage) -> tuple[tuple[str, tuple[WalkUse, ...], str], ...]:
+    """A stage as the language says it: id, runs and loop. Two denoisers of one loop (``transformer`` and
+    ``transformer_2``) take turns, and are never needed together: a stage each."""
+    names = {run.component for run in stage.runs}
+    seconds = {name for name in names if name.removesuffix("_2") in names - {name}}
+    if stage.loop != "steps" or not seconds:
+        loop = {"": "", "steps": "steps", "times": NOT_KNOWN}[stage.loop]
+        return ((stage.id, stage.runs, loop),)
+    firsts = {name.removesuffix("_2") for name in seconds}
+    return (
+        (stage.id, tuple(run for run in stage.runs if run.component not in seconds), "50%"),
+        (f"{stage.id}_2", tuple(run for run in stage.runs if run.component not in firsts), "50%"),
+    )
+
+
+def _stages(walk: Sequence[WalkStage], indent: str) -> Iterator[str]:
+    for stage in walk:
+        optional = ", optional: true" if stage.optional else ""
+        if stage.stages:
+            yield f"{indent}- id: {stage.id}"
+            yield f"{indent}  loop: {NOT_KNOWN}  # again and again; how often, only the pipeline knows"
+            yield f"{indent}  stages:"
+            yield from _stages(stage.stages, indent + "    ")
+            continue
+        made = turns(stage)
+        for name, runs, loop in made:
+            listed = ", ".join(map(str, runs))
+            loops = f", loop: {loop}" if loop else ""
+            why = "  # they share the steps; the pipeline's boundary decides how" if len(made) > 1 else ""
+            yield f"{indent}- {{id: {name}, runs: [{listed}]{loops}{optional}}}{why}"
+
+
+def _runs(walk: Sequence[WalkStage] | None, name: str) -> bool:
+    return any(
+        any(run.component == name for run in stage.runs) or _runs(stage.stages, name) for stage in walk or ()
+    )

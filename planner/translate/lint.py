@@ -1,0 +1,58 @@
+"""What is wrong with a ``model_cpu_offload_seq``, as diffusers reads it (pipeline_utils.py, 0.42.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.suggest import did_you_mean
+from planner.diagnostics.table.p8_translate import (
+    EMPTY_SEQUENCE,
+    NO_SEQUENCE,
+    OUTSIDE,
+    OWN_OFFLOAD,
+    REPEATED_NAME,
+    SEQUENCED_AND_EXCLUDED,
+    UNKNOWN_NAME,
+)
+from planner.target.model import Target
+from planner.translate.tools.model_offload import OWN_METHOD_CLASSES
+
+
+def lint(target: Target) -> tuple[Diagnostic, ...]:
+    """Defects of the sequence as errors, and what it leaves unsaid as notes."""
+    return tuple(_lint(target))
+
+
+def chain_of(target: Target) -> tuple[str, ...]:
+    """The sequence as diffusers follows it: names that are none and second ones are passed over.
+
+    Names are compared as they stand: spaces are not stripped.
+    """
+    names = (target.sequence or "").split("->")
+    return tuple(dict.fromkeys(name for name in names if name in target.components))
+
+
+def _lint(target: Target) -> Iterator[Diagnostic]:
+    if target.cls in OWN_METHOD_CLASSES:
+        yield finding(OWN_OFFLOAD, f'"{target.cls}" has an enable_model_cpu_offload of its own')
+    if target.sequence is None:
+        yield finding(NO_SEQUENCE, f'"{target.cls}" has no model_cpu_offload_seq')
+        return
+    if not target.sequence:
+        yield finding(EMPTY_SEQUENCE, f'the sequence of "{target.cls}" is empty')
+        return
+    names = target.sequence.split("->")
+    for number, name in enumerate(names):
+        if name not in target.components:
+            hint = did_you_mean(name, target.modules)
+            yield finding(UNKNOWN_NAME, f'"{target.cls}" has no component "{name}"', hint=hint)
+        elif name in names[:number]:
+            yield finding(REPEATED_NAME, f'"{name}" stands twice in the sequence of "{target.cls}"')
+    for name in chain_of(target):
+        if name in target.excluded:
+            said = f'"{name}" is in the sequence of "{target.cls}" and excluded'
+            yield finding(SEQUENCED_AND_EXCLUDED, said)
+    for name in target.modules:
+        if name not in names and name not in target.excluded:
+            yield finding(OUTSIDE, f'"{name}" of "{target.cls}" is outside the chain')
