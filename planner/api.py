@@ -27,8 +27,8 @@ from planner.schedule.write import to_json
 from planner.source.text import SourceText
 from planner.target.find import find_target
 from planner.target.model import Target
-from planner.translate.translate import for_sequence
-from planner.translate.translate import translate as translate_target
+from planner.translation.sequence import for_sequence
+from planner.translation.sequence import translate as translate_target
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ from planner.target import catalogue
 from planner.target.find import by_class
 from planner.target.folder import read_folder
 from planner.target.model import Target
-from planner.translate.lint import lint
-from planner.translate.translate import for_sequence, translate
+from planner.translation.lint import lint
+from planner.translation.sequence import for_sequence, translate
 
 
 @click.command("translate")

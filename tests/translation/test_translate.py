@@ -17,8 +17,8 @@ from planner.schedule.lower import lower
 from planner.schedule.verify import verify
 from planner.target import catalogue
 from planner.target.model import Target
-from planner.translate.lint import chain_of, lint
-from planner.translate.translate import for_sequence, to_sequence, translate
+from planner.translation.lint import chain_of, lint
+from planner.translation.sequence import for_sequence, to_sequence, translate
 
 VERSION = "0.42.1"
 TARGETS = [t for n in catalogue.names(VERSION) if (t := catalogue.find(n, VERSION)) is not None]

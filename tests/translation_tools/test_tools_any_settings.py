@@ -16,8 +16,8 @@ from planner.diagnostics.diagnostic import errors
 from planner.diagnostics.render import as_json, text
 from planner.target import catalogue
 from planner.target.model import Target
-from planner.translate.tools.convert import TOOLS, from_tool
-from planner.translate.tools.model import WRONG
+from planner.translation.tools.convert import TOOLS, from_tool
+from planner.translation.tools.model import WRONG
 
 CLASSES = ("StableDiffusionXLPipeline", "FluxPipeline", "WanPipeline", "StableDiffusionPipeline")
 

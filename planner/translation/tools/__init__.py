@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.translate.tools.convert import TOOLS, from_tool
-from planner.translate.tools.model import Tool
+from planner.translation.tools.convert import TOOLS, from_tool
+from planner.translation.tools.model import Tool
 
 __all__ = ["TOOLS", "Tool", "from_tool"]

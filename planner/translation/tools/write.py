@@ -10,7 +10,7 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic
 from planner.document.parse import resolved
 from planner.plan.write import HEAD
-from planner.translate.tools.model import Draft, Line
+from planner.translation.tools.model import Draft, Line
 
 _SAFE = re.compile(r"(\.{0,2}/)?\w+((->|[-.:/]| -> )\w+)*%?\Z", re.ASCII)
 

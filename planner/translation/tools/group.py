@@ -8,10 +8,10 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
-from planner.translate.tools.kinds import ANY, BOOL, DEVICE, MAPPING, NAMES, PATH, between, choice, shown
-from planner.translate.tools.model import WRONG, Draft, Kind, Line, Setting, Tool, Values
-from planner.translate.tools.parts import NONE_STAYS, modules, unknown, walk_line
-from planner.translate.tools.read import pointer, read
+from planner.translation.tools.kinds import ANY, BOOL, DEVICE, MAPPING, NAMES, PATH, between, choice, shown
+from planner.translation.tools.model import WRONG, Draft, Kind, Line, Setting, Tool, Values
+from planner.translation.tools.parts import NONE_STAYS, modules, unknown, walk_line
+from planner.translation.tools.read import pointer, read
 
 _COMPONENTS = "components"
 

@@ -16,7 +16,7 @@ from planner.diagnostics.table.p8_translate import (
     UNKNOWN_NAME,
 )
 from planner.target.model import Target
-from planner.translate.tools.model_offload import OWN_METHOD_CLASSES
+from planner.translation.tools.model_offload import OWN_METHOD_CLASSES
 
 
 def lint(target: Target) -> tuple[Diagnostic, ...]:

@@ -11,9 +11,9 @@ from planner.diagnostics.table.p8_tools import SETTINGS_NOT_READ, UNKNOWN_SETTIN
 from planner.document.node import escaped, flatten
 from planner.document.parse import parse
 from planner.source.text import SourceText
-from planner.translate.tools.call import from_calls, is_call
-from planner.translate.tools.kinds import shown
-from planner.translate.tools.model import WRONG, Tool, Values
+from planner.translation.tools.call import from_calls, is_call
+from planner.translation.tools.kinds import shown
+from planner.translation.tools.model import WRONG, Tool, Values
 
 LONGEST = 1 << 16
 """Characters of a text: settings are short."""

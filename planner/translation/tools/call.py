@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from planner.translate.tools.kinds import shown
-from planner.translate.tools.model import Tool
+from planner.translation.tools.kinds import shown
+from planner.translation.tools.model import Tool
 
 _CALL = re.compile(r"^[ \t]*(?:\w+[ \t]*=[ \t]*)?[A-Za-z_][\w.]*[ \t]*\(", re.MULTILINE)
 _PIPELINES = ("pipe", "pipeline", "self")

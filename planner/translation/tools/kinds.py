@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from planner.plan.units import MOST, UNITS
-from planner.translate.tools.model import WRONG, Kind
+from planner.translation.tools.model import WRONG, Kind
 
 LONGEST = 40
 """Characters of a value that a message shows."""

@@ -18,11 +18,11 @@ from planner.diagnostics.ignore import apply_ignores
 from planner.source.text import SourceText
 from planner.target import catalogue
 from planner.target.model import Target
-from planner.translate.tools.convert import TOOLS, from_tool
-from planner.translate.tools.device import SETTINGS
-from planner.translate.tools.kinds import device, size, written
-from planner.translate.tools.model import WRONG
-from planner.translate.tools.model_offload import OWN_METHOD_CLASSES
+from planner.translation.tools.convert import TOOLS, from_tool
+from planner.translation.tools.device import SETTINGS
+from planner.translation.tools.kinds import device, size, written
+from planner.translation.tools.model import WRONG
+from planner.translation.tools.model_offload import OWN_METHOD_CLASSES
 
 MIB = 1 << 20
 

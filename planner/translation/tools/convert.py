@@ -10,7 +10,7 @@ from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p8_tools import NOTHING_TO_MOVE, UNKNOWN_TOOL
 from planner.target.model import Target
-from planner.translate.tools import (
+from planner.translation.tools import (
     device_map,
     group,
     manager,
@@ -20,11 +20,11 @@ from planner.translate.tools import (
     sglang,
     vllm_omni,
 )
-from planner.translate.tools.kinds import shown
-from planner.translate.tools.model import Tool
-from planner.translate.tools.parts import modules
-from planner.translate.tools.read import read
-from planner.translate.tools.write import to_text
+from planner.translation.tools.kinds import shown
+from planner.translation.tools.model import Tool
+from planner.translation.tools.parts import modules
+from planner.translation.tools.read import read
+from planner.translation.tools.write import to_text
 
 SHOWN = 240
 """Characters of the settings in the plan's first comment."""

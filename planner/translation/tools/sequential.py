@@ -5,9 +5,9 @@ from __future__ import annotations
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p8_tools import BY_BLOCK
 from planner.target.model import Target
-from planner.translate.tools.device import SETTINGS, chosen
-from planner.translate.tools.model import Draft, Line, Tool, Values
-from planner.translate.tools.parts import NONE_STAYS, modules, walk_line
+from planner.translation.tools.device import SETTINGS, chosen
+from planner.translation.tools.model import Draft, Line, Tool, Values
+from planner.translation.tools.parts import NONE_STAYS, modules, walk_line
 
 
 def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]]:

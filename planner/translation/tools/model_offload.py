@@ -5,10 +5,10 @@ from __future__ import annotations
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p8_tools import FAULTY_SEQUENCE, OWN_METHOD, SETTINGS_REFUSED
 from planner.target.model import Target
-from planner.translate.tools.device import SETTINGS, chosen
-from planner.translate.tools.kinds import shown
-from planner.translate.tools.model import Draft, Line, Tool, Values
-from planner.translate.tools.parts import modules, sequence, walk_line
+from planner.translation.tools.device import SETTINGS, chosen
+from planner.translation.tools.kinds import shown
+from planner.translation.tools.model import Draft, Line, Tool, Values
+from planner.translation.tools.parts import modules, sequence, walk_line
 
 OWN_METHOD_CLASSES = frozenset(
     {

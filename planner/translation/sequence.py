@@ -9,9 +9,9 @@ from planner.diagnostics.table.p8_translate import NO_SEQUENCE, NOT_A_STRING, WH
 from planner.plan.model import Idle, Plan, Semantics
 from planner.target import catalogue
 from planner.target.model import Target
-from planner.translate.improve import improved
-from planner.translate.lint import chain_of, lint
-from planner.translate.tools.convert import from_tool
+from planner.translation.improve import improved
+from planner.translation.lint import chain_of, lint
+from planner.translation.tools.convert import from_tool
 
 ORIGIN = "# from enable_model_cpu_offload: {}"
 """What the tool's own translation writes in the head."""

@@ -8,9 +8,9 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
-from planner.translate.tools.kinds import BOOL, MAPPING, NAMES, between, choice, shown
-from planner.translate.tools.model import Draft, Line, Setting, Tool, Values
-from planner.translate.tools.parts import (
+from planner.translation.tools.kinds import BOOL, MAPPING, NAMES, between, choice, shown
+from planner.translation.tools.model import Draft, Line, Setting, Tool, Values
+from planner.translation.tools.parts import (
     NONE_STAYS,
     autoencoders,
     denoisers,
@@ -20,7 +20,7 @@ from planner.translate.tools.parts import (
     tiled,
     walk_line,
 )
-from planner.translate.tools.read import pointer, read
+from planner.translation.tools.read import pointer, read
 
 _CONFIG = "diffusion_offload_config"
 _GROUPS = {"dit": denoisers, "text_encoder": text_encoders, "vae": autoencoders}

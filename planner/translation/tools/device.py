@@ -6,8 +6,8 @@ from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p8_tools import SETTINGS_REFUSED
-from planner.translate.tools.kinds import CARD, device, shown
-from planner.translate.tools.model import WRONG, Kind, Line, Setting, Values
+from planner.translation.tools.kinds import CARD, device, shown
+from planner.translation.tools.model import WRONG, Kind, Line, Setting, Values
 
 
 def _written(value: Any) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
-from planner.translate.tools.kinds import BOOL, choice, is_count, is_number, shown
-from planner.translate.tools.model import WRONG, Draft, Kind, Line, Setting, Tool, Values
-from planner.translate.tools.parts import (
+from planner.translation.tools.kinds import BOOL, choice, is_count, is_number, shown
+from planner.translation.tools.model import WRONG, Draft, Kind, Line, Setting, Tool, Values
+from planner.translation.tools.parts import (
     NONE_STAYS,
     autoencoders,
     denoisers,
@@ -22,7 +22,7 @@ from planner.translate.tools.parts import (
     unknown,
     walk_line,
 )
-from planner.translate.tools.read import pointer
+from planner.translation.tools.read import pointer
 
 MODES = ("resident", "component-offload", "snapshot-offload", "layerwise-offload")
 _GROUPS = {  # in the order in which SGLang asks them, after the component's own name and before all

@@ -8,9 +8,9 @@ from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p8_tools import NO_SUCH_COMPONENT
 from planner.target.model import Target, WalkStage
-from planner.translate.tools.kinds import shown
-from planner.translate.tools.model import Line
-from planner.translate.tools.read import pointer
+from planner.translation.tools.kinds import shown
+from planner.translation.tools.model import Line
+from planner.translation.tools.read import pointer
 
 NONE_STAYS = "1B"
 """``resident`` of a component that streams as a whole: the language has no 0, and no block is so small."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p8_tools import CODE_OF_ITS_OWN, COUNTED_OTHERWISE
 from planner.target.model import Target
-from planner.translate.tools.kinds import ANY, DEVICE, SIZE, shown, written
-from planner.translate.tools.model import Draft, Line, Setting, Tool, Values
-from planner.translate.tools.parts import modules, walk_line
+from planner.translation.tools.kinds import ANY, DEVICE, SIZE, shown, written
+from planner.translation.tools.model import Draft, Line, Setting, Tool, Values
+from planner.translation.tools.parts import modules, walk_line
 
 _MARGIN = 3 * 10**9
 

@@ -15,7 +15,7 @@ from planner.diagnostics.codes import all_codes
 from planner.diagnostics.diagnostic import Severity, errors
 from planner.diagnostics.render import text
 from planner.target import catalogue
-from planner.translate.tools.convert import TOOLS, from_tool
+from planner.translation.tools.convert import TOOLS, from_tool
 
 CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.in"))
