@@ -19,11 +19,12 @@ from typing import Any
 
 import diffusers
 import torch
-from pipelines.plans import as_diffusers, attached
+from pipelines.plans import attached
 
 from equivalence.recorder import Recorder
 from equivalence.scripts import Script, frees, scripts
 from equivalence.stubs import UNSEEN, known, pipeline, real_class, seen, sizes_of
+from equivalence.translated import translated
 from planner.target import catalogue
 from planner.target.model import WalkUse
 from planner.virtual.backend import install
@@ -69,7 +70,7 @@ class _Pipeline:
         if offload == "stock":
             self._pipe.enable_model_cpu_offload(device="sim:0")
         else:
-            attached(as_diffusers(self._pipe), self._pipe)
+            attached(translated(self._pipe), self._pipe)
 
     def run(self, script: Script, said: dict[str, list[str]]) -> None:
         """One call, and what a careful user does after one that did not free its hooks."""

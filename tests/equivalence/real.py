@@ -1,4 +1,4 @@
-"""One real pipeline class under diffusers' offload, under ours, and under ours with liveness.
+"""One real pipeline class under diffusers' offload, under ours, and under the improved plan.
 
 ``python -m equivalence.real [NAME ...]`` prints the tables for all classes that can be built.
 """
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import diffusers
-from pipelines.plans import as_diffusers, attached, plan_for, schedule_for
+from pipelines.plans import attached, schedule_for
 from pipelines.registry import build, run, same
 from pipelines.wide import CASES, WIDE
 
 from equivalence.residency import Entry, peak, watched
+from equivalence.translated import improved, translated
 from equivalence.uses import Uses, follows, recorded, tells
 from planner.target.loaded import describe
 from planner.virtual.backend import install
@@ -61,13 +62,13 @@ def look(name: str) -> Seen:
     del pipe
 
     pipe = build(name)
-    session, _ = attached(as_diffusers(pipe), pipe)
+    session, _ = attached(translated(pipe), pipe)
     with watched(pipe) as ours:
         outputs = run(pipe, name)
     session.remove()
 
     pipe = build(name)
-    plan = plan_for(pipe)
+    plan = improved(pipe)
     course = schedule_for(plan, pipe).course
     session, _ = attached(plan, pipe)
     with watched(pipe) as living:

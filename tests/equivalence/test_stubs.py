@@ -7,12 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pipelines import plans
 from pipelines.plans import as_diffusers, attached, read
 
 from equivalence import play
@@ -20,10 +20,11 @@ from equivalence.compare import compare
 from equivalence.declared import NEVER_FREE, OWN_METHOD, UNSEEN_IN_WALK
 from equivalence.scripts import frees, scripts
 from equivalence.stubs import Stub, known, pipeline, real_class, seen, sizes_of
+from equivalence.translated import translated
 from planner.virtual.backend import install
 
 CLASSES = play.classes()
-SOME = ("FluxPipeline", "StableDiffusionXLControlNetImg2ImgPipeline", "AmusedInpaintPipeline", "WanPipeline")
+SOME = ("FluxPipeline", "AmusedInpaintPipeline")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -87,19 +88,18 @@ def test_another_order_is_found_out(name: str, monkeypatch: pytest.MonkeyPatch) 
         order = " -> ".join(reversed([n for n in known(name).modules if n in pipe.components]))
         return read(f"version: 1\npipeline: {name}\nsemantics: diffusers\norder: {order}\n")
 
-    monkeypatch.setattr(play, "as_diffusers", backwards)
+    monkeypatch.setattr(play, "translated", backwards)
     assert len(compare(stock, {name: play.play(name, "ours")}).different) > 5
 
 
 def test_an_excluded_component_that_moves_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "StableDiffusionPipeline"
     stock = {name: play.play(name, "stock")}
-    original = plans.plan_for
 
-    def without(pipe: Any, *lines: str) -> Any:
-        return original(pipe, *(line for line in lines if not line.startswith("exclude")))
+    def forgets(pipe: Any) -> Any:
+        return replace(translated(pipe), exclude=())
 
-    monkeypatch.setattr(plans, "plan_for", without)
+    monkeypatch.setattr(play, "translated", forgets)
     found = compare(stock, {name: play.play(name, "ours")}).different
     assert any("on: stock ['+safety_checker'], ours []" in said for said in found), found
 
