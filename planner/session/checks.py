@@ -25,6 +25,7 @@ from planner.diagnostics.table.p7_session import (
     TILING_UNSUPPORTED,
 )
 from planner.plan.model import Plan
+from planner.session.versions import version_notes
 
 
 def check_pipeline(plan: Plan, pipe: Any, *, loaded_by_us: bool = False) -> tuple[Diagnostic, ...]:
@@ -33,7 +34,7 @@ def check_pipeline(plan: Plan, pipe: Any, *, loaded_by_us: bool = False) -> tupl
     if kind:
         return (kind,)
     found = [*_placement(pipe), *_named(plan, pipe), *_dtype(plan, pipe), *_tiling(plan, pipe)]
-    found += [*_entries(plan, pipe), *_shared(pipe)]
+    found += [*_entries(plan, pipe), *_shared(pipe), *version_notes(plan, type(pipe).__name__)]
     if not loaded_by_us:
         found += _unused(plan)
     return tuple(found)

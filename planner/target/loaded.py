@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Any
 
 from planner.target import catalogue
@@ -16,7 +17,8 @@ def describe(pipe: Any) -> Target:
     ``enable_model_cpu_offload`` takes it.
     """
     cls = type(pipe)
-    known = next((t for c in cls.__mro__ if (t := catalogue.find(c.__name__)) is not None), None)
+    version = _installed()
+    known = next((t for c in cls.__mro__ if (t := catalogue.find(c.__name__, version)) is not None), None)
     seen: set[int] = set()
     components = {}
     for name, component in pipe.components.items():
@@ -46,6 +48,15 @@ def describe(pipe: Any) -> Target:
         version=known.version if known else "",
         origin="loaded",
     )
+
+
+def _installed() -> str:
+    """The catalogue of the diffusers that is installed, where it ships; else the newest."""
+    try:
+        installed = metadata.version("diffusers")
+    except metadata.PackageNotFoundError:
+        installed = ""
+    return installed if installed in catalogue.versions() else catalogue.versions()[0]
 
 
 def module_bytes(module: Any) -> int:

@@ -210,6 +210,17 @@ NOT_A_PIPELINE = Code(
     right=_APPLY,
 )
 
+OTHER_DIFFUSERS = Code(
+    id="P721",
+    name="other-diffusers",
+    severity=Severity.NOTE,
+    help="Plans are checked against the catalogue of one diffusers version: the one that `requires` admits, "
+    "else the newest that ships. Another one is installed, and the class differs there, or nothing is known "
+    "of it. The session follows the pipeline that is loaded.",
+    wrong="pip install diffusers==0.40.0  # the plan was checked against 0.42.1",
+    right="requires: {diffusers: '==0.40.0'}",
+)
+
 CODES = (
     DEVICE_MAPPED,
     GROUP_OFFLOADED,
@@ -231,4 +242,5 @@ CODES = (
     BUDGET_LOWERED,
     TILING_UNSUPPORTED,
     NOT_A_PIPELINE,
+    OTHER_DIFFUSERS,
 )
