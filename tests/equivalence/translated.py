@@ -6,11 +6,11 @@ from functools import cache
 from typing import Any
 
 from pipelines.plans import as_diffusers, read
-from planner.translate.translate import translate
 
 from equivalence.declared import OWN_METHOD
 from equivalence.stubs import known
 from planner.plan.model import Plan
+from planner.translation.sequence import translate
 
 
 def translated(pipe: Any) -> Plan:
