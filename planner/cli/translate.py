@@ -16,13 +16,17 @@ from planner.target.find import by_class
 from planner.target.folder import read_folder
 from planner.target.model import Target
 from planner.translation.lint import lint
-from planner.translation.sequence import for_sequence, translate
+from planner.translation.sequence import Translation, for_sequence, translate
+from planner.translation.tools.convert import from_tool
 
 
 @click.command("translate")
 @click.argument("what", required=False, metavar="SEQ|CLASS|FOLDER")
 @click.option("--all", "every", is_flag=True, help="Every class: what is wrong with its string.")
 @click.option("--improve", is_flag=True, help="What the string meant to say, from the class's own source.")
+@click.option(
+    "--tool", metavar="TOOL", help="WHAT are settings of this tool (mmgp, group-offload, ...), not a string."
+)
 @click.option("--class", "cls", metavar="CLASS", help="The class that a sequence string is for.")
 @click.option(
     "--diffusers",
@@ -32,11 +36,18 @@ from planner.translation.sequence import for_sequence, translate
 )
 @format_option("text", "json")
 def translate_command(
-    what: str | None, every: bool, improve: bool, cls: str | None, version: str | None, form: str
+    what: str | None,
+    every: bool,
+    improve: bool,
+    tool: str | None,
+    cls: str | None,
+    version: str | None,
+    form: str,
 ) -> int:
     """Make a plan of model_cpu_offload_seq: a string, a class's own, or a folder's.
 
-    The plan goes to stdout, what is wrong with the string to stderr. With --all: a row a class.
+    The plan goes to stdout, what is wrong with the string to stderr. With --all: a row a class. With --tool
+    the argument is another tool's settings: plan translate --tool mmgp "{profile_no: 4}" --class FluxPipeline
     """
     if every == (what is not None):
         raise click.UsageError("give a sequence, a class or a folder, or --all")
@@ -44,7 +55,14 @@ def translate_command(
         raise click.UsageError(f"no catalogue for {version}; known: {', '.join(catalogue.versions())}")
     if what is None:
         return _all(version, form)
-    made = translate(_target(what, cls, version), improve=improve)
+    if tool is not None:
+        if cls is None:
+            raise click.UsageError("--tool needs --class: the pipeline class that the settings are for")
+        target = _target(cls, None, version)
+        text, found = from_tool(tool, what, target)
+        made = Translation(target=target, text=text, diagnostics=found)
+    else:
+        made = translate(_target(what, cls, version), improve=improve)
     if form == "json":
         said = [{"code": d.code.id, "name": d.code.name, "message": d.message} for d in made.diagnostics]
         print(json.dumps({"plan": made.text, "diagnostics": said}, indent=2, ensure_ascii=False))

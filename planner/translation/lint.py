@@ -8,6 +8,7 @@ from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p8_translate import (
     EMPTY_SEQUENCE,
+    NEVER_FREES,
     NO_SEQUENCE,
     OUTSIDE,
     OWN_OFFLOAD,
@@ -17,6 +18,21 @@ from planner.diagnostics.table.p8_translate import (
 )
 from planner.target.model import Target
 from planner.translation.tools.model_offload import OWN_METHOD_CLASSES
+
+NEVER_FREE = frozenset(
+    {
+        "AudioLDMPipeline",
+        "DanceDiffusionPipeline",
+        "LDMTextToImagePipeline",
+        "RePaintPipeline",
+        "SemanticStableDiffusionPipeline",
+        "StableDiffusionPipelineSafe",
+        "VersatileDiffusionDualGuidedPipeline",
+        "VersatileDiffusionImageVariationPipeline",
+        "VersatileDiffusionTextToImagePipeline",
+    }
+)
+"""Classes with a sequence whose ``__call__`` does not reach ``maybe_free_model_hooks`` (0.42.1)."""
 
 
 def lint(target: Target) -> tuple[Diagnostic, ...]:
@@ -36,6 +52,8 @@ def chain_of(target: Target) -> tuple[str, ...]:
 def _lint(target: Target) -> Iterator[Diagnostic]:
     if target.cls in OWN_METHOD_CLASSES:
         yield finding(OWN_OFFLOAD, f'"{target.cls}" has an enable_model_cpu_offload of its own')
+    if target.cls in NEVER_FREE:
+        yield finding(NEVER_FREES, f'the call of "{target.cls}" never frees its hooks')
     if target.sequence is None:
         yield finding(NO_SEQUENCE, f'"{target.cls}" has no model_cpu_offload_seq')
         return

@@ -2,17 +2,6 @@
 
 from __future__ import annotations
 
-NEVER_FREE = {
-    "AudioLDMPipeline",
-    "DanceDiffusionPipeline",
-    "LDMTextToImagePipeline",
-    "RePaintPipeline",
-    "SemanticStableDiffusionPipeline",
-    "StableDiffusionPipelineSafe",
-    "VersatileDiffusionDualGuidedPipeline",
-    "VersatileDiffusionImageVariationPipeline",
-    "VersatileDiffusionTextToImagePipeline",
-}
 """Their ``__call__`` does not reach ``maybe_free_model_hooks``: what ran last stays on the device after
 the call. With us a call ends when it ends."""
 

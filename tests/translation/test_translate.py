@@ -144,6 +144,11 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     said = json.loads(capsys.readouterr().out)
     assert said["summary"] == {"ok": 264, "defect": 20, "no sequence": 23}
     assert {c["class"] for c in said["classes"] if c["status"] == "defect"} == set(KNOWN_DEFECTS)
+    settings = ["translate", "--tool", "mmgp", "{profile_no: 4}"]
+    assert run([*settings, "--class", "FluxPipeline"]) == 0
+    assert "pipeline: FluxPipeline" in capsys.readouterr().out
+    assert run(settings) == 2
+    assert run(["translate", "--tool", "mpgm", "{}", "--class", "FluxPipeline"]) != 0
     assert run(["translate"]) == 2
     assert run(["translate", "KolorsImg2ImgPipelin"]) == 1
     assert run(["translate", "StableCascadeCombinedPipeline"]) == 1

@@ -76,6 +76,15 @@ NOT_A_STRING = Code(
     wrong="order: vae.encode -> unet -> vae.decode",
     right="order: unet -> vae\nsemantics: diffusers",
 )
+NEVER_FREES = Code(
+    id="P810",
+    name="never-frees-its-hooks",
+    severity=Severity.NOTE,
+    help="The class's __call__ does not reach maybe_free_model_hooks, so under enable_model_cpu_offload what "
+    "ran last stays on the device after the call. Under a plan a call ends when it ends.",
+    wrong="pipe = RePaintPipeline(...); pipe.enable_model_cpu_offload()",
+    right="planner.apply('repaint.plan.yaml', pipe)",
+)
 WHICH_CLASS = Code(
     id="P809",
     name="which-class",
@@ -96,6 +105,7 @@ CODES = (
     NO_SEQUENCE,
     OWN_OFFLOAD,
     NOT_A_STRING,
+    NEVER_FREES,
     WHICH_CLASS,
 )
 
