@@ -17,10 +17,11 @@ from pipelines.plans import as_diffusers, attached, read
 
 from equivalence import play
 from equivalence.compare import compare
-from equivalence.declared import NEVER_FREE, OWN_METHOD, UNSEEN_IN_WALK
+from equivalence.declared import OWN_METHOD, UNSEEN_IN_WALK
 from equivalence.scripts import frees, scripts
 from equivalence.stubs import Stub, known, pipeline, real_class, seen, sizes_of
 from equivalence.translated import translated
+from planner.translation.lint import NEVER_FREE
 from planner.virtual.backend import install
 
 CLASSES = play.classes()
