@@ -26,6 +26,7 @@ from planner.schedule.verify import verify
 from planner.schedule.write import to_json
 from planner.source.text import SourceText
 from planner.target.find import find_target
+from planner.target.loaded import describe
 from planner.target.model import Target
 from planner.translation.sequence import for_sequence
 from planner.translation.sequence import translate as translate_target
@@ -112,7 +113,7 @@ def validate(
     front = _front(source, overrides)
     plan, found = front.plan, front.found
     if plan is not None:
-        _, more = _back(plan, target, compiling=False)
+        _, more = _back(plan, target)
         found = found + more
     kept = tuple(apply_ignores(found, front.sources))
     if strict:
@@ -150,7 +151,7 @@ def compile(
     front = _front(source, overrides)
     found, compiled = front.found, None
     if front.plan is not None:
-        compiled, more = _back(front.plan, target, compiling=True, budget=budget, overhead=overhead)
+        compiled, more = _back(front.plan, target, budget=budget, overhead=overhead)
         found = found + more
     kept = tuple(apply_ignores(found, front.sources))
     if compiled is None or errors(kept):
@@ -222,7 +223,7 @@ def translate(source: Any, *, improve: bool = False, cls: str | None = None) -> 
 
 def _translated(source: Any, cls: str | None) -> Target:
     if not isinstance(source, (str, type)):
-        return source if isinstance(source, Target) else _described(source)
+        return source if isinstance(source, Target) else describe(source)
     name = source if isinstance(source, str) else source.__name__
     found = for_sequence(name, cls) if "->" in name or cls is not None else None
     if found is None:
@@ -233,12 +234,6 @@ def _translated(source: Any, cls: str | None) -> Target:
     if isinstance(found, Diagnostic):
         raise PlanError([found])
     return found
-
-
-def _described(pipe: Any) -> Target:
-    from planner.target.loaded import describe
-
-    return describe(pipe)
 
 
 def simulate(source: PathOrPlan) -> Validation:
@@ -305,7 +300,7 @@ def _front(source: PathOrPlan, overrides: Sequence[str]) -> _Front:
 
 
 def _back(
-    plan: Plan, target: Any, *, compiling: bool, budget: int | None = None, overhead: int = 0
+    plan: Plan, target: Any, *, budget: int | None = None, overhead: int = 0
 ) -> tuple[tuple[Graph, Schedule] | None, list[Diagnostic]]:
     """Plan to schedule, checked by the replay."""
     known, found = _target(plan, target)
@@ -334,8 +329,6 @@ def _target(plan: Plan, target: Any) -> tuple[Target | None, list[Diagnostic]]:
     if isinstance(target, Target):
         return target, []
     if target is not None and not isinstance(target, (str, Path)):
-        from planner.target.loaded import describe
-
         return describe(target), []
     pipeline = plan.pipeline
     place = Path(plan.document.sources[0].name).parent

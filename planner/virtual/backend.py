@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any
 
 import torch
+from torch.library import Library, fallthrough_kernel
 
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p7_virtual import BACKEND_MISSING, BACKEND_TAKEN
@@ -19,7 +20,7 @@ from planner.virtual.module import SimModule
 from planner.virtual.tensor import BACKEND, SimTensor
 
 _lock = Lock()
-_libraries: list[torch.library.Library] = []  # a registration lives as long as its Library
+_libraries: list[Library] = []  # a registration lives as long as its Library
 
 
 def install() -> None:
@@ -32,7 +33,7 @@ def install() -> None:
         if _libraries:
             return
         setup = getattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend", None)
-        if setup is None or not hasattr(torch.library.Library, "fallback"):
+        if setup is None or not hasattr(Library, "fallback"):
             raise PlanError(
                 [
                     finding(
@@ -81,10 +82,10 @@ _LOW_PRECISION = (
 
 
 def _register() -> None:
-    library: Any = torch.library.Library  # untyped
+    library: Any = Library  # untyped
     everything = library("_", "IMPL")
     everything.fallback(lambda func, *args, **kwargs: ops.run(func, args, kwargs), "PrivateUse1")
-    everything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    everything.fallback(fallthrough_kernel, "AutocastPrivateUse1")
     aten = library("aten", "IMPL")
     for name in (*_DIRECT, *ops.WHOLE):
         op = _op(name)
