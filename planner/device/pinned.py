@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from planner.target.extents import merged
+
 PIECE = 256 << 20
 THREADS = 4
 _DONE = 0
@@ -45,7 +47,7 @@ class Pins:
         if self._runtime is None:
             return
         self._owners.extend(owners)
-        wanted = list(self._pieces(_merged(ranges)))
+        wanted = list(self._pieces(_pages(ranges)))
         allowed = []
         for start, end in wanted:
             if self._left is not None and end - start > self._left:
@@ -103,26 +105,14 @@ class Pins:
                 at = stop
 
 
-def _merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _pages(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """The whole pages inside the ranges; ranges that touch are one."""
     page = mmap.PAGESIZE
-    for address, end in _joined(ranges):
+    filled = ((address, address + nbytes) for address, nbytes in ranges if nbytes)
+    for address, end in merged(filled, touching=True):
         start, stop = -(-address // page) * page, end // page * page
         if start < stop:
             yield start, stop
-
-
-def _joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    current: tuple[int, int] | None = None
-    for start, end in sorted((address, address + nbytes) for address, nbytes in ranges if nbytes):
-        if current is not None and start <= current[1]:
-            current = (current[0], max(current[1], end))
-            continue
-        if current is not None:
-            yield current
-        current = (start, end)
-    if current is not None:
-        yield current
 
 
 def file_backed(addresses: Iterable[int]) -> set[int]:

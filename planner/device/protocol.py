@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 Lane = Literal["compute", "copy"]
 
 
-class Piece(Protocol):
-    """One allocation on the device. ``nbytes`` is what was asked for."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes, as asked for."""
-
-
 class Device(Protocol):
     """An accelerator that a session moves weights to."""
 

@@ -104,6 +104,7 @@ class Streamed:
             if number not in self._buffer:
                 offsets[number] = at
                 at += batch.nbytes
+        bases = [batch.base for batch in batches]
         first: dict[int, int] = {}
         for number in self._order:
             first.setdefault(self._buffer[number], number)
@@ -113,13 +114,15 @@ class Streamed:
                 self._coming[number] = device.record("copy")
             elif first.get(self._buffer[number]) == number:
                 self._fetch(number, None)
-        self._binding.bind(lambda host: self._over(host, offsets))
+        self._binding.bind(lambda host: self._over(host, bases, offsets))
 
-    def _over(self, host: torch.Tensor, offsets: dict[int, int]) -> tuple[torch.Tensor, bool]:
+    def _over(
+        self, host: torch.Tensor, bases: list[int], offsets: dict[int, int]
+    ) -> tuple[torch.Tensor, bool]:
         """Where ``host`` lies on the device. A change to a block that comes is lost with its buffer."""
         place = self._master.places.get(id(host), 0)
-        number = bisect_right([batch.base for batch in self._master.batches], place) - 1
-        inside = place - self._master.batches[number].base
+        number = bisect_right(bases, place) - 1
+        inside = place - bases[number]
         if number in self._buffer:
             return self._device.bind(self._pieces[1 + self._buffer[number]], inside, host), False
         return self._device.bind(self._pieces[0], offsets[number] + inside, host), True

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 
 from planner.target.extents import extent, merged
-from planner.target.model import device_bytes
 
 Table = dict[str, torch.Tensor | None]
 
@@ -94,9 +93,3 @@ def regions_of(tensors: Iterable[torch.Tensor]) -> dict[int, Region]:
         for tensor in inside:
             found[id(tensor)] = regions[bisect_right(starts, extent(tensor)[0]) - 1]
     return found
-
-
-def lay_out(slots: Iterable[Slot]) -> tuple[dict[int, Region], int]:
-    """The regions of the slots' tensors and the bytes that they take on a device."""
-    regions = regions_of(slot.host for slot in slots)
-    return regions, device_bytes({id(region): region.nbytes for region in regions.values()}.values())

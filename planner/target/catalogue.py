@@ -68,6 +68,7 @@ def find(cls: str, version: str | None = None) -> Target | None:
         walk=walk,
         version=version,
         origin="catalogue",
+        overrides=record["overrides"],
     )
 
 

@@ -47,6 +47,7 @@ def describe(pipe: Any) -> Target:
         walk=known.walk if known else None,
         version=known.version if known else "",
         origin="loaded",
+        overrides=known.overrides if known else False,
     )
 
 

@@ -80,7 +80,8 @@ class Target:
 
     ``sequence`` and ``excluded`` are the class's ``model_cpu_offload_seq`` and
     ``_exclude_from_cpu_offload``; ``walk`` is None when the source did not say in which order the
-    components run; ``version`` is the diffusers version of the catalogue.
+    components run; ``version`` is the diffusers version of the catalogue; ``overrides``: the class has an
+    ``enable_model_cpu_offload`` of its own.
     """
 
     cls: str
@@ -90,6 +91,7 @@ class Target:
     walk: tuple[WalkStage, ...] | None
     version: str
     origin: Origin
+    overrides: bool = False
 
     @property
     def modules(self) -> tuple[str, ...]:

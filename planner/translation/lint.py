@@ -17,7 +17,6 @@ from planner.diagnostics.table.p8_translate import (
     UNKNOWN_NAME,
 )
 from planner.target.model import Target
-from planner.translation.tools.model_offload import OWN_METHOD_CLASSES
 
 NEVER_FREE = frozenset(
     {
@@ -50,7 +49,7 @@ def chain_of(target: Target) -> tuple[str, ...]:
 
 
 def _lint(target: Target) -> Iterator[Diagnostic]:
-    if target.cls in OWN_METHOD_CLASSES:
+    if target.overrides:
         yield finding(OWN_OFFLOAD, f'"{target.cls}" has an enable_model_cpu_offload of its own')
     if target.cls in NEVER_FREE:
         yield finding(NEVER_FREES, f'the call of "{target.cls}" never frees its hooks')

@@ -10,22 +10,11 @@ from planner.translation.tools.kinds import shown
 from planner.translation.tools.model import Draft, Line, Tool, Values
 from planner.translation.tools.parts import modules, sequence, walk_line
 
-OWN_METHOD_CLASSES = frozenset(
-    {
-        "AudioLDM2Pipeline",
-        "KandinskyV22Img2ImgCombinedPipeline",
-        "MusicLDMPipeline",
-        "StableCascadeCombinedPipeline",
-        "WuerstchenCombinedPipeline",
-    }
-)
-"""Classes that override the method (0.42.1; the catalogue's ``overrides``)."""
-
 
 def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]]:
     """``semantics: diffusers`` with the sequence as diffusers reads it: strange and second names dropped."""
     device, found = chosen(values)
-    if target.cls in OWN_METHOD_CLASSES:
+    if target.overrides:
         said = f'"{target.cls}" has an enable_model_cpu_offload of its own'
         return _whole(device, target), (*found, finding(OWN_METHOD, said))
     if target.sequence is None:
