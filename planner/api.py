@@ -28,7 +28,7 @@ from planner.source.text import SourceText
 from planner.target.find import find_target
 from planner.target.loaded import describe
 from planner.target.model import Target
-from planner.translation.sequence import for_sequence
+from planner.translation.sequence import target_of
 from planner.translation.sequence import translate as translate_target
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def load_pipeline(source: PathOrPlan, *, allow_pickle: bool = False, trust_remot
 
 
 def translate(source: Any, *, improve: bool = False, cls: str | None = None) -> Plan:
-    """A sequence string, a pipeline class or a loaded pipeline as a plan.
+    """A sequence string, a pipeline class, a folder or a loaded pipeline as a plan.
 
     Equivalent: ``semantics: diffusers``, the moves of ``enable_model_cpu_offload``. ``improve``: what the
     string meant to say, ``semantics: liveness`` over what the class really runs. ``cls``: the class that a
@@ -213,7 +213,7 @@ def translate(source: Any, *, improve: bool = False, cls: str | None = None) -> 
     made = translate_target(_translated(source, cls), improve=improve)
     if not made.text:
         raise PlanError(made.diagnostics)
-    text = SourceText(name=f"{made.target.cls if made.target else 'translated'}.plan.yaml", text=made.text)
+    text = SourceText(name=f"{made.target.cls}.plan.yaml", text=made.text)
     document, found = document_of(text)
     plan, more = build_plan(document) if document is not None else (None, [])
     if plan is None:
@@ -224,16 +224,10 @@ def translate(source: Any, *, improve: bool = False, cls: str | None = None) -> 
 def _translated(source: Any, cls: str | None) -> Target:
     if not isinstance(source, (str, type)):
         return source if isinstance(source, Target) else describe(source)
-    name = source if isinstance(source, str) else source.__name__
-    found = for_sequence(name, cls) if "->" in name or cls is not None else None
-    if found is None:
-        target, problems = find_target(name, None)
-        if target is None:
-            raise PlanError(problems)
-        return target
-    if isinstance(found, Diagnostic):
-        raise PlanError([found])
-    return found
+    target, problems = target_of(source if isinstance(source, str) else source.__name__, cls)
+    if target is None or errors(problems):
+        raise PlanError(problems)
+    return target
 
 
 def simulate(source: PathOrPlan) -> Validation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 from rich.table import Table
@@ -12,11 +11,9 @@ from planner.cli.terminal import format_option, put, show
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors
 from planner.diagnostics.table.p8_translate import DEFECTS
 from planner.target import catalogue
-from planner.target.find import by_class
-from planner.target.folder import read_folder
 from planner.target.model import Target
 from planner.translation.lint import lint
-from planner.translation.sequence import Translation, for_sequence, translate
+from planner.translation.sequence import Translation, target_of, translate
 from planner.translation.tools.convert import from_tool
 
 
@@ -76,15 +73,7 @@ def translate_command(
 
 
 def _target(what: str, cls: str | None, version: str | None) -> Target:
-    if "->" in what or cls is not None:
-        found = for_sequence(what, cls, version)
-        if isinstance(found, Diagnostic):
-            raise PlanError([found])
-        return found
-    if Path(what).is_dir():
-        target, problems = read_folder(Path(what), version=version)
-    else:
-        target, problems = by_class(what, version or catalogue.versions()[0])
+    target, problems = target_of(what, cls, version)
     if target is None or errors(problems):
         raise PlanError(problems)
     return target

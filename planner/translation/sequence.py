@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity, finding
 from planner.diagnostics.table.p8_translate import NO_SEQUENCE, NOT_A_STRING, WHICH_CLASS
 from planner.plan.model import Idle, Plan, Semantics
 from planner.target import catalogue
+from planner.target.find import by_class
+from planner.target.folder import read_folder
 from planner.target.model import Target
 from planner.translation.improve import improved
 from planner.translation.lint import chain_of, lint
@@ -22,7 +25,7 @@ class Translation:
     """``text`` is the plan, with comments; empty where there is none. ``diagnostics`` say why, and what is
     wrong with the sequence."""
 
-    target: Target | None
+    target: Target
     text: str
     diagnostics: tuple[Diagnostic, ...]
 
@@ -39,7 +42,21 @@ def translate(target: Target, *, improve: bool = False) -> Translation:
     return Translation(target=target, text=_headed(text, target), diagnostics=(*found, *lost))
 
 
-def for_sequence(sequence: str, cls: str | None = None, version: str | None = None) -> Target | Diagnostic:
+def target_of(
+    what: str, cls: str | None = None, version: str | None = None
+) -> tuple[Target | None, list[Diagnostic]]:
+    """What ``what`` stands for: a sequence string (with ``->``, or with the class ``cls`` that it is for), a
+    pipeline's folder, or a class name."""
+    if "->" in what or cls is not None:
+        return for_sequence(what, cls, version)
+    if Path(what).is_dir():
+        return read_folder(Path(what), version=version)
+    return by_class(what, version or catalogue.versions()[0])
+
+
+def for_sequence(
+    sequence: str, cls: str | None = None, version: str | None = None
+) -> tuple[Target | None, list[Diagnostic]]:
     """A class with this sequence: ``cls``, else the one with the shortest name that ships with it."""
     if cls is None:
         have = [n for n in catalogue.names(version) if _sequence(n, version) == sequence]
@@ -49,8 +66,8 @@ def for_sequence(sequence: str, cls: str | None = None, version: str | None = No
         said = (
             f'no class of the catalogue has the sequence "{sequence}"' if cls is None else f'no class "{cls}"'
         )
-        return finding(WHICH_CLASS, said, hint="--class CLASS names the one that it is for")
-    return replace(target, sequence=sequence)
+        return None, [finding(WHICH_CLASS, said, hint="--class CLASS names the one that it is for")]
+    return replace(target, sequence=sequence), []
 
 
 def to_sequence(plan: Plan) -> tuple[str | None, tuple[Diagnostic, ...]]:

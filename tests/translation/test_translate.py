@@ -96,10 +96,11 @@ def test_an_improved_plan_is_valid_and_never_holds_more_than_its_largest_stage(
 
 
 def test_a_string_takes_the_shortest_class_that_ships_with_it() -> None:
-    found = for_sequence("text_encoder->text_encoder_2->transformer->vae")
+    found, problems = for_sequence("text_encoder->text_encoder_2->transformer->vae")
+    assert problems == []
     assert isinstance(found, Target)
     assert found.sequence == "text_encoder->text_encoder_2->transformer->vae"
-    named = for_sequence("text_encoder->unet->vae", "StableDiffusionPipeline")
+    named, _ = for_sequence("text_encoder->unet->vae", "StableDiffusionPipeline")
     assert isinstance(named, Target)
     assert named.cls == "StableDiffusionPipeline"
 
