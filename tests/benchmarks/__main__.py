@@ -1,0 +1,149 @@
+"""``python -m tests.benchmarks flux --steps 4,28``: a table of the modes, as ratios to resident."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from planner.loading.builtin import NAMES
+from tests.benchmarks.modes import gives_back
+
+DEFAULT = {
+    "sdxl": "resident plan:budget.vram=6.5GB plan:budget.vram=6.5GB,idle=keep model group-leaf mmgp1",
+    "flux": "resident plan:budget.vram=25GB plan:budget.vram=25GB,idle=keep plan:budget.vram=16GB "
+    "plan:budget.vram=12GB plan:budget.vram=8GB plan:budget.vram=6GB model group-leaf mmgp1 mmgp2",
+    "wan": "resident plan:budget.vram=32GB plan:budget.vram=16GB model group-leaf mmgp1 mmgp2",
+}
+OTHER = "resident plan: translated model"
+
+
+@click.command(help="Times plans beside the resident pipeline and the peers that are installed.")
+@click.argument("pipeline", type=click.Choice([*DEFAULT, *NAMES]))
+@click.option("--steps", default="4,28", help="Numbers of steps, with commas.")
+@click.option("--modes", default="", help="Modes with spaces: resident, plan:KEY=VALUE,..., or a peer.")
+@click.option("--small", is_flag=True, help="The same structure with few layers, for a CPU.")
+@click.option("--saved", is_flag=True, help="The components are saved and loaded again before.")
+@click.option("--device", default="", help="cuda:0 by default, sim:0 without a GPU.")
+@click.option("--out", default="", help="A file to which each mode's record is added, a JSON line each.")
+@click.option("--one", is_flag=True, help="Every mode in this process; JSON lines and no table.")
+def main(
+    pipeline: str, steps: str, modes: str, small: bool, saved: bool, device: str, out: str, one: bool
+) -> None:
+    wanted = (modes or DEFAULT.get(pipeline, OTHER)).split()
+    if one:
+        _measure(pipeline, [int(s) for s in steps.split(",")], wanted, small, saved, device)
+        return
+    flags = [f for f, on in (("--small", small), ("--saved", saved), (f"--device={device}", device)) if on]
+    command = [sys.executable, "-m", "tests.benchmarks", pipeline, "--one", "--steps", steps, *flags]
+    together = [m for m in wanted if gives_back(m)]
+    groups = ([together] if together else []) + [[m] for m in wanted if m not in together]
+    records = []
+    for group in groups:
+        made = subprocess.run([*command, "--modes", " ".join(group)], stdout=subprocess.PIPE, text=True)
+        lines = [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
+        if made.returncode:
+            lines.append({"mode": " ".join(group), "failed": f"exit {made.returncode}", "runs": []})
+        records += lines
+        for line in lines:
+            if out:
+                with open(out, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+            if line.get("failed"):
+                print(line["mode"], line["failed"], file=sys.stderr, flush=True)
+    Console(width=160).print(table(pipeline, records))
+
+
+def _measure(
+    pipeline: str, steps: list[int], modes: list[str], small: bool, saved: bool, device: str
+) -> None:
+    import torch
+
+    from tests.benchmarks.measure import measure
+    from tests.benchmarks.modes import here
+    from tests.benchmarks.sizes import SIZES, builtin
+
+    name = device or ("cuda:0" if torch.cuda.is_available() else "sim:0")
+    if name.startswith("sim"):
+        from planner.virtual import backend
+
+        backend.install()
+    where = torch.device(name)
+    size = SIZES.get(pipeline) or builtin(pipeline)
+    start = time.perf_counter()
+    pipe = size.make(small, torch.device("cpu") if where.type == "sim" else where)
+    if saved:
+        _reload(pipe)
+    pipe.set_progress_bar_config(disable=True)
+    built = time.perf_counter() - start
+    for mode in modes:
+        made = measure(mode, pipe, size, steps, where, small) if here(mode) else {"mode": mode, "runs": []}
+        print(json.dumps({"pipeline": pipeline, "built_s": built, **made}), flush=True)
+
+
+def _reload(pipe: Any) -> None:
+    """Each component saved and read again: its parameters are then views of mapped files."""
+    import torch
+
+    for name, component in pipe.components.items():
+        if isinstance(component, torch.nn.Module):
+            folder = tempfile.mkdtemp(dir=os.environ.get("TMPDIR"))
+            component.save_pretrained(folder)
+            made = type(component).from_pretrained(folder, torch_dtype=component.dtype)
+            setattr(pipe, name, made.eval().requires_grad_(False))
+            component.to("meta")
+
+
+def table(pipeline: str, records: list[dict[str, Any]]) -> Table:
+    """A row for each mode and number of steps; GB are 1e9 bytes, the seconds are the second call's."""
+    made = Table(title=pipeline)
+    for column in ("mode", "steps", "first s", "s", "to resident", "allocated", "reserved", "driver"):
+        made.add_column(column, justify="left" if column == "mode" else "right")
+    for column in ("host RAM", "apply s", "apply + first", "picture"):
+        made.add_column(column, justify="right")
+    base: dict[int, dict[str, Any]] = {}
+    for record in records:
+        runs = record["runs"]
+        if not runs:
+            made.add_row(record["mode"], "", "", "", "failed" if record.get("failed") else "not installed")
+        for count in dict.fromkeys(run["steps"] for run in runs):
+            own = [run for run in runs if run["steps"] == count]
+            timed = own[min(1, len(own) - 1)]
+            if record["mode"] == "resident":
+                base[count] = timed
+            ratio = f"{timed['seconds'] / base[count]['seconds']:.2f}" if count in base else ""
+            same = count in base and all(run["picture"] == base[count]["picture"] for run in own)
+            first = count == runs[0]["steps"]
+            made.add_row(
+                record["mode"],
+                str(count),
+                f"{own[0]['seconds']:.2f}",
+                f"{timed['seconds']:.2f}",
+                ratio,
+                *(
+                    _gb(max((run[k] or 0 for run in own), default=0))
+                    for k in ("allocated", "reserved", "driver")
+                ),
+                _gb(record.get("ram")) if first else "",
+                f"{record.get('apply_s', 0):.2f}" if first else "",
+                f"{record.get('first_s', 0):.2f}" if first else "",
+                "same" if same else "DIFFERS" if count in base else "",
+            )
+    return made
+
+
+def _gb(nbytes: int | None) -> str:
+    return f"{nbytes / 1e9:.2f}" if nbytes else ""
+
+
+if __name__ == "__main__":
+    main()
