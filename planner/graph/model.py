@@ -69,7 +69,7 @@ class Placement:
     @property
     def streams(self) -> bool:
         """Whether any of it comes and goes while it is in use."""
-        return self.policy is Policy.STREAM and (self.split is None or self.split.slots > 0)
+        return self.policy is Policy.STREAM and (self.split is None or self.split.buffer > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

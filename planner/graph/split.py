@@ -6,26 +6,26 @@ from dataclasses import dataclass
 
 from planner.target.model import Blocks
 
-PREFETCH = 2
-"""Blocks on their way ahead of the one that runs, unless the plan says otherwise."""
+PREFETCH = 1
+"""Blocks of the largest size on their way ahead of the one that runs, unless the plan says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """``stay``: which of the streamable blocks stay; the others come through ``slots`` buffers of ``slot``
-    bytes. All sizes in bytes: ``resident`` is fixed and staying blocks, ``held`` these and the buffers,
-    ``crossing`` what one forward brings."""
+    """``stay``: which of the streamable blocks stay; the others come through a ring of ``buffer`` bytes, which
+    holds the block that runs and ``ahead`` more of the largest size. All sizes in bytes: ``resident`` is
+    fixed and staying blocks, ``crossing`` what one forward brings."""
 
     stay: tuple[bool, ...]
     resident: int
-    slots: int
-    slot: int
+    buffer: int
+    ahead: int
     crossing: int
 
     @property
     def held(self) -> int:
         """On the device while the component is in use."""
-        return self.resident + self.slots * self.slot
+        return self.resident + self.buffer
 
 
 def split(blocks: Blocks, resident: int, prefetch: int = PREFETCH) -> Split:
@@ -42,12 +42,16 @@ def split(blocks: Blocks, resident: int, prefetch: int = PREFETCH) -> Split:
             owed -= size
             used += size
         stay.append(keep)
+    for at, size in enumerate(blocks.streamable):  # what is left of the room after whole blocks
+        if not stay[at] and used + size <= room:
+            stay[at] = True
+            used += size
     gone = [size for size, keep in zip(blocks.streamable, stay, strict=True) if not keep]
     return Split(
         stay=tuple(stay),
         resident=blocks.fixed + used,
-        slots=min(prefetch + 1, len(gone)),
-        slot=max(gone, default=0),
+        buffer=min((prefetch + 1) * max(gone, default=0), sum(gone)),
+        ahead=prefetch,
         crossing=sum(gone),
     )
 
@@ -57,10 +61,12 @@ def fitted(blocks: Blocks, room: int, prefetch: int = PREFETCH) -> Split | None:
 
     Fewer blocks ahead, before nothing fits.
     """
-    for ahead in range(prefetch, 0, -1):
-        buffers = (ahead + 1) * max(blocks.streamable, default=0)
-        for resident in (room, room - buffers):
-            made = split(blocks, resident, ahead)
+    if blocks.bytes <= room:
+        return split(blocks, room, prefetch)
+    for ahead in range(prefetch, -1, -1):
+        # Once the largest blocks stay, the ring is smaller, and more can stay.
+        for size in sorted({*blocks.streamable}):
+            made = split(blocks, room - (ahead + 1) * size, ahead)
             if made.held <= room:
                 return made
     return None

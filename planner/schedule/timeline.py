@@ -54,7 +54,7 @@ def timeline(schedule: Schedule) -> tuple[Row, ...]:
 
 def _policy(schedule: Schedule, component: str) -> str:
     placement = schedule.placements[component]
-    if placement.split is not None and placement.split.slots:
+    if placement.split is not None and placement.split.buffer:
         whole = placement.split.resident + placement.split.crossing
         return f"stream, {placement.split.resident / whole:.0%} stays"
     return "excluded" if placement.excluded else placement.policy.value

@@ -67,7 +67,7 @@ def _size(graph: Graph, component: str) -> int | None:
     """What lies on the device: all of it, or of a streamed one what stays and the buffers."""
     split = graph.placements[component].split
     if split is not None:
-        return split.resident + split.slots * split.slot
+        return split.resident + split.buffer
     streams = graph.placements[component].policy is Policy.STREAM
     return None if streams else graph.target.components[component].bytes
 

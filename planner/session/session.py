@@ -310,11 +310,11 @@ class Session:
         """What of the component stays; made again when its weights are no longer those that were planned."""
         placement = self.schedule.placements.get(member.name)
         planned = placement.split if placement is not None else None
-        if planned is None or not planned.slots or member.master is None:
+        if planned is None or not planned.buffer or member.master is None:
             return None
         if len(planned.stay) == len(member.master.blocks.streamable):
             return planned
-        return split(member.master.blocks, planned.resident, max(1, planned.slots - 1))
+        return split(member.master.blocks, planned.resident, planned.ahead)
 
     def _count(self, nbytes: int) -> None:
         self._record.moved += nbytes

@@ -51,7 +51,8 @@ class SimPiece:
         self.freed = False
         self.block = Block(nbytes, self)
         self.pending: list[tuple[int, int, torch.Tensor]] = []
-        self.last_use = 0
+        self.uses: dict[tuple[int, int], int] = {}
+        """When the compute lane last used each range of bytes."""
         # the memory goes when the piece is freed and nothing bound from it is left
         self.memory: torch.Tensor | None = _fresh(nbytes)
 
@@ -61,9 +62,12 @@ class SimPiece:
 
     def awaits(self, elem: torch.Tensor) -> bool:
         """Whether bytes of ``elem`` are on their way, or gone."""
-        start = elem.storage_offset() * elem.element_size()
-        stop = start + _extent(elem)
+        start, stop = _range(elem)
         return self.freed or any(start < at + source.numel() and at < stop for _, at, source in self.pending)
+
+    def used(self, start: int, stop: int) -> int:
+        """When the compute lane last used any of these bytes."""
+        return max((at for (a, b), at in self.uses.items() if a < stop and start < b), default=0)
 
 
 class SimDevice:
@@ -105,7 +109,7 @@ class SimDevice:
         with _as_session():
             piece = SimPiece(self, nbytes, label)
         # kernels queued earlier may still read what lay here before: that is a use by the compute lane
-        piece.last_use = self._clocks.tick("compute")
+        piece.uses[0, nbytes] = self._clocks.tick("compute")
         self.ledger.allocated(label, nbytes)
         return piece
 
@@ -142,7 +146,7 @@ class SimDevice:
         if piece.freed or piece.memory is None:
             self._fault("use-after-free", piece, f"copy of {source.numel()} bytes to {offset}")
             return
-        if self._clocks.knows("copy", "compute") < piece.last_use:
+        if self._clocks.knows("copy", "compute") < piece.used(offset, offset + source.numel()):
             self._fault("write-under-reader", piece, f"copy of {source.numel()} bytes to {offset}")
         with _as_session():
             _poison(piece.memory[offset : offset + source.numel()])
@@ -203,7 +207,7 @@ class SimDevice:
         if piece.freed:
             self._fault("use-after-free", piece, f"{op} of {tuple(elem.shape)}")
             return
-        piece.last_use = self._clocks.tick("compute")
+        piece.uses[_range(elem)] = self._clocks.tick("compute")
         if elem.numel() and piece.awaits(elem):
             self._fault("read-before-wait", piece, f"{op} of {tuple(elem.shape)}")
 
@@ -243,6 +247,11 @@ def _fresh(nbytes: int) -> torch.Tensor:
 def _poison(memory: torch.Tensor | None) -> None:
     if memory is not None:
         memory.fill_(0xFF)
+
+
+def _range(elem: torch.Tensor) -> tuple[int, int]:
+    start = elem.storage_offset() * elem.element_size()
+    return start, start + _extent(elem)
 
 
 def _extent(tensor: torch.Tensor) -> int:

@@ -36,8 +36,8 @@ def test_a_split_adds_up(known: Blocks, resident: int, prefetch: int) -> None:
     assert made.resident == known.fixed + stays
     assert made.resident <= max(resident, known.fixed)
     assert made.crossing == sum(known.streamable) - stays
-    assert made.slots <= prefetch + 1
-    assert (made.slots == 0) == all(made.stay)
+    assert made.buffer <= (prefetch + 1) * max(known.streamable, default=0)
+    assert (made.buffer == 0) == all(made.stay)
     if resident >= known.bytes:
         assert made.held == known.bytes
         assert made.crossing == 0

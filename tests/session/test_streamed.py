@@ -60,7 +60,7 @@ def test_any_order_gives_right_results(order: str, share: float, prefetch: int) 
     expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
     known = blocks_of(module)
     made = split(known, int(share * known.bytes), prefetch)
-    assert made.slots
+    assert made.buffer
     streamed = Streamed(Master(module, Pins(device.name)), module, device, "m", made, lambda _: None)
     assert device.ledger.live == made.held
     for _ in range(3):
