@@ -12,6 +12,7 @@ import mmap
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -115,6 +116,18 @@ def _pages(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             yield start, stop
 
 
+def fresh_pages(nbytes: int) -> mmap.mmap:
+    """At least ``nbytes`` of host memory that nobody else lies on, in whole pages, large ones where
+    the system has them: a page fault for each 4 KiB costs more than the copy into it."""
+    size = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    pages = mmap.mmap(-1, size, **private)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
+
+
 def file_backed(addresses: Iterable[int]) -> set[int]:
     """Those of ``addresses`` that lie in a mapped file (Linux; elsewhere none is known).
 
@@ -137,7 +150,7 @@ def file_backed(addresses: Iterable[int]) -> set[int]:
 
 def _mapping(line: str) -> tuple[int, int, bool]:
     """Start, end, and whether a file that still has an inode lies behind it."""
-    span, _, _, _, inode, *path = line.split()
+    span, mode, _, _, inode, *path = line.split()
     start, _, end = span.partition("-")
-    shared = bool(path) and path[0].startswith(("/dev/zero", "/dev/shm", "/memfd"))
-    return int(start, 16), int(end, 16), inode != "0" and not shared
+    memory = bool(path) and path[0].startswith(("/dev/zero", "/dev/shm", "/memfd"))
+    return int(start, 16), int(end, 16), inode != "0" and not (memory and mode.endswith("s"))

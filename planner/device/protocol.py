@@ -42,5 +42,19 @@ class Device(Protocol):
     def bind(self, piece: Any, offset: int, like: torch.Tensor) -> torch.Tensor:
         """A tensor over ``piece[offset:]`` with the dtype, shape and strides of ``like``."""
 
+    @property
+    def own(self) -> int:
+        """Bytes of the pieces that there are now, as the driver rounds them."""
+
+    def beside(self) -> int:
+        """Bytes that torch's allocator holds beside the pieces: activations, and what it keeps for reuse."""
+
+    def trim(self) -> None:
+        """What torch's allocator keeps for reuse goes back to the driver."""
+
+    def cap(self, nbytes: int | None) -> bool:
+        """Pieces and what is beside them stay under ``nbytes`` from now on: who asks for more gets torch's
+        OutOfMemoryError. None: no longer. False where the backend cannot hold its allocator to it."""
+
     def reserved(self) -> int:
         """Bytes that this process's allocator holds on the device, weights and activations together."""

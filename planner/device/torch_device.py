@@ -10,6 +10,9 @@ import torch
 from planner.device import memory
 from planner.device.protocol import Lane
 
+GRANULE = 2 << 20
+"""Bytes: the driver hands out memory in pages of this size, whatever is asked for."""
+
 
 @dataclass(slots=True)
 class TorchPiece:
@@ -32,6 +35,7 @@ class TorchDevice:
         self._module = torch.get_device_module(name)
         self._copies = self._stream()
         self._exact = name.type == "cuda" and memory.available()
+        self._cap: int | None = None
         self.own = 0
 
     def _stream(self) -> Any:
@@ -42,12 +46,16 @@ class TorchDevice:
 
     def alloc(self, nbytes: int, label: str) -> TorchPiece:
         """At least one byte, so that an empty component has a place."""
-        size = max(nbytes, 1)
-        if not self._exact:
-            return TorchPiece(nbytes, torch.empty(size, dtype=torch.uint8, device=self.name), None)
-        raw = memory.Raw(size, self.name)
+        size = _rounded(max(nbytes, 1)) if self._exact else max(nbytes, 1)
+        self._make_room(size)
+        if self._exact:
+            raw = memory.Raw(size, self.name)
+            piece = TorchPiece(size, torch.as_tensor(raw, device=self.name), raw)
+        else:
+            piece = TorchPiece(size, torch.empty(size, dtype=torch.uint8, device=self.name), None)
         self.own += size
-        return TorchPiece(nbytes, torch.as_tensor(raw, device=self.name), raw)
+        self._hold()
+        return piece
 
     def free(self, piece: TorchPiece) -> None:
         """Back to the driver, once the caller's stream is done with it; elsewhere to torch's allocator, with
@@ -57,7 +65,8 @@ class TorchDevice:
             torch.accelerator.current_stream(self.name).synchronize()
             piece.raw.free()
             piece.raw = None
-            self.own -= max(piece.nbytes, 1)
+        self.own -= piece.nbytes
+        self._hold()
 
     def copy(self, piece: TorchPiece, offset: int, source: torch.Tensor) -> None:
         """Queue on the copy stream. Pageable memory makes the host wait, which is torch's doing."""
@@ -89,15 +98,61 @@ class TorchDevice:
 
     def reserved(self) -> int:
         """Bytes that torch's allocator holds and our own; ours alone where the backend does not say."""
+        return self.own + self.beside()
+
+    def beside(self) -> int:
+        """By torch's count; 0 where the backend has none."""
         if self.name.type == "mps":
-            return int(torch.mps.driver_allocated_memory())
-        count = getattr(self._module, "memory_reserved", None)
-        return self.own + (int(count(self.name)) if count else 0)
+            held = int(torch.mps.driver_allocated_memory())
+        else:
+            count = getattr(self._module, "memory_reserved", None)
+            held = int(count(self.name)) if count else 0
+        return held if self._exact else max(0, held - self.own)
+
+    def trim(self) -> None:
+        """Where the backend has a cache."""
+        if hasattr(self._module, "empty_cache"):
+            self._module.empty_cache()
+
+    def cap(self, nbytes: int | None) -> bool:
+        """By ``set_per_process_memory_fraction``, where the backend has it and says how large the card is."""
+        if not hasattr(self._module, "set_per_process_memory_fraction") or self._total() is None:
+            return False
+        self._cap = nbytes
+        if nbytes is None:
+            self._module.set_per_process_memory_fraction(1.0, self.name)
+        self._hold()
+        return True
+
+    def _make_room(self, size: int) -> None:
+        if self._cap is None or self.reserved() + size <= self._cap:
+            return
+        self.trim()
+        if (held := self.reserved()) + size > self._cap:
+            raise torch.OutOfMemoryError(
+                f"{self.name}: {size / 2**30:.2f} GiB of weights beside {held / 2**30:.2f} GiB pass "
+                f"the budget of {self._cap / 2**30:.2f} GiB"
+            )
+
+    def _hold(self) -> None:
+        """What torch's allocator may hold is what the pieces leave of the cap."""
+        total = self._total()
+        if self._cap is not None and total is not None:
+            left = max(0, self._cap - self.own if self._exact else self._cap)
+            self._module.set_per_process_memory_fraction(min(1.0, left / total), self.name)
+
+    def _total(self) -> int | None:
+        query = getattr(self._module, "mem_get_info", None)
+        return int(query(self.name)[1]) if query is not None else None
 
     def _lane(self, lane: Lane) -> Any:
         if self._copies is None:
             return None
         return self._copies if lane == "copy" else torch.accelerator.current_stream(self.name)
+
+
+def _rounded(nbytes: int) -> int:
+    return -(-nbytes // GRANULE) * GRANULE
 
 
 def _span(like: torch.Tensor) -> int:

@@ -56,7 +56,8 @@ class Placement:
     """What happens to one component, and why: the plan's word or the compiler's choice.
 
     ``split``: which part of a streamed component stays; None where its blocks are not known, or it does
-    not stream.
+    not stream. ``room``: bytes that the budget leaves for its weights and for activations, where the compiler
+    may choose how much of it stays; None where the plan says so itself, or where there is no budget.
     """
 
     component: str
@@ -65,6 +66,7 @@ class Placement:
     why: str
     span: Span
     split: Split | None = None
+    room: int | None = None
 
     @property
     def streams(self) -> bool:

@@ -12,9 +12,9 @@ PREFETCH = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """``stay``: which of the streamable blocks stay; the others come through a ring of ``buffer`` bytes, which
-    holds the block that runs and ``ahead`` more of the largest size. All sizes in bytes: ``resident`` is
-    fixed and staying blocks, ``crossing`` what one forward brings."""
+    """``stay``: which of the streamable blocks stay; the others come through a ring of ``buffer`` bytes, for
+    the block that runs and ``ahead`` more of the largest size. All sizes in bytes: ``resident`` is fixed
+    and staying blocks, ``crossing`` what one forward brings."""
 
     stay: tuple[bool, ...]
     resident: int

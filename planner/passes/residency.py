@@ -13,31 +13,71 @@ from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p5_passes import STREAMS
 from planner.graph.model import Graph, Placement
 from planner.graph.split import PREFETCH, Split, fitted, split
-from planner.plan.model import Plan, Policy, Semantics
+from planner.plan.model import Idle, Plan, Policy, Semantics
 from planner.target.model import Blocks
 
 RESERVE = 0.15
-"""Share of the budget that is left to activations when a component streams: they are not predicted yet."""
+"""Share of the budget that is left to activations, which are not predicted yet: a component that would
+leave less of it streams, and the first call learns how much there really is."""
 
 
 def residency(graph: Graph, budget: int | None = None, overhead: int = 0) -> tuple[Graph, list[Diagnostic]]:
-    """The graph with every streamed component split; the same graph when none is.
+    """The graph with every streamed component split, and those that stream told of.
 
     ``budget`` and ``overhead``: bytes, as for ``lower``.
     """
     room = room_for_weights(graph.plan, budget, overhead)
-    found: list[Diagnostic] = []
-    # The largest first: what it gives up, the smaller ones need not.
+    made = _kept(graph, room) or _each(graph, room)
+    turned = [n for n, p in made.placements.items() if p.policy is not graph.placements[n].policy]
+    return made, [_told(graph, name, made.placements[name].why) for name in turned]
+
+
+def _each(graph: Graph, room: int | None) -> Graph:
+    """Each component by itself, the largest first: what it gives up, the smaller ones need not."""
     for name in sorted(graph.placements, key=lambda n: (-(graph.held(n) or 0), n)):
-        placement = _placed(graph, name, room)
-        if placement is not graph.placements[name]:
-            if placement.policy is not graph.placements[name].policy:
-                said = f'component "{name}" streams: {placement.why}'
-                own = placement.span != graph.plan.span
-                span = placement.span if own else graph.plan.place("/budget/vram")
-                found.append(finding(STREAMS, said, span=span))
-            graph = replace(graph, placements={**graph.placements, name: placement})
-    return graph, found
+        graph = replace(graph, placements={**graph.placements, name: _placed(graph, name, room)})
+    return graph
+
+
+def _kept(graph: Graph, room: int | None) -> Graph | None:
+    """``idle: keep`` with more than the budget holds: what loops keeps the most of it, since it crosses at
+    each step; what runs once crosses once a call. Nothing is loaded or evicted between the stages then.
+
+    None where everything fits as it is, or nothing would.
+    """
+    if room is None or graph.plan.idle is not Idle.KEEP or graph.plan.semantics is not Semantics.LIVENESS:
+        return None
+    sizes = {name: graph.held(name) for name in graph.placements}
+    left = room - int(room * RESERVE) - sum(size or 0 for size in sizes.values())
+    if left >= 0 or None in sizes.values():
+        return None
+    looped = {name for node in graph.walk if node.loop is not None for name in node.components}
+    free = {name: blocks for name in sizes if (blocks := _choosable(graph, name)) is not None}
+    made: dict[str, Split] = {}
+    for name in sorted(free.keys() - looped, key=lambda n: -free[n].bytes):
+        through = split(free[name], 0, _prefetch(graph, name))
+        if left < 0 and through.held < free[name].bytes:
+            made[name] = through
+            left += free[name].bytes - through.held
+    loops = sorted(free.keys() & looped)
+    shared = left + sum(free[name].bytes for name in loops)
+    for name in loops if left < 0 else ():
+        share = shared * free[name].bytes // sum(free[n].bytes for n in loops)
+        part = fitted(free[name], share, _prefetch(graph, name))
+        if part is None:
+            return None
+        left += free[name].bytes - part.held
+        made[name] = part
+    if left < 0:
+        return None
+    held = {name: made[name].held if name in made else size or 0 for name, size in sizes.items()}
+    placements = dict(graph.placements)
+    for name in free:
+        placements[name] = replace(placements[name], room=room - sum(held.values()) + held[name])
+        if name in made and made[name].buffer:
+            why = f"idle: keep, and {_mib(sum(size or 0 for size in sizes.values()))} do not fit"
+            placements[name] = replace(placements[name], policy=Policy.STREAM, split=made[name], why=why)
+    return replace(graph, placements=placements)
 
 
 def room_for_weights(plan: Plan, budget: int | None, overhead: int) -> int | None:
@@ -52,23 +92,37 @@ def _placed(graph: Graph, name: str, room: int | None) -> Placement:
     said = graph.plan.components.get(name)
     if blocks is None:
         return placement
-    prefetch = PREFETCH if said is None or said.prefetch is None else said.prefetch
+    prefetch = _prefetch(graph, name)
     if placement.policy is Policy.STREAM:
         wanted = said.resident.of(blocks.bytes) if said is not None and said.resident is not None else None
         if wanted is not None:
             return replace(placement, split=split(blocks, wanted, prefetch))
-        return replace(placement, split=_chosen(graph, name, blocks, room, prefetch) or split(blocks, 0, 1))
-    free = placement.policy is Policy.OFFLOAD and (said is None or said.policy is None)
-    if not free or room is None or graph.plan.semantics is Semantics.DIFFUSERS:
+        chosen = _chosen(graph, name, blocks, room, prefetch) or split(blocks, 0, 1)
+        return replace(placement, split=chosen, room=None if room is None else room - _beside(graph, name))
+    if room is None or _choosable(graph, name) is None or graph.plan.semantics is Semantics.DIFFUSERS:
         return placement
     left = room - _beside(graph, name)
-    if blocks.bytes <= left:
+    placement = replace(placement, room=left)
+    if blocks.bytes <= left - int(room * RESERVE):
         return placement
     made = _chosen(graph, name, blocks, room, prefetch)
-    if made is None:
+    if made is None or not made.buffer:
         return placement  # the schedule says by how much it does not fit
-    why = f"its {_mib(blocks.bytes)} do not fit in {_mib(left)}; {_mib(made.resident)} of it stay"
+    short = "do not fit in" if blocks.bytes > left else "leave too little for activations in"
+    why = f"its {_mib(blocks.bytes)} {short} {_mib(left)}; {_mib(made.resident)} of it stay"
     return replace(placement, policy=Policy.STREAM, split=made, why=why)
+
+
+def _choosable(graph: Graph, name: str) -> Blocks | None:
+    """The blocks of a component whose policy the plan leaves to us."""
+    said, placement = graph.plan.components.get(name), graph.placements[name]
+    free = placement.policy is Policy.OFFLOAD and (said is None or said.policy is None)
+    return graph.target.components[name].blocks if free else None
+
+
+def _prefetch(graph: Graph, name: str) -> int:
+    said = graph.plan.components.get(name)
+    return PREFETCH if said is None or said.prefetch is None else said.prefetch
 
 
 def _chosen(graph: Graph, name: str, blocks: Blocks, room: int | None, prefetch: int) -> Split | None:
@@ -91,6 +145,13 @@ def _together(graph: Graph, name: str) -> Iterator[set[str]]:
     for node in graph.walk:
         if node.loop is not None and name in node.components:
             yield set(node.components)
+
+
+def _told(graph: Graph, name: str, why: str) -> Diagnostic:
+    placement = graph.placements[name]
+    own = placement.span != graph.plan.span
+    span = placement.span if own else graph.plan.place("/budget/vram")
+    return finding(STREAMS, f'component "{name}" streams: {why}', span=span)
 
 
 def _mib(nbytes: int) -> str:

@@ -56,6 +56,13 @@ class Guide:
             return ()
         return tuple(name for name in resident if name not in self.course.fixed)
 
+    def spare(self, component: str, resident: Iterable[str]) -> list[str]:
+        """Who could leave while ``component`` runs, whoever is needed last first."""
+        need = self._need(component, self._at if self._at >= 0 else None)
+        movable = [n for n in resident if n not in {component, *need, *self.course.fixed}]
+        ahead = {name: self._next_use(name) for name in movable}
+        return sorted(movable, key=lambda n: (ahead[n] is not None, -(ahead[n] or 0), n))
+
     def skipped(self) -> tuple[str, ...]:
         """Uses of the walk that did not happen and were not optional."""
         happened = {(run.component, run.entry) for i, (_, run) in enumerate(self._uses) if i in self._seen}

@@ -35,6 +35,7 @@ def attach_schedule(
     with ExitStack() as failing:
         failing.callback(_back, {name: _device_of(m) for name, m in modules_of(pipe).items()}, pipe)
         undo = session.undo = failing.enter_context(ExitStack())
+        undo.callback(device.cap, None)
         _free_of_stock(pipe, session, undo)
         entries = _entries(schedule)
         for name, module in modules_of(pipe).items():

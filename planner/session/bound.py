@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from planner.device.protocol import Device
+from planner.session.again import compiled
 from planner.session.host import Batch, Master
 
 
@@ -144,11 +145,6 @@ class _Arrival:
 
     def __call__(self, module: torch.nn.Module, args: Any) -> None:
         self._bound._arrived(self._number)
-
-
-def compiled(module: torch.nn.Module) -> bool:
-    """Whether torch.compile was used on it."""
-    return module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
 
 
 def _brought_home(tensor: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import torch
 from accelerate.utils import send_to_device
 
+from planner.session.again import Giver, again, repeat_forward
+
 _MISSING: Any = object()
 _untraced: Callable[[Any], Any] = torch.compiler.disable
 
@@ -29,10 +31,8 @@ GENERIC = ("encode", "decode", "generate", "get_text_features", "get_image_featu
 """Methods beside ``forward`` that compute with a component's weights, in any class that has them."""
 
 
-class Watcher(Protocol):
+class Watcher(Giver, Protocol):
     """What the hooks call; a ``Session`` is one."""
-
-    execution_device: torch.device
 
     def begin(self, component: str, entry: str) -> None:
         """The component is about to run: make it resident."""
@@ -130,6 +130,8 @@ def _forward(watcher: Watcher, component: str, entry: str, module: torch.nn.Modu
     before, after = _Before(watcher, component, entry), _After(watcher, component)
     undo.callback(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True).remove)
     undo.callback(module.register_forward_hook(after, always_call=True).remove)
+    if (repeated := repeat_forward(watcher, component, module)) is not None:
+        undo.callback(repeated)
 
 
 class _Before:
@@ -179,6 +181,9 @@ class _Entry:
 
     @_untraced
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return again(self._watcher, self._component, self._owner, lambda: self._once(args, kwargs))
+
+    def _once(self, args: Any, kwargs: Any) -> Any:
         self._watcher.begin(self._component, self._entry)
         try:
             device = self._watcher.execution_device

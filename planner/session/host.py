@@ -8,13 +8,12 @@ Parameter and buffer objects stay the same objects.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 
-from planner.device.pinned import Pins, file_backed
+from planner.device.pinned import Pins, file_backed, fresh_pages
 from planner.session.weights import Region, Slot, movable, regions_of, slots_of
 from planner.target.blocks import Group, groups_of, may_leave, members
 from planner.target.model import ALIGNMENT, Blocks
@@ -147,11 +146,8 @@ def _pack(held: list[_Held]) -> torch.Tensor | None:
     if not total:
         return None
     with torch.inference_mode(False), torch.no_grad():
-        # Whole pages, so that all of it can be registered and nobody else lies on them.
-        total = -(-total // mmap.PAGESIZE) * mmap.PAGESIZE
-        memory = torch.empty(total + mmap.PAGESIZE, dtype=torch.uint8)
-        arena = memory[-memory.data_ptr() % mmap.PAGESIZE :][:total]
-        shared = arena.numpy()
+        shared = fresh_pages(total)
+        arena = torch.frombuffer(shared, dtype=torch.uint8)
         at = 0
         for h in chosen:
             old = h.region

@@ -18,7 +18,7 @@ from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p7_session import MOVE_REFUSED, OUT_OF_MEMORY
-from planner.graph.split import Split, split
+from planner.graph.split import PREFETCH, Split, fitted, split
 from planner.plan.model import Idle, Plan
 from planner.report.build import report_of
 from planner.report.model import Measured, Report
@@ -26,6 +26,7 @@ from planner.schedule.fit import gib
 from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
 from planner.session.bound import Bound
+from planner.session.headroom import Headroom
 from planner.session.host import Master
 from planner.session.machine import describe_device
 from planner.session.record import Event, Record
@@ -79,6 +80,9 @@ class Session:
         self._pins = Pins(device.name, None if pinned is None else pinned.bytes)
         weakref.finalize(self, self._pins.close)
         self._guide = Guide(schedule.course)
+        course = schedule.course
+        self._headroom = Headroom(device, course.budget, keep=course.idle is Idle.KEEP)
+        self.capped = self._headroom.capped
         self._lock = threading.RLock()
         self._resident: list[str] = []
         self._running: list[str] = []
@@ -94,6 +98,7 @@ class Session:
             if self.removed:
                 return
             self.removed = True
+            self.capped = False
             for name in [*self._resident]:
                 self._evict(name, "")
             self.undo.close()
@@ -188,8 +193,10 @@ class Session:
         if not self._running or self._running[-1] != component:
             return  # begin() itself failed, or a call's end came first
         self._running.pop()
-        if component not in self._running and (bound := self.members[component].bound) is not None:
-            bound.settle()
+        if component not in self._running:
+            if (bound := self.members[component].bound) is not None:
+                bound.settle()
+            self._headroom.look(component)
         if not self._running and not self._calls:
             self._leave_scope()
         self._lock.release()
@@ -217,10 +224,44 @@ class Session:
                 self._record.departures.append(decision.departure)
             for name in decision.evict:
                 self._evict(name, stage)
+        self._yield(member, stage)
         if not member.here:
             self._load(member, stage)
         self._write("use", component, entry, stage)
         self._tell("use", component)
+
+    def give_way(self, component: str) -> bool:
+        """``component`` ran out of memory. True when less will lie on the device when it runs next."""
+        member = self.members[component]
+        if component in self._running or self.removed or member.whole or member.left:
+            return False
+        held = self._held(member)
+        self._headroom.short(component)
+        before = len(self._resident)
+        self._yield(member, "")
+        less = self._held(member) < held and not member.fixed
+        if less and member.here:
+            self._evict(component, "")
+        if less or len(self._resident) < before:
+            self._record.departures.append(f"{component} ran out of memory, and again with less to stay")
+            return True
+        return False
+
+    def _yield(self, member: Member, stage: str) -> None:
+        """Who is not needed now leaves, where the activations of ``member`` would not fit beside them."""
+        incoming = 0 if member.here else self._held(member)
+        for name in self._guide.spare(member.name, self._resident):
+            if not self._headroom.over(member.name, incoming):
+                return
+            if name not in self._running:
+                self._evict(name, stage)
+
+    def _held(self, member: Member) -> int:
+        """Bytes on the device when it is in use, as it would be loaded now."""
+        if member.master is None:
+            return self.schedule.course.size(member.name)
+        made = self._split(member)
+        return member.master.nbytes if made is None else made.held
 
     def recast(self, component: str, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
         """``module._apply(fn)``: a change of dtype is done to the host's tensors, a move is refused.
@@ -280,6 +321,8 @@ class Session:
         module = member.module
         if module is None or member.here:
             return
+        if self.capped:
+            self.device.trim()  # what is beside the weights afterwards is this component's
         try:
             self._bring(member, module)
         except torch.OutOfMemoryError:
@@ -307,14 +350,22 @@ class Session:
         self._count(self._bytes(member.name))
 
     def _split(self, member: Member) -> Split | None:
-        """What of the component stays; made again when its weights are no longer those that were planned."""
+        """What of the component stays: as planned, or as the activations of the last call allow; made again
+        when its weights are no longer those that were planned. None: all of it."""
         placement = self.schedule.placements.get(member.name)
-        planned = placement.split if placement is not None else None
-        if planned is None or not planned.buffer or member.master is None:
+        if placement is None or member.master is None:
             return None
-        if len(planned.stay) == len(member.master.blocks.streamable):
+        planned, blocks = placement.split, member.master.blocks
+        room = self._headroom.room(member.name, placement.room)
+        if room is not None:
+            ahead = PREFETCH if planned is None else planned.ahead
+            made = fitted(blocks, room, ahead) or split(blocks, 0, 0)
+            return made if made.buffer else None
+        if planned is None or not planned.buffer:
+            return None
+        if len(planned.stay) == len(blocks.streamable):
             return planned
-        return split(member.master.blocks, planned.resident, planned.ahead)
+        return split(blocks, planned.resident, planned.ahead)
 
     def _count(self, nbytes: int) -> None:
         self._record.moved += nbytes
@@ -345,6 +396,7 @@ class Session:
 
     def _begin_record(self) -> None:
         self._record = Record()
+        self._headroom.begin()
         self._record.peak = sum(map(self._bytes, self._resident))
 
     def _leave_scope(self) -> None:
@@ -352,6 +404,7 @@ class Session:
         for name in self._guide.finish(tuple(self._resident)):
             self._evict(name, "")
         self._record.finish()
+        self._headroom.end()
         if in_call:
             self._record.departures += [f"{name} did not run" for name in self._guide.skipped()]
         self.last = self._record

@@ -74,13 +74,15 @@ class SimDevice:
     """``sim:0`` for a session. ``faults`` and ``ledger`` say what it did.
 
     ``capacity`` is in bytes: an ``alloc`` that, with everything live on the card, passes it raises
-    torch's OutOfMemoryError. ``strict`` raises SimFault instead of going on. Raises PlanError (P750,
-    P751) where this torch cannot have the backend.
+    torch's OutOfMemoryError. ``strict`` raises SimFault instead of going on. ``capped``: ``cap`` is obeyed,
+    as CUDA does; else a budget binds weights alone, since what activations take here is no card's figure.
+    Raises PlanError (P750, P751) where this torch cannot have the backend.
     """
 
-    def __init__(self, *, capacity: int | None = None, strict: bool = False) -> None:
+    def __init__(self, *, capacity: int | None = None, strict: bool = False, capped: bool = False) -> None:
         backend.install()
         self.capacity = capacity
+        self._capped = capped
         self.strict = strict
         self.ledger = Ledger()
         self._faults: list[Fault] = []
@@ -202,6 +204,25 @@ class SimDevice:
         """Bytes live on the card: pieces and what operations made."""
         return METER.allocated
 
+    @property
+    def own(self) -> int:
+        """Bytes of live pieces."""
+        return self.ledger.live
+
+    def beside(self) -> int:
+        """The most that operations held since ``trim``: an allocator keeps what it once had."""
+        return METER.high - self.ledger.live
+
+    def trim(self) -> None:
+        """What was once held is forgotten."""
+        METER.high = METER.allocated
+
+    def cap(self, nbytes: int | None) -> bool:
+        """Where ``capped`` was asked for."""
+        if self._capped:
+            METER.limit = nbytes
+        return self._capped
+
     def touched(self, piece: SimPiece, elem: torch.Tensor, op: str) -> None:
         """The compute lane uses the bytes of ``elem``, which lie in ``piece``."""
         if piece.freed:
@@ -250,7 +271,7 @@ def _poison(memory: torch.Tensor | None) -> None:
 
 
 def _range(elem: torch.Tensor) -> tuple[int, int]:
-    start = elem.storage_offset() * elem.element_size()
+    start = int(elem.storage_offset()) * elem.element_size()
     return start, start + _extent(elem)
 
 

@@ -24,12 +24,14 @@ class Watched(Protocol):
 
 
 class Meter:
-    """Bytes in live blocks. ``total`` is the card's size, ``limit`` what may be used of it."""
+    """Bytes in live blocks. ``total`` is the card's size, ``limit`` what may be used of it, ``peak`` and
+    ``high`` the most since somebody set them back."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self.allocated = 0
         self.peak = 0
+        self.high = 0
         self.total = TOTAL
         self.limit: int | None = None
 
@@ -44,6 +46,7 @@ class Meter:
                 )
             self.allocated += nbytes
             self.peak = max(self.peak, self.allocated)
+            self.high = max(self.high, self.allocated)
 
     def give(self, nbytes: int) -> None:
         """Count ``nbytes`` out."""

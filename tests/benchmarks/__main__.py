@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from planner.loading.builtin import NAMES
-from tests.benchmarks.modes import gives_back
 
 DEFAULT = {
     "sdxl": "resident plan:budget.vram=6.5GB plan:budget.vram=6.5GB,idle=keep model group-leaf mmgp1",
@@ -25,6 +24,8 @@ DEFAULT = {
     "wan": "resident plan:budget.vram=32GB plan:budget.vram=16GB model group-leaf mmgp1 mmgp2",
 }
 OTHER = "resident plan: translated model"
+GIVES_BACK = ("resident", "plan", "translated")
+"""Modes after which the pipeline is as it was; each peer gets a process of its own."""
 
 
 @click.command(help="Times plans beside the resident pipeline and the peers that are installed.")
@@ -45,22 +46,31 @@ def main(
         return
     flags = [f for f, on in (("--small", small), ("--saved", saved), (f"--device={device}", device)) if on]
     command = [sys.executable, "-m", "tests.benchmarks", pipeline, "--one", "--steps", steps, *flags]
-    together = [m for m in wanted if gives_back(m)]
+    together = [m for m in wanted if m.partition(":")[0] in GIVES_BACK]
     groups = ([together] if together else []) + [[m] for m in wanted if m not in together]
-    records = []
-    for group in groups:
-        made = subprocess.run([*command, "--modes", " ".join(group)], stdout=subprocess.PIPE, text=True)
-        lines = [json.loads(line) for line in made.stdout.splitlines() if line.startswith("{")]
-        if made.returncode:
-            lines.append({"mode": " ".join(group), "failed": f"exit {made.returncode}", "runs": []})
-        records += lines
-        for line in lines:
-            if out:
-                with open(out, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-            if line.get("failed"):
-                print(line["mode"], line["failed"], file=sys.stderr, flush=True)
-    Console(width=160).print(table(pipeline, records))
+    records = [record for group in groups for record in _spawned(command, group, out)]
+    Console(width=170).print(table(pipeline, records))
+
+
+def _spawned(command: list[str], modes: list[str], out: str) -> Iterator[dict[str, Any]]:
+    """The records of ``modes`` as a process of their own makes them, kept in ``out`` one by one."""
+    process = subprocess.Popen([*command, "--modes", " ".join(modes)], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout or ():
+        if not line.startswith("{"):
+            continue
+        record = json.loads(line)
+        if out:
+            with open(out, "a", encoding="utf-8") as file:
+                file.write(line)
+        print(_brief(record), file=sys.stderr, flush=True)
+        yield record
+    if process.wait():
+        yield {"mode": " ".join(modes), "failed": f"exit {process.returncode}", "runs": []}
+
+
+def _brief(record: dict[str, Any]) -> str:
+    runs = ", ".join(f"{run['steps']} steps {run['seconds']:.3f} s" for run in record["runs"])
+    return f"{record['mode']}: {record.get('failed') or runs or 'not installed'}"
 
 
 def _measure(

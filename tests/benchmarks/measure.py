@@ -19,8 +19,8 @@ from planner.loading.meter import Meter
 from tests.benchmarks.modes import entered
 from tests.benchmarks.sizes import Size
 
-CALLS = 3
-"""The first learns, the second is timed, the third is watched by a thread that asks the driver."""
+CALLS = 2
+"""The first learns, watched by a thread that asks the driver; the second is timed."""
 
 
 def measure(
@@ -44,6 +44,7 @@ def _into(
     device: torch.device,
     small: bool,
 ) -> None:
+    torch.zeros(1, device=device)  # the device is there before anything is counted
     _clean(device)
     before = _resident_set()
     with suppress(OSError):
@@ -54,7 +55,7 @@ def _into(
         made["apply_s"] = time.perf_counter() - start
         for count in steps:
             for call in range(CALLS):
-                made["runs"].append(_run(pipe, size.call(small), count, device, session, watched=call == 2))
+                made["runs"].append(_run(pipe, size.call(small), count, device, session, watched=call == 0))
                 if "first_s" not in made:
                     made["first_s"] = time.perf_counter() - start
             if session is not None and session.last.departures:

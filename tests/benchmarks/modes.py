@@ -39,11 +39,6 @@ def _plan(pipe: Any, settings: str) -> planner.Plan:
         return planner.load(path, overrides=[setting for setting in settings.split(",") if setting])
 
 
-def gives_back(mode: str) -> bool:
-    """Whether the pipeline is afterwards as it was: no peer does that."""
-    return mode.partition(":")[0] in ("resident", "plan", "translated")
-
-
 def here(mode: str) -> bool:
     """Whether what the mode needs is installed."""
     return not mode.startswith("mmgp") or importlib.util.find_spec("mmgp") is not None

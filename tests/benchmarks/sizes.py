@@ -50,9 +50,8 @@ class Size:
 class Words:
     """In the place of a tokenizer: words become ids, padded to a fixed length."""
 
-    added_tokens_encoder: dict[str, int] = {}
-
     def __init__(self, vocabulary: int, length: int, end: int) -> None:
+        self.added_tokens_encoder: dict[str, int] = {}
         self.model_max_length = length
         self._vocabulary = vocabulary
         self._end = end

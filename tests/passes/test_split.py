@@ -13,7 +13,7 @@ from planner.device.pinned import Pins
 from planner.graph.build import build_graph
 from planner.graph.split import fitted, split
 from planner.passes.residency import residency
-from planner.plan.model import Policy
+from planner.plan.model import Idle, Policy
 from planner.schedule.lower import lower
 from planner.schedule.verify import verify
 from planner.session.host import Master
@@ -89,7 +89,7 @@ def test_a_policy_of_the_plan_is_not_overridden() -> None:
     graph, _ = build_graph(made, known(100, 20))
     assert graph is not None
     same, found = residency(graph)
-    assert same is graph
+    assert same.placements["unet"] == graph.placements["unet"]
     assert found == []
     schedule, problems = lower(graph)
     assert schedule is None
@@ -97,16 +97,50 @@ def test_a_policy_of_the_plan_is_not_overridden() -> None:
 
 
 def test_what_fits_does_not_stream() -> None:
-    graph, _ = build_graph(plan("text_encoder -> unet -> vae", vram=100), known(100, 20))
+    graph, _ = build_graph(plan("text_encoder -> unet -> vae", vram=120), known(100, 20))
     assert graph is not None
-    assert residency(graph)[0] is graph
+    assert not any(p.streams for p in residency(graph)[0].placements.values())
+
+
+def test_what_leaves_nothing_for_activations_streams() -> None:
+    graph, _ = build_graph(plan("text_encoder -> unet -> vae", vram=110), known(100, 20))
+    assert graph is not None
+    graph, _ = residency(graph)
+    placement = graph.placements["unet"]
+    assert placement.split is not None
+    assert placement.split.held <= 110 * MIB * 0.85
+    assert placement.room == 110 * MIB
+
+
+def test_kept_between_calls_nothing_is_evicted_and_the_loop_keeps_the_most() -> None:
+    made = replace(plan("text_encoder -> unet -> vae", vram=100), idle=Idle.KEEP)
+    whole = known(80, 20)
+    encoder = replace(
+        whole.components["text_encoder"],
+        bytes=40 * MIB,
+        blocks=Blocks(fixed=0, streamable=(2 * MIB,) * 20),
+    )
+    graph, _ = build_graph(made, replace(whole, components={**whole.components, "text_encoder": encoder}))
+    assert graph is not None
+    graph, found = residency(graph)
+    assert {d.code.name for d in found} == {"component-streams"}
+    splits = {name: p.split for name, p in graph.placements.items()}
+    assert splits["text_encoder"] is not None
+    assert splits["text_encoder"].resident == 0
+    assert splits["unet"] is not None
+    assert splits["unet"].resident >= 40 * MIB
+    assert sum(graph.held(name) or 0 for name in graph.placements) <= 85 * MIB
+    schedule, _ = lower(graph)
+    assert schedule is not None
+    assert verify(schedule, graph) == ()
+    assert not any(step.do == "evict" for step in schedule.steps)
 
 
 def test_diffusers_semantics_never_stream() -> None:
     made = plan("text_encoder -> unet -> vae", vram=60, semantics="diffusers")
     graph, _ = build_graph(made, known(100, 20))
     assert graph is not None
-    assert residency(graph)[0] is graph
+    assert residency(graph)[0].placements["unet"] == graph.placements["unet"]
 
 
 class Deep(torch.nn.Module):

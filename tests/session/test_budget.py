@@ -1,0 +1,90 @@
+"""The budget binds weights and activations together: on a device that holds the allocator to it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pipelines.all import build, run, same
+from pipelines.plans import attached, plan_for
+
+from planner.virtual.audit import audit
+from planner.virtual.device import SimDevice
+from planner.virtual.memory import METER
+
+CLASSES = ("FluxPipeline", "StableDiffusionXLPipeline", "WanPipeline")
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    gc.collect()
+    yield
+    METER.limit = None
+
+
+def whole(cls: str, **more: Any) -> tuple[Any, int, int]:
+    """The picture, the weights' bytes and the most that lay beside them, with everything on the device."""
+    pipe = build(cls)
+    SimDevice()
+    pipe.to("sim:0")
+    weights = METER.high = METER.allocated
+    picture = run(pipe, cls, **more)
+    return picture, weights, METER.high - weights
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("idle", ["release", "keep"])
+def test_no_call_passes_the_budget(cls: str, share: float, idle: str) -> None:
+    expected, weights, activations = whole(cls)
+    gc.collect()
+    before = METER.allocated
+    budget = int(share * weights) + activations + activations // 4
+    pipe = build(cls)
+    session, device = attached(plan_for(pipe, f"idle: {idle}"), pipe, budget, SimDevice(capped=True))
+    METER.limit = before + budget
+    assert session.capped
+    METER.high = METER.allocated
+    for _ in range(3):
+        with audit(pipe, device) as seen:
+            assert same(run(pipe, cls), expected)
+        assert METER.high - before <= budget
+        assert seen.misses == ()
+    assert device.faults == ()
+    session.remove()
+    assert METER.limit is None
+    assert device.ledger.live == 0
+
+
+def test_what_a_call_learned_lets_more_stay_in_the_next() -> None:
+    cls = "FluxPipeline"
+    _, weights, activations = whole(cls)
+    gc.collect()
+    pipe = build(cls)
+    plan = plan_for(pipe)
+    session, _ = attached(plan, pipe, int(weights + activations * 0.5), SimDevice(capped=True))
+    moved = []
+    for _ in range(2):
+        run(pipe, cls)
+        assert session.last is not None
+        moved.append(session.last.moved)
+    assert moved[1] <= moved[0]
+    session.remove()
+
+
+def test_a_larger_picture_than_the_last_is_tried_again_with_less_beside_it() -> None:
+    cls = "FluxPipeline"
+    more = {"height": 128, "width": 128}
+    _, weights, _ = whole(cls)
+    expected, _, activations = whole(cls, **more)
+    gc.collect()
+    pipe = build(cls)
+    session, device = attached(plan_for(pipe), pipe, activations + weights // 2, SimDevice(capped=True))
+    run(pipe, cls)
+    assert same(run(pipe, cls, **more), expected)
+    assert session.last is not None
+    assert any("ran out of memory" in said for said in session.last.departures)
+    assert device.faults == ()
+    session.remove()
