@@ -16,7 +16,11 @@ GRANULE = 2 << 20
 
 @dataclass(slots=True)
 class TorchPiece:
-    """One allocation: ``bytes`` is the tensor over it, ``raw`` the driver's memory if it came from there."""
+    """One allocation: ``bytes`` is the tensor over it, ``raw`` the driver's memory if it came from there.
+
+    What is copied in does not count as a change of what is bound: ``bytes`` is written, and nothing that is
+    bound shares its version counter.
+    """
 
     nbytes: int
     bytes: torch.Tensor | None
@@ -92,9 +96,10 @@ class TorchDevice:
     def bind(self, piece: TorchPiece, offset: int, like: torch.Tensor) -> torch.Tensor:
         """A typed view over the piece."""
         assert piece.bytes is not None
-        span = _span(like) * like.element_size()
-        typed = piece.bytes[offset : offset + span].view(like.dtype)
-        return typed.as_strided(like.shape, like.stride())
+        # Over the storage, not a view: a view would share its version counter.
+        made = torch.empty(0, dtype=like.dtype, device=self.name)
+        storage = piece.bytes.untyped_storage()
+        return made.set_(storage, offset // like.element_size(), like.shape, like.stride())
 
     def reserved(self) -> int:
         """Bytes that torch's allocator holds and our own; ours alone where the backend does not say."""
@@ -153,10 +158,3 @@ class TorchDevice:
 
 def _rounded(nbytes: int) -> int:
     return -(-nbytes // GRANULE) * GRANULE
-
-
-def _span(like: torch.Tensor) -> int:
-    """Elements between the first and the last of ``like``, both included."""
-    if like.numel() == 0:
-        return 0
-    return 1 + sum((n - 1) * stride for n, stride in zip(like.shape, like.stride(), strict=True))

@@ -71,7 +71,7 @@ class Master:
             id(tensor): h.place + tensor.data_ptr() - h.region.address for h in held for tensor in h.tensors
         }
         self.order: list[int] = []
-        """Batches in the order in which a streamed forward ran them last."""
+        """Batches that the last streamed forward ran, in its order."""
         self._signature = _signature(module)
 
     def stale(self, module: torch.nn.Module) -> bool:

@@ -45,10 +45,10 @@ class Streamed:
         free = [n for n, batch in enumerate(master.batches) if batch.leaves]
         comes = {n for n, stays in zip(free, split.stay, strict=True) if not stays}
         made = [n for n, batch in enumerate(master.batches) if batch.group.root is not None]
-        known = sorted(master.order) == made
-        self._order = list(master.order) if known else made
+        self._order = list(master.order) or made
         self._at = {n: at for at, n in enumerate(self._order)}
-        self._places = _laid(((n, master.batches[n].nbytes) for n in self._order if n in comes), split.buffer)
+        order = dict.fromkeys((*self._order, *made))
+        self._places = _laid(((n, master.batches[n].nbytes) for n in order if n in comes), split.buffer)
         self._absent = {n for n in range(len(master.batches)) if n not in comes}
         self._there: list[int] = []
         """Blocks in the ring, on their way or arrived, in the order in which they were fetched."""
@@ -58,7 +58,7 @@ class Streamed:
         self._current: int | None = None
         self._done: Any = None
         """An event after the blocks that have run, while no copy has waited for it."""
-        self._seen: list[int] = []
+        self._seen: dict[int, None] = {}
         with torch.inference_mode(False), torch.no_grad():
             try:
                 self._begin(label, split)
@@ -73,7 +73,8 @@ class Streamed:
         ]
 
     def listen(self) -> None:
-        """A forward begins: what lies outside of the blocks is waited for."""
+        """A forward begins: the order of the last one is known, what lies outside of the blocks is waited for."""
+        self._learn()
         for number, batch in enumerate(self._master.batches):
             if batch.group.root is None:
                 self._arrive(number)
@@ -98,7 +99,7 @@ class Streamed:
         if number == self._current:
             return
         before, self._current = self._current, number
-        self._note(number)
+        self._seen[number] = None
         with torch.inference_mode(False), torch.no_grad():
             if before in self._places:
                 self._done = self._device.record("compute")
@@ -137,7 +138,7 @@ class Streamed:
 
     def _look_ahead(self, current: int | None) -> None:
         """Queue the copies of what runs next, up to the first block whose place is not free yet."""
-        start = 0 if current is None else self._at[current] + 1
+        start = 0 if current is None else self._at.get(current, -1) + 1
         for number in (*self._order[start:], *self._order[: max(0, start - 1)]):
             if number in self._absent:
                 self._fetch_resident(number)
@@ -185,14 +186,12 @@ class Streamed:
         if event is not None:
             self._device.wait("compute", event)
 
-    def _note(self, number: int) -> None:
-        """The order of a forward, learned from the first one that runs every block once."""
-        if number in self._seen:
-            if len(self._seen) == len(self._order) and self._seen != self._order:
-                self._order = self._master.order = self._seen
-                self._at = {n: at for at, n in enumerate(self._order)}
-            self._seen = []
-        self._seen.append(number)
+    def _learn(self) -> None:
+        """What ran last time will run so again; what did not run is not brought before it is called."""
+        seen, self._seen = list(self._seen), {}
+        if seen and seen != self._order:
+            self._order = self._master.order = seen
+            self._at = {n: at for at, n in enumerate(self._order)}
 
     def _stop(self) -> int:
         for hook in self._hooks:
