@@ -39,6 +39,12 @@ class Device(Protocol):
     def wait(self, lane: Lane, event: Any) -> None:
         """``lane`` goes on only after ``event``; the host does not wait."""
 
+    def mark(self) -> Any:
+        """A point in time on the compute lane; None where the backend keeps none."""
+
+    def between(self, start: Any, end: Any) -> float:
+        """Seconds between two marks that the device has passed."""
+
     def bind(self, piece: Any, offset: int, like: torch.Tensor) -> torch.Tensor:
         """A tensor over ``piece[offset:]`` with the dtype, shape and strides of ``like``."""
 

@@ -93,6 +93,18 @@ class TorchDevice:
         if stream is not None and event is not None:
             stream.wait_event(event)
 
+    def mark(self) -> torch.Event | None:
+        """An event that keeps its time; CUDA's only, since others' cost is not known."""
+        if self.name.type != "cuda":
+            return None
+        event = torch.Event(self.name, enable_timing=True)
+        event.record(torch.accelerator.current_stream(self.name))
+        return event
+
+    def between(self, start: torch.Event, end: torch.Event) -> float:
+        """By the events' own clock, which counts milliseconds."""
+        return start.elapsed_time(end) / 1e3
+
     def bind(self, piece: TorchPiece, offset: int, like: torch.Tensor) -> torch.Tensor:
         """A typed view over the piece."""
         assert piece.bytes is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.target.model import Blocks
@@ -28,15 +29,20 @@ class Split:
         return self.resident + self.buffer
 
 
-def split(blocks: Blocks, resident: int, prefetch: int = PREFETCH) -> Split:
+def split(
+    blocks: Blocks, resident: int, prefetch: int = PREFETCH, pace: Sequence[float] | None = None
+) -> Split:
     """At most ``resident`` bytes stay (what is fixed always does), spread evenly, so that each block that
-    comes has as much computing before it as the others."""
+    comes has as much computing before it as the others. ``pace``: seconds that each block computes; as long
+    as its bytes where not known."""
     room = max(0, resident - blocks.fixed)
     total = sum(blocks.streamable)
-    share = min(1.0, room / total) if total else 1.0
+    come = max(0, total - room)
+    times: Sequence[float] = pace if pace is not None and any(pace) else blocks.streamable
+    whole = sum(float(seconds) for seconds in times) or 1.0
     stay, owed, used = [], 0.0, 0
-    for size in blocks.streamable:
-        owed += share * size
+    for size, seconds in zip(blocks.streamable, times, strict=True):
+        owed += size - come * seconds / whole
         keep = used + size <= room and owed >= size * 0.999
         if keep:
             owed -= size
@@ -56,17 +62,19 @@ def split(blocks: Blocks, resident: int, prefetch: int = PREFETCH) -> Split:
     )
 
 
-def fitted(blocks: Blocks, room: int, prefetch: int = PREFETCH) -> Split | None:
+def fitted(
+    blocks: Blocks, room: int, prefetch: int = PREFETCH, pace: Sequence[float] | None = None
+) -> Split | None:
     """The split that holds at most ``room`` bytes and keeps as much as it can; None where none does.
 
     Fewer blocks ahead, before nothing fits.
     """
     if blocks.bytes <= room:
-        return split(blocks, room, prefetch)
+        return split(blocks, room, prefetch, pace)
     for ahead in range(prefetch, -1, -1):
         # Once the largest blocks stay, the ring is smaller, and more can stay.
         for size in sorted({*blocks.streamable}):
-            made = split(blocks, room - (ahead + 1) * size, ahead)
+            made = split(blocks, room - (ahead + 1) * size, ahead, pace)
             if made.held <= room:
                 return made
     return None

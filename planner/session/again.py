@@ -1,4 +1,4 @@
-"""A component's call that ran out of memory, once more with fewer weights beside its activations.
+"""A component's call that failed for want of memory, or of weights that it reached past our hooks, once more.
 
 Only what can be repeated is: the random state is put back, and a component that keeps state of its own
 between calls (running statistics, diffusers' caches) is not called twice.
@@ -27,21 +27,24 @@ class Giver(Protocol):
     def give_way(self, component: str) -> bool:
         """Fewer weights on the device when ``component`` runs next; False when there are none to give."""
 
+    def heed(self, component: str) -> bool:
+        """Every module of ``component`` is watched when it runs next; False when they were already."""
+
 
 def again(giver: Giver, component: str, module: Any, call: Callable[[], Any]) -> Any:
-    """What ``call`` returns. Raises torch's OutOfMemoryError when there was no more room to make."""
-    if not giver.capped:
-        return call()
+    """What ``call`` returns. Raises torch's OutOfMemoryError when there was no more room to make, and what
+    ``call`` raises. Tensors on two devices are weights that nobody saw coming."""
     state = _random_state(giver.execution_device)
     for _ in range(TRIES):
         try:
             return call()
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # they hold the activations of the failed call
-            if not _repeatable(module):
-                raise
             gc.collect()
-            if not giver.give_way(component):
+            if not (giver.capped and _repeatable(module) and giver.give_way(component)):
+                raise
+        except RuntimeError as error:
+            if "device" not in str(error) or not (_repeatable(module) and giver.heed(component)):
                 raise
         _restore(giver.execution_device, state)
     return call()

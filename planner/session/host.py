@@ -8,14 +8,15 @@ Parameter and buffer objects stay the same objects.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from planner.device.pinned import Pins, file_backed, fresh_pages
-from planner.session.weights import Region, Slot, movable, regions_of, slots_of
-from planner.target.blocks import Group, groups_of, may_leave, members
+from planner.session.weights import Region, Slot, movable, regions_of
+from planner.target.blocks import CONTAINERS, Group, groups_of, may_leave, members
 from planner.target.model import ALIGNMENT, Blocks
 
 PACKED = 4 << 20
@@ -24,13 +25,16 @@ PACKED = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one group brings: device offset and host bytes of each copy. The group's owners are all
-    modules that must not run before it is there.
+    """What one group brings: device offset and host bytes of each copy.
 
-    The copies lie in ``nbytes`` from ``base`` on; ``leaves``: a streamed component may do without it.
+    The copies lie in ``nbytes`` from ``base`` on. ``entries``: the modules through which a forward enters the
+    group; ``borrowers``: others that must not run before it is there; ``leaves``: a streamed component may do
+    without it.
     """
 
     group: Group
+    entries: tuple[torch.nn.Module, ...]
+    borrowers: tuple[torch.nn.Module, ...]
     copies: tuple[tuple[int, torch.Tensor], ...]
     base: int
     nbytes: int
@@ -40,8 +44,9 @@ class Batch:
 class Master:
     """One component's host memory, and its layout on a device: ``nbytes`` in ``batches``.
 
-    ``places`` maps ``id`` of a host tensor to its device offset; ``slots`` are its tensors, each once
-    for each module that owns it; ``blocks`` are the batches as the compiler counts them.
+    ``places`` maps ``id`` of a host tensor to its device offset; ``slots`` are the tensors of each batch,
+    each once for each module that owns it; ``blocks`` are the batches as the compiler counts them; ``first``
+    is the batch of the first parameter, None where there is none.
     """
 
     def __init__(self, module: torch.nn.Module, pins: Pins) -> None:
@@ -52,7 +57,6 @@ class Master:
             for number, table, key, tensor in sorted(members(groups), key=lambda member: member[0])
             if movable(tensor)
         ]
-        self.slots = [slot for _, slot in found]
         held = _held(found)
         self._arena = _pack(held)
         pins.add(_memory(held, self._arena), [self._arena, *(h.region.storage for h in held)])
@@ -70,13 +74,33 @@ class Master:
         self.places = {
             id(tensor): h.place + tensor.data_ptr() - h.region.address for h in held for tensor in h.tensors
         }
+        bases = [batch.base for batch in self.batches]
+        self.slots: list[list[Slot]] = [[] for _ in self.batches]
+        for _, slot in found:
+            # Without a batch there is no tensor with bytes; without a place a tensor has none.
+            if self.batches:
+                self.slots[bisect_right(bases, self.places.get(id(slot.host), 0)) - 1].append(slot)
+        leading = self.places.get(id(next(module.parameters(), None)))
+        self.first = None if leading is None else bisect_right(bases, leading) - 1
         self.order: list[int] = []
-        """Batches that the last streamed forward ran, in its order."""
-        self._signature = _signature(module)
+        """Batches that the last forward ran, in its order."""
+        self.seconds: dict[int, float] = {}
+        """How long each of them computed, where that is known."""
+        self._signature = [(s.table, s.key, s.host, *_lies(s.host)) for _, s in found]
+        self._count = _count(module)
+
+    def pace(self) -> tuple[float, ...] | None:
+        """Seconds that each of the blocks that may come computes; None before any is known."""
+        if not self.seconds:
+            return None
+        return tuple(self.seconds.get(n, 0.0) for n, batch in enumerate(self.batches) if batch.leaves)
 
     def stale(self, module: torch.nn.Module) -> bool:
         """Tensors came, went or moved since (a LoRA, another dtype): this is not their layout any more."""
-        return self._signature != _signature(module)
+        return self._count != _count(module) or any(
+            table.get(key) is not host or _lies(host) != (address, dtype, shape)
+            for table, key, host, address, dtype, shape in self._signature
+        )
 
 
 @dataclass(slots=True)
@@ -112,10 +136,9 @@ def _borrowers(
     """By group: who else must not run before: its reader, and modules of other groups that own one of
     its tensors too (T5's tied embeddings)."""
     bringer = {id(tensor): h.group for h in held for tensor in h.tensors}
-    made: dict[int, list[torch.nn.Module]] = {}
-    for number, group in enumerate(groups):
-        if group.reader is not None:
-            made.setdefault(number, []).append(group.reader)
+    made: dict[int, list[torch.nn.Module]] = {
+        number: [group.reader] for number, group in enumerate(groups) if group.reader is not None
+    }
     owner_of = {id(owner._parameters): owner for group in groups for owner in group.owners}
     for number, slot in found:
         other, owner = bringer.get(id(slot.host), number), owner_of.get(id(slot.table))
@@ -129,12 +152,22 @@ def _batch(
 ) -> Batch:
     base = min(h.place for h in held)
     return Batch(
-        group=replace(group, owners=(*group.owners, *borrowers)),
+        group=group,
+        entries=group.owners if group.reader or not group.root else tuple(_entries(group.root)),
+        borrowers=tuple(borrowers),
         copies=tuple(_copies(held, arena, pins)),
         base=base,
         nbytes=max(h.place + _aligned(h.region.nbytes) for h in held) - base,
         leaves=may_leave(group) and not borrowers,
     )
+
+
+def _entries(root: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Where a forward may enter the subtree: a list is never called, what is in it is."""
+    yield root
+    if type(root).__name__ in CONTAINERS:
+        for child in root.children():
+            yield from _entries(child)
 
 
 def _pack(held: list[_Held]) -> torch.Tensor | None:
@@ -207,11 +240,18 @@ def _copies(held: list[_Held], arena: torch.Tensor | None, pins: Pins) -> Iterab
             done += length
 
 
-def _signature(module: torch.nn.Module) -> tuple[object, ...]:
-    return tuple(
-        (id(slot.table), slot.key, id(slot.host), slot.host.data_ptr(), slot.host.dtype, slot.host.shape)
-        for slot in slots_of(module)
-    )
+def _lies(tensor: torch.Tensor) -> tuple[int, torch.dtype, torch.Size]:
+    return tensor.data_ptr(), tensor.dtype, tensor.shape
+
+
+def _count(module: torch.nn.Module) -> int:
+    """Tensors in the tables of all modules; a module that stands twice counts twice."""
+    count, left = 0, [module]
+    while left:
+        part = left.pop()
+        count += len(part._parameters) + len(part._buffers)
+        left += [child for child in part._modules.values() if child is not None]
+    return count
 
 
 def _aligned(nbytes: int) -> int:

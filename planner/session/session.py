@@ -25,12 +25,11 @@ from planner.report.model import Measured, Report
 from planner.schedule.fit import gib
 from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
-from planner.session.bound import Bound
 from planner.session.headroom import Headroom
 from planner.session.host import Master
 from planner.session.machine import describe_device
+from planner.session.placed import Placed
 from planner.session.record import Event, Record
-from planner.session.streamed import Streamed
 
 Observer = Callable[[str, str], None]
 """Called with ``("stage", id)`` when a stage begins and ``("use", component)`` at each use."""
@@ -46,7 +45,7 @@ class Member:
         self.whole = whole
         self.left = left
         self.master: Master | None = None
-        self.bound: Bound | Streamed | None = None
+        self.bound: Placed | None = None
         self.here = left
         self._module = weakref.ref(module)
 
@@ -85,6 +84,7 @@ class Session:
         self.capped = self._headroom.capped
         self._lock = threading.RLock()
         self._resident: list[str] = []
+        self._heedful: set[str] = set()
         self._running: list[str] = []
         self._calls = 0
         self._aside = 0
@@ -207,7 +207,7 @@ class Session:
             return
         self._arrive(component, entry)
         if (bound := self.members[component].bound) is not None:
-            bound.settle()
+            bound.heed()
 
     def _arrive(self, component: str, entry: str) -> None:
         """Decides who leaves, makes ``component`` resident, writes it down."""
@@ -246,6 +246,16 @@ class Session:
             self._record.departures.append(f"{component} ran out of memory, and again with less to stay")
             return True
         return False
+
+    def heed(self, component: str) -> bool:
+        """``component`` failed. True when it may have met weights that were not there: its modules are all
+        watched from now on."""
+        if component in self._heedful or component in self._running:
+            return False
+        self._heedful.add(component)
+        if (bound := self.members[component].bound) is not None:
+            bound.heed()
+        return True
 
     def _yield(self, member: Member, stage: str) -> None:
         """Who is not needed now leaves, where the activations of ``member`` would not fit beside them."""
@@ -296,7 +306,11 @@ class Session:
     def _leaves_alone(self, member: Member, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
         """Whether ``fn`` would return the device's tensors as they are (``vae.to(dtype=...)`` of the
         dtype that it has already)."""
-        dtypes = {s.host.dtype for s in member.master.slots} if member.master is not None else set()
+        dtypes = (
+            {s.host.dtype for slots in member.master.slots for s in slots}
+            if member.master is not None
+            else set()
+        )
         probes = [torch.empty(0, dtype=dtype, device=self.execution_device) for dtype in dtypes]
         with torch.no_grad():
             return bool(probes) and all(fn(probe) is probe for probe in probes)
@@ -340,11 +354,10 @@ class Session:
             if member.master is None or member.master.stale(module):
                 member.master = Master(module, self._pins)
             split = self._split(member)
-            if split is None:
-                member.bound = Bound(member.master, module, self.device, member.name)
-                self._count(member.bound.nbytes)
-            else:
-                member.bound = Streamed(member.master, module, self.device, member.name, split, self._count)
+            heedful = member.name in self._heedful
+            member.bound = Placed(
+                member.master, module, self.device, member.name, split, self._count, heedful=heedful
+            )
             return
         self._move_whole(module, self.execution_device)
         self._count(self._bytes(member.name))
@@ -359,7 +372,8 @@ class Session:
         room = self._headroom.room(member.name, placement.room)
         if room is not None:
             ahead = PREFETCH if planned is None else planned.ahead
-            made = fitted(blocks, room, ahead) or split(blocks, 0, 0)
+            pace = member.master.pace()
+            made = fitted(blocks, room, ahead, pace) or split(blocks, 0, 0)
             return made if made.buffer else None
         if planned is None or not planned.buffer:
             return None

@@ -179,6 +179,13 @@ class SimDevice:
             if not later:
                 self._in_flight.remove(piece)
 
+    def mark(self) -> None:
+        """Time means nothing here."""
+
+    def between(self, start: None, end: None) -> float:
+        """Never asked for."""
+        return 0.0
+
     def bind(self, piece: SimPiece, offset: int, like: torch.Tensor) -> torch.Tensor:
         """A tensor over ``piece[offset:]`` with the dtype, shape and strides of ``like``.
 

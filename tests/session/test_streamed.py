@@ -13,7 +13,7 @@ from pipelines.plans import attached, plan_for
 from planner.device.pinned import Pins
 from planner.graph.split import split
 from planner.session.host import Master
-from planner.session.streamed import Streamed
+from planner.session.placed import Placed
 from planner.session.verdict import judge
 from planner.target.blocks import blocks_of
 from planner.virtual.audit import audit, snapshot
@@ -61,7 +61,7 @@ def test_any_order_gives_right_results(order: str, share: float, prefetch: int) 
     known = blocks_of(module)
     made = split(known, int(share * known.bytes), prefetch)
     assert made.buffer
-    streamed = Streamed(Master(module, Pins(device.name)), module, device, "m", made, lambda _: None)
+    streamed = Placed(Master(module, Pins(device.name)), module, device, "m", made, lambda _: None)
     assert device.ledger.live == made.held
     for _ in range(3):
         streamed.listen()
@@ -79,7 +79,7 @@ def test_in_steady_state_each_forward_brings_what_comes_and_no_more() -> None:
     device = SimDevice()
     made = split(blocks_of(module), blocks_of(module).bytes // 2)
     moved: list[int] = []
-    streamed = Streamed(Master(module, Pins(device.name)), module, device, "m", made, moved.append)
+    streamed = Placed(Master(module, Pins(device.name)), module, device, "m", made, moved.append)
     for _ in range(3):
         streamed.listen()
         module(x.to("sim:0"))
@@ -97,7 +97,7 @@ def test_the_order_is_learned() -> None:
     made = split(blocks_of(module), 0)
     for round in range(2):
         moved: list[int] = []
-        streamed = Streamed(master, module, device, "m", made, moved.append)
+        streamed = Placed(master, module, device, "m", made, moved.append)
         for _ in range(3):
             streamed.listen()
             module(x.to("sim:0"))

@@ -14,7 +14,8 @@ from planner.api import attach
 from planner.diagnostics.diagnostic import errors
 from planner.loading.call import call
 from planner.loading.inputs import call_of
-from planner.session.bound import Binding, Bound
+from planner.session.binding import Binding
+from planner.session.placed import Placed
 from planner.session.session import Session
 from planner.virtual.audit import snapshot
 from planner.virtual.device import SimDevice
@@ -206,14 +207,14 @@ def freed_early(n: int) -> Patch:
     """A piece is given back before the tensors over it are unbound."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, listen = Nth(n), Bound.listen
+        now, listen = Nth(n), Placed.listen
 
-        def mutant(self: Bound) -> None:
+        def mutant(self: Placed) -> None:
             listen(self)
             if now:
-                self._device.free(self._piece)
+                self._device.free(self._stays)
 
-        monkeypatch.setattr(Bound, "listen", mutant)
+        monkeypatch.setattr(Placed, "listen", mutant)
 
     return patch
 
