@@ -40,7 +40,7 @@ class Headroom:
         if component not in self._known:
             return None
         known = max(self._known.values()) if self._keep else self._known[component]
-        return known + known // 16 + self._budget // 100
+        return known + self._budget // 128
 
     def short(self, component: str) -> None:
         """It ran out of memory: it takes more than was thought, and nobody knows how much."""

@@ -17,7 +17,7 @@ import torch
 from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
-from planner.diagnostics.table.p7_session import MOVE_REFUSED, OUT_OF_MEMORY
+from planner.diagnostics.table.p7_session import COMPILED_WHOLE, MOVE_REFUSED, OUT_OF_MEMORY
 from planner.graph.split import PREFETCH, Split, fitted, split
 from planner.plan.model import Idle, Plan
 from planner.report.build import report_of
@@ -25,6 +25,7 @@ from planner.report.model import Measured, Report
 from planner.schedule.fit import gib
 from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
+from planner.session.again import compiled
 from planner.session.headroom import Headroom
 from planner.session.host import Master
 from planner.session.machine import describe_device
@@ -354,6 +355,9 @@ class Session:
             if member.master is None or member.master.stale(module):
                 member.master = Master(module, self._pins)
             split = self._split(member)
+            if split is not None and compiled(module):
+                said = f'component "{member.name}" streams by the plan, and it was compiled whole'
+                raise PlanError([finding(COMPILED_WHOLE, said)])
             heedful = member.name in self._heedful
             member.bound = Placed(
                 member.master, module, self.device, member.name, split, self._count, heedful=heedful

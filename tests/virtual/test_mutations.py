@@ -265,7 +265,7 @@ MUTANTS: dict[str, Patch] = {
     "a component loaded twice": twice_loaded(1),
     "the wrong bytes in the first copy": wrong_piece(0),
     "the wrong bytes in a later copy": wrong_piece(5),
-    "a tensor bound off its place": wrong_place(3),
+    "a tensor bound off its place": wrong_place(8),
     "a copy left out": missed_copy(4),
     "a piece freed under its reader": freed_early(1),
     "tensors left bound to a freed piece": kept_binding(0),

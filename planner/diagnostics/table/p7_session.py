@@ -221,6 +221,16 @@ OTHER_DIFFUSERS = Code(
     right="requires: {diffusers: '==0.40.0'}",
 )
 
+COMPILED_WHOLE = Code(
+    id="P722",
+    name="compiled-whole",
+    severity=Severity.ERROR,
+    help="A component that streams gets its weights between its blocks, and one that was compiled whole "
+    "has no place between them. Compile its repeated blocks instead, which also compiles faster.",
+    wrong="pipe.transformer = torch.compile(pipe.transformer)  # under a plan that streams it",
+    right="pipe.transformer.compile_repeated_blocks(fullgraph=True)",
+)
+
 CODES = (
     DEVICE_MAPPED,
     GROUP_OFFLOADED,
@@ -243,4 +253,5 @@ CODES = (
     TILING_UNSUPPORTED,
     NOT_A_PIPELINE,
     OTHER_DIFFUSERS,
+    COMPILED_WHOLE,
 )
