@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch.nn.modules.batchnorm import _NormBase
 
+from planner.target.blocks import OURS
+
 TRIES = 3
 
 
@@ -63,7 +65,7 @@ def repeat_forward(giver: Giver, component: str, module: torch.nn.Module) -> Cal
             return called(*args, **kwargs)
         return again(giver, component, module, lambda: called(*args, **kwargs))
 
-    vars(call)["offload_plan"] = True
+    vars(call)[OURS] = True
     module.__dict__["_compiled_call_impl"] = call
 
     def undo() -> None:
@@ -71,12 +73,6 @@ def repeat_forward(giver: Giver, component: str, module: torch.nn.Module) -> Cal
             del module.__dict__["_compiled_call_impl"]
 
     return undo
-
-
-def compiled(module: torch.nn.Module) -> bool:
-    """Whether torch.compile was used on it."""
-    call = module._compiled_call_impl
-    return hasattr(module, "_orig_mod") or (call is not None and not hasattr(call, "offload_plan"))
 
 
 def _repeatable(module: Any) -> bool:

@@ -16,7 +16,7 @@ import torch
 
 from planner.device.pinned import Pins, file_backed, fresh_pages
 from planner.session.weights import Region, Slot, movable, regions_of
-from planner.target.blocks import CONTAINERS, Group, groups_of, may_leave, members
+from planner.target.blocks import CONTAINERS, Group, compiled, groups_of, may_leave, members
 from planner.target.model import ALIGNMENT, Blocks
 
 PACKED = 4 << 20
@@ -28,13 +28,14 @@ class Batch:
     """What one group brings: device offset and host bytes of each copy.
 
     The copies lie in ``nbytes`` from ``base`` on. ``entries``: the modules through which a forward enters the
-    group; ``borrowers``: others that must not run before it is there; ``leaves``: a streamed component may do
-    without it.
+    group; ``borrowers``: others that must not run before it is there; ``compiled``: one of those is, and has
+    no hook; ``leaves``: a streamed component may do without it.
     """
 
     group: Group
     entries: tuple[torch.nn.Module, ...]
     borrowers: tuple[torch.nn.Module, ...]
+    compiled: bool
     copies: tuple[tuple[int, torch.Tensor], ...]
     base: int
     nbytes: int
@@ -62,8 +63,9 @@ class Master:
         pins.add(_memory(held, self._arena), [self._arena, *(h.region.storage for h in held)])
         self.nbytes = _place(held)
         borrowers = _borrowers(groups, found, held)
+        inside = {id(part) for whole in module.modules() if compiled(whole) for part in whole.modules()}
         self.batches = tuple(
-            _batch(group, borrowers.get(number, []), mine, self._arena, pins)
+            _batch(group, borrowers.get(number, []), inside, mine, self._arena, pins)
             for number, group in enumerate(groups)
             if (mine := [h for h in held if h.group == number])
         )
@@ -148,13 +150,19 @@ def _borrowers(
 
 
 def _batch(
-    group: Group, borrowers: list[torch.nn.Module], held: list[_Held], arena: torch.Tensor | None, pins: Pins
+    group: Group,
+    borrowers: list[torch.nn.Module],
+    inside: set[int],
+    held: list[_Held],
+    arena: torch.Tensor | None,
+    pins: Pins,
 ) -> Batch:
     base = min(h.place for h in held)
     return Batch(
         group=group,
         entries=group.owners if group.reader or not group.root else tuple(_entries(group.root)),
-        borrowers=tuple(borrowers),
+        borrowers=tuple(module for module in borrowers if id(module) not in inside),
+        compiled=any(id(module) in inside for module in borrowers),
         copies=tuple(_copies(held, arena, pins)),
         base=base,
         nbytes=max(h.place + _aligned(h.region.nbytes) for h in held) - base,
@@ -244,14 +252,16 @@ def _lies(tensor: torch.Tensor) -> tuple[int, torch.dtype, torch.Size]:
     return tensor.data_ptr(), tensor.dtype, tensor.shape
 
 
-def _count(module: torch.nn.Module) -> int:
-    """Tensors in the tables of all modules; a module that stands twice counts twice."""
-    count, left = 0, [module]
+def _count(module: torch.nn.Module) -> tuple[int, int]:
+    """Tensors in the tables of all modules, and how many modules are compiled; a module that stands twice
+    counts twice."""
+    tensors, whole, left = 0, 0, [module]
     while left:
         part = left.pop()
-        count += len(part._parameters) + len(part._buffers)
+        tensors += len(part._parameters) + len(part._buffers)
+        whole += compiled(part)
         left += [child for child in part._modules.values() if child is not None]
-    return count
+    return tensors, whole
 
 
 def _aligned(nbytes: int) -> int:

@@ -20,9 +20,9 @@ import torch
 
 from planner.device.protocol import Device
 from planner.graph.split import Split
-from planner.session.again import compiled
 from planner.session.binding import Binding
 from planner.session.host import Batch, Master
+from planner.target.blocks import compiled
 
 
 class Placed:
@@ -57,6 +57,8 @@ class Placed:
         buffer = 0 if split is None else split.buffer
         self._places = _laid(((n, self._batches[n].nbytes) for n in order if n in comes), buffer)
         self._offsets = _packed((n, b.nbytes) for n, b in enumerate(self._batches) if n not in comes)
+        self._first = [n for n, b in enumerate(self._batches) if b.group.root is None or b.compiled]
+        """Waited for before a forward: what lies outside of the blocks, and what compiled ones borrow."""
         self._binding = Binding(master.slots, module, self._over)
         self._absent = set(self._offsets)
         self._there: list[int] = []
@@ -82,16 +84,10 @@ class Placed:
                 raise
 
     def listen(self) -> None:
-        """A forward begins: the last one's order is known, and what lies outside of the blocks is waited for.
-
-        Compiled blocks wait for everything that stays: their modules' hooks would be compiled with them.
-        """
+        """A forward begins: the last one's order is known, what lies outside of the blocks is waited for."""
         self._learn()
-        if self._coming and any(compiled(m) for b in self._batches for m in b.group.owners):
-            self.settle()
-        for number, batch in enumerate(self._batches):
-            if batch.group.root is None:
-                self._arrive(number)
+        for number in self._first:
+            self._arrive(number)
 
     def settle(self) -> None:
         """What stays is waited for; what comes is waited for when it runs."""
@@ -152,10 +148,9 @@ class Placed:
         # The memory may still be read by kernels queued before it was given back.
         self._device.wait("copy", self._device.record("compute"))
         first = self._master.first
-        for number, batch in enumerate(self._batches):
-            if batch.group.root is None:
-                self._fetch_resident(number)
-                self._binding.bind(number)
+        for number in self._first:
+            self._fetch_resident(number)
+            self._binding.bind(number)
         self._look_ahead(None)
         for number, batch in enumerate(self._batches):
             if batch.group.root is not None:
@@ -248,10 +243,9 @@ class Placed:
         self._forget(number)
         batch, turn = self._batches[number], _Turn(self, number)
         every = self.heedful or number == self._master.first
-        owners = batch.group.owners if every else batch.entries
-        inside = [owner for owner in batch.group.owners if compiled(owner)]
+        owners = batch.group.owners if every and not compiled(batch.group.root) else batch.entries
         self._unhook[number] = [
-            *(_before(owner, turn) for owner in (inside or owners)),
+            *(_before(owner, turn) for owner in owners),
             *(_before(owner, _Need(self, number)) for owner in batch.borrowers),
         ]
 

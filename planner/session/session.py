@@ -25,12 +25,12 @@ from planner.report.model import Measured, Report
 from planner.schedule.fit import gib
 from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
-from planner.session.again import compiled
 from planner.session.headroom import Headroom
 from planner.session.host import Master
 from planner.session.machine import describe_device
 from planner.session.placed import Placed
 from planner.session.record import Event, Record
+from planner.target.blocks import compiled
 
 Observer = Callable[[str, str], None]
 """Called with ``("stage", id)`` when a stage begins and ``("use", component)`` at each use."""

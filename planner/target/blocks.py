@@ -23,6 +23,10 @@ CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict"})
 """Classes that use their children only by calling them."""
 
 
+OURS = "offload_plan"
+"""The attribute of a ``_compiled_call_impl`` that a session put there: nothing was compiled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Modules whose weights travel together. ``root`` is None for what lies outside of all blocks;
@@ -34,7 +38,12 @@ class Group:
 
 
 def groups_of(module: Any) -> tuple[Group, ...]:
-    """The groups in the order in which their modules were made; the first is what lies outside."""
+    """The groups in the order in which their modules were made; the first is what lies outside.
+
+    What was compiled is not split: hooks inside it would be compiled with it.
+    """
+    if compiled(module):
+        return (Group(None, tuple(module.modules())),)
     limit = _bytes(module) // SHARE
     outside: list[Any] = []
     inside = list(_split(module, limit, outside, set()))
@@ -89,6 +98,12 @@ def may_leave(group: Group) -> bool:
     return group.root is not None and group.reader is None
 
 
+def compiled(module: Any) -> bool:
+    """Whether torch.compile was used on it."""
+    call = getattr(module, "_compiled_call_impl", None)
+    return hasattr(module, "_orig_mod") or (call is not None and not hasattr(call, OURS))
+
+
 def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Iterator[Group]:
     if id(module) in seen:
         return  # a module that is shared by two parents belongs to the first
@@ -101,7 +116,7 @@ def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Itera
     elif leaves:
         yield Group(leaves[0], leaves, module)
     for child in (child for child in children if child not in leaves):
-        if _bytes(child) <= limit:
+        if _bytes(child) <= limit or compiled(child):
             owners = tuple(m for m in child.modules() if id(m) not in seen)
             seen.update(map(id, owners))
             if owners:
