@@ -13,7 +13,7 @@ seen, every module is watched (``heed``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import torch
@@ -52,7 +52,6 @@ class Placed:
         comes = {n for n, stays in zip(free, stay, strict=True) if not stays}
         made = [n for n, batch in enumerate(self._batches) if batch.group.root is not None]
         self._order = list(master.order) or made
-        self._at = {n: at for at, n in enumerate(self._order)}
         order = dict.fromkeys((*self._order, *made))
         buffer = 0 if split is None else split.buffer
         self._places = _laid(((n, self._batches[n].nbytes) for n in order if n in comes), buffer)
@@ -66,6 +65,11 @@ class Placed:
         self._ahead: set[int] = set()
         """Those of them that have not run yet."""
         self._coming: dict[int, Any] = {}
+        self._route()
+        self._thin = False
+        """Whether only the blocks that come are watched, and whoever runs after one of them."""
+        self._surprised = False
+        self._passes = 0
         self._current: int | None = None
         self._done: Any = None
         """An event after the blocks that have run, while no copy has waited for it."""
@@ -128,6 +132,7 @@ class Placed:
             if before in self._places:
                 self._done = self._device.record("compute")
             if number in self._places and number not in self._there:
+                self._surprised = True
                 self._fetch(number)
             elif number in self._absent:
                 self._fetch_resident(number)
@@ -173,10 +178,8 @@ class Placed:
 
     def _look_ahead(self, current: int | None) -> None:
         """Queue the copies of what runs next, up to the first block whose place is not free yet."""
-        start = 0 if current is None else self._at.get(current, -1) + 1
-        if not self._absent and not self._places:
-            return
-        for number in (*self._order[start:], *self._order[: max(0, start - 1)]):
+        start = self._after.get(current, 0)
+        for number in (*self._cycle[start:], *self._cycle[:start]):
             if number in self._absent:
                 self._fetch_resident(number)
             elif number in self._places and number not in self._there:
@@ -232,11 +235,38 @@ class Placed:
         """What ran last time will run so again; what did not run is not brought before it is called."""
         seen, self._seen = list(self._seen), {}
         self._clock.stop()
-        if seen:
-            self._clock.running = bool(self._places) and not self._clock.marks
-        if seen and seen != self._order:
+        if not seen:
+            return
+        self._passes += 1
+        self._clock.running = self._passes == 1 and bool(self._places)
+        if not self._thin:
             self._order = self._master.order = seen
-            self._at = {n: at for at, n in enumerate(self._order)}
+            self._route()
+        if self._thin and self._surprised:
+            self._rewatch(self._offsets.keys() | self._places.keys())
+        elif self._passes > 1 and not (self._thin or self._surprised or self.heedful):
+            followers = {b for a, b in zip(seen, (*seen[1:], seen[0]), strict=True) if a in self._places}
+            self._rewatch(followers | self._places.keys())
+        self._surprised = False
+
+    def _route(self) -> None:
+        """What is brought, in order, and where in it each block stands."""
+        self._cycle = [n for n in self._order if n in self._places or n in self._absent]
+        self._after: dict[int | None, int] = {}
+        at = 0
+        for number in self._order:
+            at += number in self._places or number in self._absent
+            self._after[number] = at
+
+    def _rewatch(self, wanted: Set[int]) -> None:
+        """Hooks on the blocks ``wanted`` and no others: each costs its part of every forward."""
+        blocks = [n for n, batch in enumerate(self._batches) if batch.group.root is not None]
+        self._thin = len(wanted) < len(blocks)
+        for number in blocks:
+            if number not in wanted and number != self._master.first:
+                self._forget(number)
+            elif number not in self._unhook:
+                self._watch(number)
 
     def _watch(self, number: int) -> None:
         """Hooks on the modules through which the batch is entered; on all of them when heedful."""

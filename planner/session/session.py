@@ -19,7 +19,7 @@ from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p7_session import COMPILED_WHOLE, MOVE_REFUSED, OUT_OF_MEMORY
 from planner.graph.split import PREFETCH, Split, fitted, split
-from planner.plan.model import Idle, Plan
+from planner.plan.model import Idle, Plan, Policy
 from planner.report.build import report_of
 from planner.report.model import Measured, Report
 from planner.schedule.fit import gib
@@ -355,7 +355,8 @@ class Session:
             if member.master is None or member.master.stale(module):
                 member.master = Master(module, self._pins)
             split = self._split(member)
-            if split is not None and compiled(module):
+            placement = self.schedule.placements.get(member.name)
+            if compiled(module) and placement is not None and placement.policy is Policy.STREAM:
                 said = f'component "{member.name}" streams by the plan, and it was compiled whole'
                 raise PlanError([finding(COMPILED_WHOLE, said)])
             heedful = member.name in self._heedful

@@ -108,6 +108,26 @@ def test_the_order_is_learned() -> None:
     assert device.faults == ()
 
 
+def test_few_modules_are_watched_once_the_order_is_known_and_another_order_is_still_right() -> None:
+    module, x = Blocks(), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    device = SimDevice()
+    expected = {}
+    for name, order in ORDERS.items():
+        module.order = order
+        expected[name] = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
+    made = split(blocks_of(module), int(0.8 * blocks_of(module).bytes), 1)
+    placed = Placed(Master(module, Pins(device.name)), module, device, "m", made, lambda _: None)
+    for name in ["as made"] * 4 + ["backwards", "as made", "one twice", "some left out", *["as made"] * 4]:
+        module.order = ORDERS[name]
+        placed.listen()
+        assert torch.equal(module(x.to("sim:0")).cpu(), expected[name])
+        placed.settle()
+    watched = sum(bool(m._forward_pre_hooks) for m in module.modules())
+    assert 0 < watched <= 4 * (made.stay.count(False) + 1)
+    placed.release()
+    assert device.faults == ()
+
+
 CLASSES = ("FluxPipeline", "StableDiffusionXLPipeline", "WanPipeline", "StableDiffusion3Pipeline")
 
 
