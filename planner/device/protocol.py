@@ -58,6 +58,9 @@ class Device(Protocol):
     def trim(self) -> None:
         """What torch's allocator keeps for reuse goes back to the driver."""
 
+    def refusals(self) -> int:
+        """How often torch's allocator had nothing to give, whether or not somebody heard of it."""
+
     def cap(self, nbytes: int | None) -> bool:
         """Pieces and what is beside them stay under ``nbytes`` from now on: who asks for more gets torch's
         OutOfMemoryError. None: no longer. False where the backend cannot hold its allocator to it."""

@@ -131,6 +131,10 @@ class TorchDevice:
         if hasattr(self._module, "empty_cache"):
             self._module.empty_cache()
 
+    def refusals(self) -> int:
+        """By torch's count; libraries that choose a kernel by its workspace try another and say nothing."""
+        return int(torch.cuda.memory_stats(self.name).get("num_ooms", 0)) if self.name.type == "cuda" else 0
+
     def cap(self, nbytes: int | None) -> bool:
         """By ``set_per_process_memory_fraction``, where the backend has it and says how large the card is."""
         if not hasattr(self._module, "set_per_process_memory_fraction") or self._total() is None:

@@ -21,15 +21,23 @@ class Headroom:
         self._keep = keep
         self._known: dict[str, int] = {}
         self._seen: dict[str, int] = {}
+        self._refused = 0
 
     def begin(self) -> None:
         """A call begins."""
         self._seen = {}
+        self._refused = self._device.refusals() if self.capped else 0
 
-    def look(self, component: str) -> None:
-        """``component`` ran: what lies beside the weights now is what it took."""
-        if self.capped:
-            self._seen[component] = max(self._seen.get(component, 0), self._device.beside())
+    def look(self, component: str) -> bool:
+        """``component`` ran: what lies beside the weights now is what it took. True when it would have taken
+        more: a library asked in vain and did with less (cuDNN: an algorithm that rounds otherwise)."""
+        if not self.capped:
+            return False
+        self._seen[component] = max(self._seen.get(component, 0), self._device.beside())
+        before, self._refused = self._refused, self._device.refusals()
+        if self._refused > before:
+            self._seen[component] += self._budget // 8
+        return self._refused > before
 
     def end(self) -> None:
         """The call is over: the next one expects what this one took."""
@@ -46,6 +54,7 @@ class Headroom:
         """It ran out of memory: it takes more than was thought, and nobody knows how much."""
         thought = max(self._known.get(component, 0), self._device.beside())
         self._known[component] = max(2 * thought, thought + self._budget // 8)
+        self._refused = self._device.refusals()
 
     def over(self, component: str, incoming: int) -> bool:
         """Whether ``component`` and ``incoming`` bytes of weights pass the budget, as far as is known."""

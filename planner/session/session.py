@@ -6,6 +6,7 @@ and the report says where the two differ.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -197,7 +198,8 @@ class Session:
         if component not in self._running:
             if (bound := self.members[component].bound) is not None:
                 bound.settle()
-            self._headroom.look(component)
+            if sys.exc_info()[0] is None and self._headroom.look(component):
+                self._record.departures.append(f"{component} met the budget: a kernel may have been changed")
         if not self._running and not self._calls:
             self._leave_scope()
         self._lock.release()

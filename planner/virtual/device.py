@@ -224,6 +224,10 @@ class SimDevice:
         """What was once held is forgotten."""
         METER.high = METER.allocated
 
+    def refusals(self) -> int:
+        """How often an allocation passed the limit."""
+        return METER.refused
+
     def cap(self, nbytes: int | None) -> bool:
         """Where ``capped`` was asked for."""
         if self._capped:

@@ -32,6 +32,7 @@ class Meter:
         self.allocated = 0
         self.peak = 0
         self.high = 0
+        self.refused = 0
         self.total = TOTAL
         self.limit: int | None = None
 
@@ -40,6 +41,7 @@ class Meter:
         ceiling = self.total if self.limit is None else min(self.limit, self.total)
         with self._lock:
             if self.allocated + nbytes > ceiling:
+                self.refused += 1
                 raise torch.OutOfMemoryError(
                     f"sim out of memory. Tried to allocate {nbytes} bytes. sim:0 has a capacity of {ceiling} "
                     f"bytes of which {ceiling - self.allocated} bytes is free"

@@ -78,9 +78,9 @@ def _measure(
 ) -> None:
     import torch
 
-    from tests.benchmarks.measure import measure
-    from tests.benchmarks.modes import here
-    from tests.benchmarks.sizes import SIZES, builtin
+    from .measure import measure
+    from .modes import here
+    from .sizes import SIZES, builtin
 
     name = device or ("cuda:0" if torch.cuda.is_available() else "sim:0")
     if name.startswith("sim"):

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from planner.loading.meter import Meter
-from tests.benchmarks.modes import entered
-from tests.benchmarks.sizes import Size
+
+from .modes import entered
+from .sizes import Size
 
 CALLS = 2
 """The first learns, watched by a thread that asks the driver; the second is timed."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 from pipelines.all import build, run, same
 from pipelines.plans import attached, plan_for
 
@@ -87,4 +89,22 @@ def test_a_larger_picture_than_the_last_is_tried_again_with_less_beside_it() -> 
     assert session.last is not None
     assert any("ran out of memory" in said for said in session.last.departures)
     assert device.faults == ()
+    session.remove()
+
+
+def test_a_kernel_that_did_with_less_memory_is_told_of() -> None:
+    cls = "FluxPipeline"
+    _, weights, activations = whole(cls)
+    gc.collect()
+    pipe = build(cls)
+    session, _ = attached(plan_for(pipe), pipe, 2 * weights + 2 * activations, SimDevice(capped=True))
+
+    def greedy(*_: Any) -> None:
+        with contextlib.suppress(torch.OutOfMemoryError):
+            METER.take(METER.total)
+
+    pipe.vae.decoder.register_forward_hook(greedy)
+    run(pipe, cls)
+    assert session.last is not None
+    assert session.last.departures == ["vae met the budget: a kernel may have been changed"]
     session.remove()

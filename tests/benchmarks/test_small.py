@@ -1,0 +1,26 @@
+"""The benchmark runs, small and on the virtual device; its figures mean nothing there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from benchmarks.__main__ import main, table
+
+
+@pytest.mark.parametrize("pipeline", ["wan", "tiny-flux"])
+def test_every_mode_gives_the_same_picture(pipeline: str, tmp_path: Path) -> None:
+    modes = "resident plan: plan:idle=keep translated model"
+    asked = [pipeline, "--small", "--one", "--device", "sim:0", "--steps", "1", "--modes", modes]
+    result = CliRunner().invoke(main, asked)
+    records = [json.loads(line) for line in result.output.splitlines() if line.startswith("{")]
+    assert [record["mode"] for record in records] == modes.split(), result.output
+    assert [record.get("failed") for record in records] == [None] * 5
+    assert len({run["picture"] for record in records for run in record["runs"]}) == 1
+    console = Console(width=200, record=True, file=open(tmp_path / "table", "w", encoding="utf-8"))  # noqa: SIM115
+    console.print(table(pipeline, records))
+    assert "DIFFERS" not in console.export_text()
