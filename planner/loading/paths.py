@@ -6,6 +6,9 @@ from pathlib import Path
 
 from planner.plan.model import Plan
 
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+"""Files that can run code when they are read."""
+
 
 def beside(plan: Plan, text: str) -> Path:
     """The path that ``text`` means in ``plan``; ``~`` is the user's home."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
-from planner.diagnostics.table.p3_plan import LORAS_LATER, QUANTIZATION_LATER, SOURCE_LATER
+from planner.diagnostics.table.p3_plan import QUANTIZATION_LATER
 from planner.diagnostics.table.p9_machine import (
     CLASS_NOT_INSTALLED,
     NO_SOURCE,
@@ -21,22 +21,24 @@ from planner.diagnostics.table.p9_machine import (
 )
 from planner.loading.builtin import PREFIX, builtin_folder, dtype_argument, quiet
 from planner.loading.failure import explain
+from planner.loading.loras import check_loras, load_loras
 from planner.loading.packages import require
-from planner.loading.paths import beside
+from planner.loading.paths import PICKLES, beside
+from planner.loading.sources import own_components
 from planner.plan.model import Plan
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 """What the hub takes for a repository: ``owner/name``, or an old one without an owner."""
 SINGLE_FILE = (".safetensors", ".gguf")
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:
     """The pipeline that ``plan`` names, loaded in the plan's dtype (float32 when left out).
 
     Only safetensors are read unless ``allow_pickle``; code in the source runs only with
-    ``trust_remote_code``. What a plan asks for and is not executed yet (quantization, LoRAs, a source of
-    a component's own) is an error. Raises PlanError; what diffusers raised is its ``__cause__``.
+    ``trust_remote_code``. Components with a source of their own come from there, and LoRAs are loaded and
+    scaled. Quantization is not executed yet, and an error. Raises PlanError; what diffusers raised is its
+    ``__cause__``.
     """
     require()
     problems = [*_not_executed(plan)]
@@ -46,17 +48,23 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
         raise PlanError(problems, plan.document.sources)
     with quiet():  # importing a pipeline says which image library it falls back to
         cls = _class(plan)
+    if problems := [*check_loras(plan, cls, allow_pickle=allow_pickle)]:
+        raise PlanError(problems, plan.document.sources)
     where, single = _where(plan, allow_pickle)
     arguments = _arguments(plan, allow_pickle, trust_remote_code)
     load = cls.from_single_file if single else cls.from_pretrained
+    own = {key: arguments[key] for key in arguments if key not in ("revision", "trust_remote_code")}
+    components = own_components(plan, cls, own, allow_pickle=allow_pickle)
     if single:
         arguments = {key: arguments[key] for key in arguments if key in (dtype_argument(), "revision")}
     try:
         with quiet() if _builtin(plan) else nullcontext():
-            return load(str(where), **arguments)
+            pipe = load(str(where), **arguments, **components)
     except Exception as error:
         found = explain(error, plan, where if isinstance(where, Path) else None)
         raise PlanError([found], plan.document.sources) from error
+    load_loras(plan, pipe, allow_pickle=allow_pickle)
+    return pipe
 
 
 def _not_executed(plan: Plan) -> Iterator[Diagnostic]:
@@ -64,15 +72,6 @@ def _not_executed(plan: Plan) -> Iterator[Diagnostic]:
     if plan.quantization:
         said = "quantization is not executed yet, and unquantized is not what the plan says"
         yield finding(QUANTIZATION_LATER, said, span=plan.quantization[0].span).at(Severity.ERROR)
-    for component in plan.components.values():
-        if component.source is not None:
-            said = f'the source of "{component.name}" is not executed yet'
-            yield finding(SOURCE_LATER, said, span=component.spans.get("source", component.span)).at(
-                Severity.ERROR
-            )
-    if plan.loras:
-        said = "loading LoRAs is not executed yet, and without them it is not what the plan says"
-        yield finding(LORAS_LATER, said, span=plan.loras[0].span).at(Severity.ERROR)
 
 
 def _no_source(plan: Plan) -> Diagnostic:

@@ -241,12 +241,9 @@ def _later(plan: Plan) -> Iterator[Diagnostic]:
 
     if plan.quantization:
         yield note(codes.QUANTIZATION_LATER, "quantization", plan.quantization[0].span)
-    for component in plan.components.values():
-        if component.source is not None:
-            span = component.spans["source"]
-            yield note(codes.SOURCE_LATER, f'the source of "{component.name}"', span)
     if plan.loras:
-        yield note(codes.LORAS_LATER, "loading LoRAs", plan.loras[0].span)
+        said = "the bytes of LoRAs are counted when they are loaded, not before"
+        yield finding(codes.LORAS_LATER, said, span=plan.loras[0].span)
     if plan.workload:
         yield note(codes.WORKLOAD_LATER, "the workload", plan.place("/workload"))
     if plan.budget.ram is not None:

@@ -159,23 +159,14 @@ QUANTIZATION_LATER = Code(
     wrong="quantization: [{component: unet, backend: torchao, type: int8_weight_only}]",
     right="# quantize when you load the pipeline yourself, then planner.apply(plan, pipe)",
 )
-SOURCE_LATER = Code(
-    id="P392",
-    name="component-source-not-executed",
-    severity=Severity.WARNING,
-    help="A component's own source is checked and not executed yet: `plan apply` refuses a plan that has "
-    "one. In a script, load the component yourself and give it to from_pretrained.",
-    wrong="components: {controlnet: {source: ./canny}}",
-    right="pipeline: {class: StableDiffusionXLControlNetPipeline, source: ./folder-with-the-controlnet}",
-)
 LORAS_LATER = Code(
     id="P393",
-    name="loras-not-executed",
-    severity=Severity.WARNING,
-    help="LoRAs are checked and not executed yet: `plan apply` refuses a plan that has them. In a script, "
-    "load_lora_weights works before and after planner.apply.",
-    wrong="loras: [{lora_id: ./style.safetensors}]",
-    right="pipe.load_lora_weights('./style.safetensors')\nplanner.apply('x.plan.yaml', pipe)",
+    name="loras-not-counted",
+    severity=Severity.NOTE,
+    help="`plan apply` loads and scales the LoRAs, and counts their bytes on the loaded pipeline. Before "
+    "that, checks and schedules know nothing of them: leave them room.",
+    wrong="loras: [{lora_id: ./style.safetensors}]\nbudget: {vram: 6.1GiB}  # the exact size without it",
+    right="loras: [{lora_id: ./style.safetensors}]\nbudget: {vram: 7GiB}",
 )
 WORKLOAD_LATER = Code(
     id="P394",
@@ -213,7 +204,6 @@ CODES = (
     TWO_BACKENDS,
     ENTRY_NOT_CHECKED,
     QUANTIZATION_LATER,
-    SOURCE_LATER,
     LORAS_LATER,
     WORKLOAD_LATER,
     RAM_LATER,

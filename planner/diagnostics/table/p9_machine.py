@@ -209,6 +209,17 @@ CACHE_UNWRITABLE = Code(
     right="OFFLOAD_PLANNER_HOME=~/plans plan apply quickstart.plan.yaml",
 )
 
+NO_LORAS = Code(
+    id="P922",
+    name="no-loras",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="The pipeline's class has no `load_lora_weights`, so the plan's LoRAs cannot be loaded. Take them "
+    "out, or name the class that takes them.",
+    wrong="pipeline: DDPMPipeline\nloras: [{lora_id: ./style.safetensors}]",
+    right="pipeline: StableDiffusionXLPipeline\nloras: [{lora_id: ./style.safetensors}]",
+)
+
 CODES = (
     PACKAGE_MISSING,
     PACKAGE_TOO_OLD,
@@ -231,4 +242,5 @@ CODES = (
     OUTPUT_UNWRITABLE,
     UNKNOWN_OUTPUT,
     CACHE_UNWRITABLE,
+    NO_LORAS,
 )
