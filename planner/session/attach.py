@@ -17,8 +17,9 @@ from planner.plan.model import Plan
 from planner.schedule.model import Schedule
 from planner.session.checks import is_left_in_place, modules_of
 from planner.session.hooks import HfHook, attach
+from planner.session.member import Member
 from planner.session.scope import enter_subclass
-from planner.session.session import Member, Session
+from planner.session.session import Session
 from planner.session.weights import movable, slots_of
 
 
@@ -77,7 +78,8 @@ def _adopt(
             finding(MOVED_WHOLE, f'component "{name}" has tensors that only its own class can move')
         )
     fixed = name in session.schedule.course.fixed
-    session.members[name] = Member(name, module, fixed=fixed, whole=whole, left=left)
+    placement = session.schedule.placements.get(name)
+    session.members[name] = Member(name, module, placement, fixed=fixed, whole=whole, left=left)
     attach(session, name, module, entries, undo)
 
 

@@ -18,43 +18,20 @@ import torch
 from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
-from planner.diagnostics.table.p7_session import COMPILED_WHOLE, MOVE_REFUSED, OUT_OF_MEMORY
-from planner.graph.split import PREFETCH, Split, fitted, split
-from planner.plan.model import Idle, Plan, Policy
+from planner.diagnostics.table.p7_session import MOVE_REFUSED, OUT_OF_MEMORY
+from planner.plan.model import Idle, Plan
 from planner.report.build import report_of
 from planner.report.model import Measured, Report
 from planner.schedule.fit import gib
 from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
 from planner.session.headroom import Headroom
-from planner.session.host import Master
 from planner.session.machine import describe_device
-from planner.session.placed import Placed
+from planner.session.member import Member
 from planner.session.record import Event, Record
-from planner.target.blocks import compiled
 
 Observer = Callable[[str, str], None]
 """Called with ``("stage", id)`` when a stage begins and ``("use", component)`` at each use."""
-
-
-class Member:
-    """One component under a session. Holds no reference that would keep the pipeline alive."""
-
-    def __init__(self, name: str, module: torch.nn.Module, *, fixed: bool, whole: bool, left: bool) -> None:
-        """``whole``: moved with ``module.to``; ``left``: not moved at all."""
-        self.name = name
-        self.fixed = fixed
-        self.whole = whole
-        self.left = left
-        self.master: Master | None = None
-        self.bound: Placed | None = None
-        self.here = left
-        self._module = weakref.ref(module)
-
-    @property
-    def module(self) -> torch.nn.Module | None:
-        """The component, or None when it is gone."""
-        return self._module()
 
 
 class Session:
@@ -86,7 +63,6 @@ class Session:
         self.capped = self._headroom.capped
         self._lock = threading.RLock()
         self._resident: list[str] = []
-        self._heedful: set[str] = set()
         self._running: list[str] = []
         self._calls = 0
         self._aside = 0
@@ -238,11 +214,11 @@ class Session:
         member = self.members[component]
         if component in self._running or self.removed or member.whole or member.left:
             return False
-        held = self._held(member)
+        held = member.held(self._headroom) or 0
         self._headroom.short(component)
         before = len(self._resident)
         self._yield(member, "")
-        less = self._held(member) < held and not member.fixed
+        less = (member.held(self._headroom) or 0) < held and not member.fixed
         if less and member.here:
             self._evict(component, "")
         if less or len(self._resident) < before:
@@ -253,28 +229,21 @@ class Session:
     def heed(self, component: str) -> bool:
         """``component`` failed. True when it may have met weights that were not there: its modules are all
         watched from now on."""
-        if component in self._heedful or component in self._running:
+        member = self.members[component]
+        if member.heedful or component in self._running:
             return False
-        self._heedful.add(component)
-        if (bound := self.members[component].bound) is not None:
-            bound.heed()
+        member.heed()
         return True
 
     def _yield(self, member: Member, stage: str) -> None:
         """Who is not needed now leaves, where the activations of ``member`` would not fit beside them."""
-        incoming = 0 if member.here else self._held(member)
+        size = member.held(self._headroom)
+        incoming = 0 if member.here else self.schedule.course.size(member.name) if size is None else size
         for name in self._guide.spare(member.name, self._resident):
             if not self._headroom.over(member.name, incoming):
                 return
             if name not in self._running:
                 self._evict(name, stage)
-
-    def _held(self, member: Member) -> int:
-        """Bytes on the device when it is in use, as it would be loaded now."""
-        if member.master is None:
-            return self.schedule.course.size(member.name)
-        made = self._split(member)
-        return member.master.nbytes if made is None else made.held
 
     def recast(self, component: str, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
         """``module._apply(fn)``: a change of dtype is done to the host's tensors, a move is refused.
@@ -284,7 +253,7 @@ class Session:
         """
         member = self.members[component]
         moved_to = _destination(fn)
-        if member.whole and self._moving:
+        if member.moving:
             return True
         if moved_to.type not in ("cpu", self.execution_device.type) or (
             moved_to.type != "cpu" and not self._calls
@@ -296,7 +265,7 @@ class Session:
             )
             raise PlanError([problem])
         if moved_to.type == "cpu":
-            if member.here and not member.left and self._leaves_alone(member, fn):
+            if member.here and not member.left and member.unmoved_by(fn, self.execution_device):
                 return False
             if member.here and not member.fixed and not member.left:
                 if self._calls:
@@ -306,21 +275,7 @@ class Session:
         self.arrive(component, "")
         return False
 
-    def _leaves_alone(self, member: Member, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
-        """Whether ``fn`` would return the device's tensors as they are (``vae.to(dtype=...)`` of the
-        dtype that it has already)."""
-        dtypes = (
-            {s.host.dtype for slots in member.master.slots for s in slots}
-            if member.master is not None
-            else set()
-        )
-        probes = [torch.empty(0, dtype=dtype, device=self.execution_device) for dtype in dtypes]
-        with torch.no_grad():
-            return bool(probes) and all(fn(probe) is probe for probe in probes)
-
     # -- moves
-
-    _moving = False
 
     def place(self, member: Member) -> None:
         """Loads a component that stays."""
@@ -330,63 +285,28 @@ class Session:
 
     def prepare(self, member: Member) -> None:
         """Packs and registers a component's host memory, so that no call has to."""
-        module = member.module
-        if module is not None and not (member.whole or member.left):
-            member.master = Master(module, self._pins)
+        member.prepare(self._pins)
 
     def _load(self, member: Member, stage: str) -> None:
-        module = member.module
-        if module is None or member.here:
+        if member.module is None or member.here:
             return
         if self.capped:
             self.device.trim()  # what is beside the weights afterwards is this component's
         try:
-            self._bring(member, module)
+            self._bring(member)
         except torch.OutOfMemoryError:
             # The budget is a law: whoever is not running makes room, then once more.
             for name in [n for n in self._resident if n not in self._running and not self.members[n].fixed]:
                 self._evict(name, stage)
-            self._bring(member, module)
-        member.here = True
+            self._bring(member)
         self._resident.append(member.name)
         self._write("load", member.name, "", stage)
         self._record.peak = max(self._record.peak, sum(map(self._bytes, self._resident)))
 
-    def _bring(self, member: Member, module: torch.nn.Module) -> None:
-        if not member.whole:
-            if member.master is None or member.master.stale(module):
-                member.master = Master(module, self._pins)
-            split = self._split(member)
-            placement = self.schedule.placements.get(member.name)
-            if compiled(module) and placement is not None and placement.policy is Policy.STREAM:
-                said = f'component "{member.name}" streams by the plan, and it was compiled whole'
-                raise PlanError([finding(COMPILED_WHOLE, said)])
-            heedful = member.name in self._heedful
-            member.bound = Placed(
-                member.master, module, self.device, member.name, split, self._count, heedful=heedful
-            )
-            return
-        self._move_whole(module, self.execution_device)
-        self._count(self._bytes(member.name))
-
-    def _split(self, member: Member) -> Split | None:
-        """What of the component stays: as planned, or as the activations of the last call allow; made again
-        when its weights are no longer those that were planned. None: all of it."""
-        placement = self.schedule.placements.get(member.name)
-        if placement is None or member.master is None:
-            return None
-        planned, blocks = placement.split, member.master.blocks
-        room = self._headroom.room(member.name, placement.room)
-        if room is not None:
-            ahead = PREFETCH if planned is None else planned.ahead
-            pace = member.master.pace()
-            made = fitted(blocks, room, ahead, pace) or split(blocks, 0, 0)
-            return made if made.buffer else None
-        if planned is None or not planned.buffer:
-            return None
-        if len(planned.stay) == len(blocks.streamable):
-            return planned
-        return split(blocks, planned.resident, planned.ahead)
+    def _bring(self, member: Member) -> None:
+        member.bring(self.device, self._pins, self._headroom, self._count)
+        if member.whole:
+            self._count(self._bytes(member.name))
 
     def _count(self, nbytes: int) -> None:
         self._record.moved += nbytes
@@ -395,19 +315,7 @@ class Session:
         member = self.members[name]
         self._write("evict", name, "", stage)
         self._resident.remove(name)
-        member.here = False
-        if member.bound is not None:
-            bound, member.bound = member.bound, None
-            bound.release()
-        elif member.whole and (module := member.module) is not None:
-            self._move_whole(module, torch.device("cpu"))
-
-    def _move_whole(self, module: torch.nn.Module, device: torch.device) -> None:
-        self._moving = True
-        try:
-            module.to(device)
-        finally:
-            self._moving = False
+        member.leave()
 
     def _bytes(self, name: str) -> int:
         bound = self.members[name].bound

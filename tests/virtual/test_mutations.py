@@ -212,7 +212,7 @@ def freed_early(n: int) -> Patch:
         def mutant(self: Placed) -> None:
             listen(self)
             if now:
-                self._device.free(self._stays)
+                self._device.free(self._memory)
 
         monkeypatch.setattr(Placed, "listen", mutant)
 

@@ -1,0 +1,58 @@
+"""Which blocks lie in a streamed component's ring of device memory, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Ring:
+    """Blocks by number, each at a place of its own in ``room`` bytes, one after the other and again from the
+    start when the next would not fit. ``sizes``: bytes of each block, in the order in which they run."""
+
+    def __init__(self, sizes: Mapping[int, int], room: int) -> None:
+        """Every block must fit in ``room`` by itself."""
+        self.room = room
+        self.places: dict[int, int] = {}
+        self._sizes = sizes
+        self._there: dict[int, None] = {}
+        self._ahead: set[int] = set()
+        at = 0
+        for number, nbytes in sizes.items():
+            if at + nbytes > room:
+                at = 0
+            self.places[number] = at
+            at += nbytes
+
+    def __contains__(self, number: object) -> bool:
+        """Whether the block is one that comes and goes."""
+        return number in self.places
+
+    def has(self, number: int) -> bool:
+        """It is there, or on its way."""
+        return number in self._there
+
+    def free(self, number: int, current: int | None) -> bool:
+        """Nobody who runs now (``current``), or was brought to run next, lies where it would."""
+        return not any(other == current or other in self._ahead for other in self._below(number))
+
+    def take(self, number: int, *, ahead: bool) -> list[int]:
+        """It lies there now. Returns those that it wrote over. ``ahead``: it was brought to run later."""
+        gone = self._below(number)
+        for other in gone:
+            del self._there[other]
+            self._ahead.discard(other)
+        self._there[number] = None
+        if ahead:
+            self._ahead.add(number)
+        return gone
+
+    def runs(self, number: int) -> None:
+        """Its turn has come."""
+        self._ahead.discard(number)
+
+    def _below(self, number: int) -> list[int]:
+        start, end = self._span(number)
+        return [n for n in self._there if self._span(n)[0] < end and start < self._span(n)[1]]
+
+    def _span(self, number: int) -> tuple[int, int]:
+        return self.places[number], self.places[number] + self._sizes[number]
