@@ -5,7 +5,7 @@ bound when it begins. What does not stay comes through a ring, as far ahead as t
 block begins, the one before it is done and its place is free. A block that is not there when it is called
 (another order, a block called by itself) is brought then, and everything is right, only slower.
 
-Only the modules through which a forward enters a block are watched, and once the order is known only the
+Once they are known, only the modules through which a forward enters a block are watched, and then only the
 blocks that come. Who reaches into a block past them finds the host's tensors and fails, rather than reading
 what lies there; then, and where that could not be seen, every module is watched (``heed``).
 """
@@ -72,6 +72,7 @@ class Placed:
         """An event after the blocks that have run, while no copy has waited for it."""
         self._current: int | None = None
         self._seen: dict[int, None] = {}
+        self._entered: dict[int, dict[torch.nn.Module, None]] = {}
         self._passes = 0
         self._thin = False
         """Whether only the blocks that come are watched, and whoever runs after one of them."""
@@ -120,10 +121,11 @@ class Placed:
         self._master.seconds |= self._clock.read()
         return changed
 
-    def turn(self, number: int) -> None:
-        """A module of batch ``number`` is about to run."""
+    def turn(self, number: int, module: torch.nn.Module) -> None:
+        """``module`` of batch ``number`` is about to run."""
         if number == self._current:
             return
+        self._entered.setdefault(number, {})[module] = None
         before, self._current = self._current, number
         self._seen[number] = None
         self._clock.stop()
@@ -140,8 +142,8 @@ class Placed:
             self._forget_settled(number)
         self._clock.start(number)
 
-    def need(self, number: int) -> None:
-        """A module of another batch is about to use a tensor of batch ``number``, which stays."""
+    def need(self, number: int, module: torch.nn.Module) -> None:
+        """``module`` of another batch is about to use a tensor of batch ``number``, which stays."""
         with torch.inference_mode(False), torch.no_grad():
             self._fetch(number)
             self._arrive(number)
@@ -228,6 +230,7 @@ class Placed:
         if not seen:
             return
         self._passes += 1
+        self._master.entries |= {number: tuple(modules) for number, modules in self._entered.items()}
         comes = self._ring.places.keys()
         self._clock.running = self._passes == 1 and bool(comes)
         if not self._thin:
@@ -253,17 +256,21 @@ class Placed:
         """Hooks on the blocks ``wanted`` and no others: each costs its part of every forward."""
         self._thin = len(wanted) < len(self._blocks)
         for number in self._blocks:
-            if number not in wanted and number != self._master.first:
-                self._watch.forget(number)
-            elif number not in self._watch:
+            if number in wanted or number == self._master.first:
                 self._watch_batch(number)
+            else:
+                self._watch.forget(number)
 
     def _watch_batch(self, number: int) -> None:
-        """Hooks on the modules through which the batch is entered; on all of them when heedful."""
+        """Hooks on the modules through which the batch was entered; on all of them before that is known."""
         self._watch.forget(number)
         batch = self._batches[number]
-        every = (self.heedful or number == self._master.first) and not compiled(batch.group.root)
-        self._watch.set(number, batch.group.owners if every else batch.entries, self.turn)
+        owners = self._master.entries.get(number, batch.group.owners)
+        if self.heedful or number == self._master.first:
+            owners = batch.group.owners
+        if compiled(batch.group.root):
+            owners = (batch.group.root,)
+        self._watch.set(number, owners, self.turn)
         self._watch.set(number, batch.borrowers, self.need)
 
     def _forget_settled(self, number: int) -> None:

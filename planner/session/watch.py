@@ -10,7 +10,7 @@ import torch
 from planner.device.protocol import Device
 from planner.target.blocks import compiled
 
-Call = Callable[[int], None]
+Call = Callable[[int, torch.nn.Module], None]
 
 
 class Watch:
@@ -25,7 +25,7 @@ class Watch:
         return number in self._undo
 
     def set(self, number: int, owners: Iterable[torch.nn.Module], call: Call) -> None:
-        """``call(number)`` before any of ``owners`` runs; adds to those that are watched for it already."""
+        """``call(number, owner)`` before any of ``owners`` runs, beside what is watched for it already."""
         hook = _Hook(call, number)
         self._undo.setdefault(number, []).extend(_before(owner, hook) for owner in owners)
 
@@ -75,7 +75,7 @@ class _Hook:
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, module: torch.nn.Module, args: Any) -> None:
-        self._call(self._number)
+        self._call(self._number, module)
 
 
 def _before(owner: torch.nn.Module, hook: _Hook) -> Callable[[], None]:

@@ -128,6 +128,34 @@ def test_few_modules_are_watched_once_the_order_is_known_and_another_order_is_st
     assert device.faults == ()
 
 
+def test_who_reaches_into_a_block_past_its_entry_fails_or_is_heard() -> None:
+    module, x = Blocks(40), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    device = SimDevice()
+    expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
+
+    def inside() -> torch.Tensor:
+        made = module.enter(x.to("sim:0"))
+        for block in module.blocks:
+            made = made + block[2](block[1](block[0](made)))
+        return module.leave(made).cpu()
+
+    master = Master(module, Pins(device.name))
+    made = split(master.blocks, master.nbytes // 2, 1)
+    for first, then in ((lambda: module(x.to("sim:0")).cpu(), inside), (inside, inside)):
+        master.entries.clear()
+        placed = Placed(master, module, device, "m", made, lambda _: None)
+        for _ in range(4):
+            placed.listen()
+            assert torch.equal(first(), expected)
+        if first is not then:
+            with pytest.raises(RuntimeError, match="device"):
+                then()
+            placed.heed()
+        assert torch.equal(then(), expected)
+        placed.release()
+    assert device.faults == ()
+
+
 CLASSES = ("FluxPipeline", "StableDiffusionXLPipeline", "WanPipeline", "StableDiffusion3Pipeline")
 
 
