@@ -92,10 +92,8 @@ class Master:
         self._signature = [(s.table, s.key, s.host, *_lies(s.host)) for _, s in found]
         self._count = _count(module)
 
-    def pace(self) -> tuple[float, ...] | None:
-        """Seconds that each of the blocks that may come computes; None before any is known."""
-        if not self.seconds:
-            return None
+    def pace(self) -> tuple[float, ...]:
+        """Seconds that each of the blocks that may come computes; 0 where that is not known."""
         return tuple(self.seconds.get(n, 0.0) for n, batch in enumerate(self.batches) if batch.leaves)
 
     def stale(self, module: torch.nn.Module) -> bool:

@@ -11,8 +11,9 @@ from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p7_session import COMPILED_WHOLE
+from planner.graph.flow import quickest
 from planner.graph.model import Placement
-from planner.graph.split import PREFETCH, Split, fitted, split
+from planner.graph.split import PREFETCH, Split, split
 from planner.plan.model import Policy
 from planner.session.headroom import Headroom
 from planner.session.host import Master
@@ -45,6 +46,7 @@ class Member:
         self.moving = False
         self.heedful = False
         self._placement = placement
+        self._chosen: tuple[object, Split] | None = None
         self._module = weakref.ref(module)
 
     @property
@@ -59,6 +61,7 @@ class Member:
             return
         if self.master is None or self.master.stale(module):
             self.master = Master(module, pins)
+            self._chosen = None
 
     def held(self, headroom: Headroom) -> int | None:
         """Bytes on the device when it is in use, as it would be loaded now; None when that is not known."""
@@ -119,7 +122,10 @@ class Member:
         room = headroom.room(self.name, self._placement.room)
         if room is not None:
             ahead = PREFETCH if planned is None else planned.ahead
-            made = fitted(blocks, room, ahead, self.master.pace()) or split(blocks, 0, 0)
+            asked = (room, self.master.pace())
+            if self._chosen is None or self._chosen[0] != asked:
+                self._chosen = (asked, quickest(blocks, room, ahead, asked[1]) or split(blocks, 0, 0))
+            made = self._chosen[1]
             return made if made.buffer else None
         if planned is None or not planned.buffer:
             return None

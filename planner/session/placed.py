@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from planner.device.protocol import Device
+from planner.graph.ring import Ring
 from planner.graph.split import Split
 from planner.session.binding import Binding
 from planner.session.host import Batch, Master
-from planner.session.ring import Ring
 from planner.session.watch import Clock, Watch
 from planner.target.blocks import compiled
 

@@ -1,0 +1,76 @@
+"""How long one forward of a streamed component takes: its copies and its computing, played.
+
+A copy waits for the one before it and for whoever lies where it goes; a block computes once it is there and
+the one before it is done. The same rules as the session's, without a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.graph.ring import Ring
+from planner.graph.split import Split, fitted
+from planner.target.model import Blocks
+
+LINK = 50e9
+"""Bytes a second from pinned host memory to the device, as measured over PCIe 5 with blocks of this kind. On
+a slower link everything waits for it, and the ways to spread differ less."""
+
+FORWARDS = 3
+SHARES = (0.0, 0.5, 0.75, 1.0)
+
+
+def quickest(blocks: Blocks, room: int, prefetch: int, pace: Sequence[float]) -> Split | None:
+    """The split of at most ``room`` bytes whose forward is the shortest; None where none fits.
+
+    ``pace``: seconds that each block computes. What stays is spread evenly over the blocks' bytes, over their
+    seconds, and over both: which is best depends on where the two disagree.
+    """
+    if not any(pace):
+        return fitted(blocks, room, prefetch)
+    size, time = sum(blocks.streamable), sum(pace)
+    made = []
+    for share in SHARES:
+        weights = [
+            (t / time) ** share * (b / size) ** (1 - share)
+            for t, b in zip(pace, blocks.streamable, strict=True)
+        ]
+        if (one := fitted(blocks, room, prefetch, weights)) is not None:
+            made.append((seconds(blocks, one, pace), one))
+    return min(made, key=lambda pair: pair[0])[1] if made else None
+
+
+def seconds(blocks: Blocks, split: Split, pace: Sequence[float], link: float = LINK) -> float:
+    """Of one forward in steady state, in the order in which the blocks were made."""
+    comes = [n for n, stays in enumerate(split.stay) if not stays]
+    if not comes:
+        return sum(pace)
+    ring = Ring({n: blocks.streamable[n] for n in comes}, split.buffer)
+    arrival: dict[int, float] = {}
+    copied = computed = free_since = ended = 0.0
+    length = 0.0
+
+    def bring(number: int, *, ahead: bool) -> None:
+        nonlocal copied
+        ring.take(number, ahead=ahead)
+        copied = max(copied, free_since) + blocks.streamable[number] / link
+        arrival[number] = copied
+
+    before = -1
+    for _ in range(FORWARDS):
+        for number, needs in enumerate(pace):
+            if before in ring:
+                free_since = computed
+            if number in ring and not ring.has(number):
+                bring(number, ahead=False)
+            ring.runs(number)
+            at = next((i for i, n in enumerate(comes) if n > number), 0)
+            for other in (*comes[at:], *comes[:at]):
+                if not ring.has(other):
+                    if not ring.free(other, number):
+                        break
+                    bring(other, ahead=True)
+            computed = max(computed, arrival.get(number, 0.0)) + needs
+            before = number
+        length, ended = computed - ended, computed
+    return length

@@ -1,0 +1,47 @@
+"""The played forward obeys its bounds, and the chosen split is never slower than the even one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.graph.flow import LINK, quickest, seconds
+from planner.graph.split import fitted
+from planner.target.model import Blocks
+
+MB = 1_000_000
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Blocks, list[float], int]:
+    sizes = draw(st.lists(st.integers(1, 700), min_size=3, max_size=40))
+    pace = draw(st.lists(st.floats(0, 0.02), min_size=len(sizes), max_size=len(sizes)))
+    blocks = Blocks(fixed=draw(st.integers(0, 100)) * MB, streamable=tuple(s * MB for s in sizes))
+    return blocks, pace, int(draw(st.floats(0.1, 1.0)) * blocks.bytes)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases())
+def test_between_the_floor_and_one_after_the_other(case: tuple[Blocks, list[float], int]) -> None:
+    blocks, pace, room = case
+    even = fitted(blocks, room, 1)
+    best = quickest(blocks, room, 1, pace)
+    assert (best is None) == (even is None)
+    if best is None or even is None:
+        return
+    assert best.held <= room
+    taken = seconds(blocks, best, pace)
+    assert taken >= max(sum(pace), best.crossing / LINK) * 0.999999
+    assert taken <= (sum(pace) + best.crossing / LINK) * 1.000001
+    assert taken <= seconds(blocks, even, pace) * 1.000001 or not any(pace)
+
+
+def test_blocks_that_compute_more_for_their_bytes_stream_more() -> None:
+    blocks = Blocks(fixed=0, streamable=(680 * MB,) * 19 + (283 * MB,) * 38)
+    pace = (0.073 / 19,) * 19 + (0.11 / 38,) * 38
+    even, best = fitted(blocks, 13_800 * MB, 1), quickest(blocks, 13_800 * MB, 1, pace)
+    assert even is not None
+    assert best is not None
+    assert best.stay[:19].count(False) < even.stay[:19].count(False)
+    assert seconds(blocks, best, pace) == pytest.approx(0.92 * seconds(blocks, even, pace), rel=0.03)
