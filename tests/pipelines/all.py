@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pipelines import flows, images, videos
-from pipelines.registry import CASES, arguments, build, run, same
+from pipelines.registry import CASES, arguments, build, close, run, same
 
-__all__ = ["CASES", "arguments", "build", "flows", "images", "run", "same", "videos"]
+__all__ = ["CASES", "arguments", "build", "close", "flows", "images", "run", "same", "videos"]
