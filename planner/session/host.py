@@ -16,7 +16,7 @@ import torch
 
 from planner.device.pinned import Pins, file_backed, fresh_pages
 from planner.session.weights import Region, Slot, movable, regions_of
-from planner.target.blocks import Group, compiled, groups_of, may_leave, members
+from planner.target.blocks import CONTAINERS, Group, compiled, groups_of, may_leave, members
 from planner.target.model import ALIGNMENT, Blocks
 
 PACKED = 4 << 20
@@ -27,12 +27,13 @@ PACKED = 4 << 20
 class Batch:
     """What one group brings: device offset and host bytes of each copy.
 
-    The copies lie in ``nbytes`` from ``base`` on. ``borrowers``: modules of others that must not run before
-    it is there; ``compiled``: one of those is, and has no hook; ``leaves``: a streamed component may do
-    without it.
+    The copies lie in ``nbytes`` from ``base`` on. ``entries``: the modules through which a forward should
+    enter the group; ``borrowers``: modules of others that must not run before it is there; ``compiled``: one
+    of those is, and has no hook; ``leaves``: a streamed component may do without it.
     """
 
     group: Group
+    entries: tuple[torch.nn.Module, ...]
     borrowers: tuple[torch.nn.Module, ...]
     compiled: bool
     copies: tuple[tuple[int, torch.Tensor], ...]
@@ -86,7 +87,7 @@ class Master:
         self.order: list[int] = []
         """Batches that the last forward ran, in its order."""
         self.entries: dict[int, tuple[torch.nn.Module, ...]] = {}
-        """The modules through which a forward entered each of them."""
+        """The modules through which a forward did enter each of them."""
         self.seconds: dict[int, float] = {}
         """How long each of them computed, where that is known."""
         self._signature = [(s.table, s.key, s.host, *_lies(s.host)) for _, s in found]
@@ -159,6 +160,7 @@ def _batch(
     base = min(h.place for h in held)
     return Batch(
         group=group,
+        entries=group.owners if group.reader or not group.root else tuple(_entries(group.root)),
         borrowers=tuple(module for module in borrowers if id(module) not in inside),
         compiled=any(id(module) in inside for module in borrowers),
         copies=tuple(_copies(held, arena, pins)),
@@ -166,6 +168,14 @@ def _batch(
         nbytes=max(h.place + _aligned(h.region.nbytes) for h in held) - base,
         leaves=may_leave(group) and not borrowers,
     )
+
+
+def _entries(root: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Where a forward enters a subtree: a list is never called, what is in it is."""
+    yield root
+    if type(root).__name__ in CONTAINERS:
+        for child in root.children():
+            yield from _entries(child)
 
 
 def _pack(held: list[_Held]) -> torch.Tensor | None:

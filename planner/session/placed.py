@@ -265,9 +265,9 @@ class Placed:
         """Hooks on the modules through which the batch was entered; on all of them before that is known."""
         self._watch.forget(number)
         batch = self._batches[number]
-        owners = self._master.entries.get(number, batch.group.owners)
-        if self.heedful or number == self._master.first:
-            owners = batch.group.owners
+        owners = batch.group.owners
+        if number in self._master.entries and not self.heedful and number != self._master.first:
+            owners = tuple({*batch.entries, *self._master.entries[number]})
         if compiled(batch.group.root):
             owners = (batch.group.root,)
         self._watch.set(number, owners, self.turn)

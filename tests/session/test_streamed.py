@@ -128,15 +128,46 @@ def test_few_modules_are_watched_once_the_order_is_known_and_another_order_is_st
     assert device.faults == ()
 
 
+class Hidden(torch.nn.Module):
+    """A block that is called, not a list: nobody is expected to call what is in it."""
+
+    def __init__(self, inside: torch.nn.Sequential) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inside(x)
+
+
+def test_who_reaches_into_a_container_is_heard() -> None:
+    module, x = Blocks(40), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    device = SimDevice()
+    expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
+    master = Master(module, Pins(device.name))
+    made = split(master.blocks, master.nbytes // 2, 1)
+    placed = Placed(master, module, device, "m", made, lambda _: None)
+    for _ in range(4):
+        placed.listen()
+        assert torch.equal(module(x.to("sim:0")).cpu(), expected)
+    placed.listen()
+    reached = module.enter(x.to("sim:0"))
+    for block in module.blocks:
+        reached = reached + block[2](block[1](block[0](reached)))
+    assert torch.equal(module.leave(reached).cpu(), expected)
+    placed.release()
+    assert device.faults == ()
+
+
 def test_who_reaches_into_a_block_past_its_entry_fails_or_is_heard() -> None:
     module, x = Blocks(40), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    module.blocks = torch.nn.ModuleList(map(Hidden, module.blocks))
     device = SimDevice()
     expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
 
     def inside() -> torch.Tensor:
         made = module.enter(x.to("sim:0"))
         for block in module.blocks:
-            made = made + block[2](block[1](block[0](made)))
+            made = made + block.inside[2](block.inside[1](block.inside[0](made)))
         return module.leave(made).cpu()
 
     master = Master(module, Pins(device.name))
