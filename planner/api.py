@@ -19,6 +19,8 @@ from planner.passes.residency import residency
 from planner.plan.build import build_plan
 from planner.plan.model import Plan
 from planner.plan.resolve import check_names
+from planner.quantization.check import check_parts, check_rules
+from planner.quantization.sizes import unsized
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
@@ -290,6 +292,8 @@ def _front(source: PathOrPlan, overrides: Sequence[str]) -> _Front:
     if errors(found):
         return _Front(None, found, sources)
     plan, more = build_plan(document)
+    if plan is not None and errors(rules := check_rules(plan)):
+        return _Front(None, found + more + rules, sources)
     return _Front(plan, found + more, sources)
 
 
@@ -303,6 +307,10 @@ def _back(
     found += check_names(plan, known)
     if errors(found):
         return None, found
+    found += check_parts(plan, known)
+    if errors(found):
+        return None, found
+    known = unsized(plan, known)
     graph, problems = build_graph(plan, known)
     found += problems
     if graph is None:

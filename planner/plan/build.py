@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
 from planner.diagnostics.diagnostic import Code, Diagnostic, errors, finding
 from planner.diagnostics.table import p3_plan as codes
-from planner.diagnostics.table.p2_schema import UNKNOWN_KEY
 from planner.document.document import Document
 from planner.document.node import escaped
 from planner.plan.model import (
@@ -32,10 +30,6 @@ from planner.plan.stages import read_order, read_stages
 from planner.plan.units import amount
 from planner.source.text import Span
 
-_KNOWN_OPTIONS = (
-    *("component", "backend", "match", "classes", "skip", "required"),
-    *("type", "storage_dtype", "compute_dtype"),
-)
 _AFTER_LOAD = ("layerwise_cast",)
 """Backends that work on a loaded model; the others quantize while the weights are read."""
 _RULE_KEYS = ("component", "backend", "match", "classes", "skip", "required")
@@ -137,13 +131,6 @@ class _Build:
 
     def rule(self, number: int, said: Mapping[str, Any]) -> QuantizationRule:
         pointer = f"/quantization/{number}"
-        for key in said:
-            # Other keys are the backend's own, so only a near miss is known to be a mistake.
-            near = None if key in _KNOWN_OPTIONS else get_close_matches(key, _KNOWN_OPTIONS, n=1, cutoff=0.7)
-            if near:
-                place = self.document.key_spans[f"{pointer}/{escaped(key)}"]
-                hint = f'did you mean "{near[0]}"?'
-                self.found.append(finding(UNKNOWN_KEY, f'no key "{key}" in a rule', span=place, hint=hint))
         if "match" in said:
             try:
                 re.compile(said["match"])

@@ -75,8 +75,9 @@ def blocks_of(module: Any) -> Blocks:
     groups = groups_of(module)
     by_storage: dict[int, list[tuple[int, tuple[int, int]]]] = {}
     for number, _, _, tensor in sorted(members(groups), key=lambda member: member[0]):
-        if tensor.numel():
-            by_storage.setdefault(_storage(tensor), []).append((number, _range(tensor)))
+        for held in _held(tensor):
+            if held.numel():
+                by_storage.setdefault(_storage(held), []).append((number, _range(held)))
     sizes: dict[int, list[int]] = {}
     shared: set[int] = set()
     for found in by_storage.values():
@@ -127,6 +128,22 @@ def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Itera
 
 def _bytes(module: Any) -> int:
     return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
+
+
+def is_wrapper(tensor: Any) -> bool:
+    """A tensor with state beside its bytes (torchao's, quanto's): only its own class can move it."""
+    return hasattr(tensor, "__tensor_flatten__") or type(tensor).__module__.startswith("bitsandbytes")
+
+
+def _held(tensor: Any) -> Iterator[Any]:
+    """The tensors that hold a tensor's bytes: itself, or those inside of a wrapper."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        inner = getattr(tensor, name)
+        if inner is not None:
+            yield from _held(inner)
 
 
 def _storage(tensor: Any) -> int:

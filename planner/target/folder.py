@@ -23,6 +23,7 @@ from planner.target.files import only_pickled, stored_tensors
 from planner.target.headers import Broken, read_json
 from planner.target.index import INDEX, MODULAR_INDEX, Index, read_index
 from planner.target.model import Blocks, ComponentInfo, Target
+from planner.target.parts import Part, parts_in
 from planner.target.tree import tree_of
 
 _WEIGHTLESS = re.compile(r".*(Tokenizer|Processor|Scheduler|Extractor)(Fast|Pil)?")
@@ -92,6 +93,8 @@ class _Reader:
     span: Span | None
     found: list[Diagnostic] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
+    read: dict[str, tuple[tuple[Part, ...], tuple[str, ...]]] = field(default_factory=dict)
+    """By component: its modules, and parts of names that stay float32."""
 
     def broken(self, said: str) -> None:
         self.found.append(finding(BROKEN_FOLDER, f'"{self.folder.name}": {said}', span=self.span))
@@ -108,11 +111,17 @@ class _Reader:
                 there = info.module and os.path.isdir(given[name])
                 blocks = self._blocks(given[name], "", info) if there else None
                 info = replace(info, present=True, bytes=blocks.bytes if blocks else None, blocks=blocks)
+                info = self._named(info)
             elif info.present and info.module:
                 blocks = self._blocks(self.folder / name, library or "", info)
                 info = replace(info, bytes=blocks.bytes if blocks else None, blocks=blocks)
+                info = self._named(info)
             made[name] = info
         return made
+
+    def _named(self, info: ComponentInfo) -> ComponentInfo:
+        parts, keep = self.read.get(info.name, (None, ()))
+        return replace(info, parts=parts, keeps=(keep, None))
 
     def judge_variant(self, components: Mapping[str, ComponentInfo]) -> None:
         """Plain files stand in for a variant's; where no component has it, diffusers stops."""
@@ -155,7 +164,10 @@ class _Reader:
         if isinstance(config, dict) and "quantization_config" in config:
             return blocks_of(tree_of(quantized_sizes(tensors, self.dtype)))
         keep = [p for cls in info.classes for p in catalogue.kept_in_float32(cls, self.dtype, self.version)]
-        return blocks_of(tree_of(cast_sizes(tensors, self.dtype, keep)))
+        sizes = dict(cast_sizes(tensors, self.dtype, keep))
+        loaded = [(tensor, sizes[tensor.name]) for tensor in tensors if tensor.name in sizes]
+        self.read[info.name] = parts_in(loaded), tuple(keep)
+        return blocks_of(tree_of(sizes.items()))
 
 
 def _info(name: str, cls: str | None, known: Target | None) -> ComponentInfo:

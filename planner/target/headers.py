@@ -28,11 +28,12 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One tensor of a file: its dtype as safetensors names it, and its number of elements."""
+    """One tensor of a file: its dtype as safetensors names it, its number of elements and dimensions."""
 
     name: str
     dtype: str
     numel: int
+    ndim: int = 0
 
 
 def read_header(path: Path) -> tuple[Stored, ...]:
@@ -78,7 +79,7 @@ def _stored(path: Path, name: str, entry: Any) -> tuple[Stored, int]:
                 if dtype not in BYTES:
                     raise Broken(f'{path.name} has a dtype that is not known: "{dtype}" of "{name}"')
                 if 0 <= start <= end and end - start == numel * BYTES[dtype]:
-                    return Stored(name=name, dtype=dtype, numel=numel), end
+                    return Stored(name=name, dtype=dtype, numel=numel, ndim=len(shape)), end
     raise Broken(f'{path.name} has a header that makes no sense: tensor "{name}"')
 
 

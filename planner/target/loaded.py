@@ -6,8 +6,9 @@ from importlib import metadata
 from typing import Any
 
 from planner.target import catalogue
-from planner.target.blocks import blocks_of
-from planner.target.model import ComponentInfo, Target
+from planner.target.blocks import blocks_of, is_wrapper
+from planner.target.model import Blocks, ComponentInfo, Target
+from planner.target.parts import parts_of
 
 
 def describe(pipe: Any) -> Target:
@@ -25,7 +26,7 @@ def describe(pipe: Any) -> Target:
         expected = known.components.get(name) if known else None
         module = hasattr(component, "named_parameters") and id(component) not in seen
         seen.add(id(component))
-        blocks = blocks_of(component) if module else None
+        blocks = _blocks(component) if module else None
         components[name] = ComponentInfo(
             name=name,
             classes=(type(component).__name__,)
@@ -37,6 +38,8 @@ def describe(pipe: Any) -> Target:
             bytes=blocks.bytes if blocks else None,
             blocks=blocks,
             entries=expected.entries if expected else (),
+            parts=tuple(parts_of(component)) if module else None,
+            keeps=keeps_of(component) if module else ((), None),
         )
     sequence = getattr(cls, "model_cpu_offload_seq", None)
     return Target(
@@ -49,6 +52,23 @@ def describe(pipe: Any) -> Target:
         origin="loaded",
         overrides=known.overrides if known else False,
     )
+
+
+def _blocks(module: Any) -> Blocks:
+    """A component with wrapped tensors is moved whole."""
+    blocks = blocks_of(module)
+    if any(is_wrapper(tensor) for tensor in module.parameters()):
+        return Blocks(fixed=blocks.bytes, streamable=())
+    return blocks
+
+
+def keeps_of(module: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What its class keeps in float32, and what it skips when it is cast."""
+    keeps = (
+        getattr(module, "_keep_in_fp32_modules", None),
+        getattr(module, "_skip_layerwise_casting_patterns", None),
+    )
+    return tuple(keeps[0] or ()), tuple(keeps[1] or ())
 
 
 def _installed() -> str:

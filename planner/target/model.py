@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.target.parts import Part
+
 ALIGNMENT = 512
 """Bytes: each tensor starts at a multiple of this on the device, as torch's own allocator rounds."""
 
@@ -61,7 +63,9 @@ class ComponentInfo:
     annotated or actual class names; ``present``: False for a component that is None;
     ``bytes``: of its weights as they will lie on the device (``device_bytes``), None when not known;
     ``blocks``: how they split, None when not known; ``entries``: paths under it that pipelines call
-    (``encode``, ``decode``), without ``forward``.
+    (``encode``, ``decode``), without ``forward``; ``parts``: its modules that quantization knows, None when
+    their names are not known; ``keeps``: of its class, ``_keep_in_fp32_modules`` and
+    ``_skip_layerwise_casting_patterns``, the latter None when not known.
     """
 
     name: str
@@ -72,6 +76,8 @@ class ComponentInfo:
     bytes: int | None = None
     blocks: Blocks | None = None
     entries: tuple[str, ...] = ()
+    parts: tuple[Part, ...] | None = None
+    keeps: tuple[tuple[str, ...], tuple[str, ...] | None] = ((), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,177 @@
+"""Rules against the table of backends, against each other, and against the modules that they are for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.suggest import did_you_mean, nearest
+from planner.diagnostics.table.p3_plan import BAD_PATTERN
+from planner.diagnostics.table.p3_quantization import (
+    BAD_OPTION,
+    PAIR_REFUSED,
+    RULE_NOT_CHECKED,
+    SHADOWED_RULE,
+    UNKNOWN_OPTION,
+    UNMATCHED_RULE,
+)
+from planner.plan.model import Plan, QuantizationRule
+from planner.quantization.backends import BACKENDS, SELECTORS, Option
+from planner.quantization.matrix import AXES, instead, row_of
+from planner.quantization.select import Keeps, Taken, take
+from planner.target.model import ComponentInfo, Target
+
+
+def check_rules(plan: Plan) -> list[Diagnostic]:
+    """Everything that can be said of the rules by themselves: options, patterns, pairs, rules that a wider
+    one above them leaves nothing."""
+    found: list[Diagnostic] = []
+    for number, rule in enumerate(plan.quantization):
+        said = [*_options(plan, number, rule)]
+        found += said or _pairs(plan, rule)
+        found += _skips(rule)
+        found += _shadows(plan.quantization[:number], rule)
+    return found
+
+
+def check_parts(plan: Plan, target: Target) -> list[Diagnostic]:
+    """Rules that take no module of ``target``, as far as it knows its modules' names."""
+    found = []
+    for name in dict.fromkeys(rule.component for rule in plan.quantization):
+        info = target.components.get(name)
+        rules = rules_of(plan, name)
+        if info is None or not info.present or info.parts is None:
+            said = f'which modules of "{name}" its rules take is not known here'
+            found.append(finding(RULE_NOT_CHECKED, said, span=rules[0].span))
+            continue
+        found += _taken(name, take(rules, info.parts, keeps_of(info)))
+    return found
+
+
+def rules_of(plan: Plan, component: str) -> tuple[QuantizationRule, ...]:
+    """One component's rules, in order."""
+    return tuple(rule for rule in plan.quantization if rule.component == component)
+
+
+def keeps_of(info: ComponentInfo) -> Keeps:
+    """What the component's class asks to leave alone, as far as it is known."""
+    return Keeps(float32=info.keeps[0], cast=info.keeps[1] or ())
+
+
+def _options(plan: Plan, number: int, rule: QuantizationRule) -> Iterator[Diagnostic]:
+    backend = BACKENDS[rule.backend]
+    kind = rule.options.get(backend.type_key)
+    misspelt = False
+    for key, value in rule.options.items():
+        pointer = f"/quantization/{number}/{key.replace('~', '~0').replace('/', '~1')}"
+        place = plan.document.key_spans.get(pointer, rule.spans[key])
+        option = backend.options.get(key)
+        if key == backend.type_key:
+            option = Option(values=backend.types)
+        if option is None:
+            near = nearest(key, (*backend.keys(), *SELECTORS))
+            misspelt = misspelt or near == backend.type_key
+            hint = f'did you mean "{near}"?' if near else f"known: {', '.join(backend.keys())}"
+            yield finding(UNKNOWN_OPTION, f'{backend.name} has no option "{key}"', span=place, hint=hint)
+        elif option.types and backend.type_of(rule.options) not in option.types:
+            said = (
+                f'"{key}" is an option of {", ".join(option.types)}, not of {backend.type_of(rule.options)}'
+            )
+            yield finding(UNKNOWN_OPTION, said, span=place)
+        elif expected := _wrong(option, value):
+            said = f'"{key}" of {backend.name} may not be {_shown(value)}: expected {expected}'
+            hint = did_you_mean(str(value), option.values) if isinstance(option.values, tuple) else ""
+            hint = hint if hint.startswith("did") else ""
+            yield finding(BAD_OPTION, said, span=rule.spans[key], hint=hint)
+    if kind is None and backend.when == "load" and not misspelt:
+        said = f'{backend.name} needs "{backend.type_key}": {", ".join(backend.types)}'
+        yield finding(BAD_OPTION, said, span=rule.span)
+
+
+def _wrong(option: Option, value: Any) -> str:
+    """What was expected, or nothing when ``value`` is right."""
+    if isinstance(option.values, tuple):
+        return "" if value in option.values else ", ".join(option.values)
+    if option.values is bool:
+        return "" if isinstance(value, bool) else "true or false"
+    if option.values is int:
+        fine = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        return "" if fine else "a whole number, at least 1"
+    return "" if isinstance(value, (int, float)) and not isinstance(value, bool) else "a number"
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower() if value is None else str(value)
+
+
+def _skips(rule: QuantizationRule) -> Iterator[Diagnostic]:
+    for pattern in rule.skip:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            said = f'"{pattern}" is no regular expression: {error.msg}'
+            yield finding(BAD_PATTERN, said, span=rule.spans["skip"])
+
+
+def _shadows(above: Sequence[QuantizationRule], rule: QuantizationRule) -> Iterator[Diagnostic]:
+    """A rule for all modules of a component leaves nothing to one below it of the same kinds."""
+    for earlier in above:
+        if earlier.component != rule.component or earlier.skip:
+            continue
+        same_names = earlier.match is None or earlier.match == rule.match
+        same_classes = not earlier.classes or (
+            bool(rule.classes) and set(rule.classes) <= set(earlier.classes)
+        )
+        wide = BACKENDS[earlier.backend].kinds >= BACKENDS[rule.backend].kinds
+        # Casting leaves what the model's class asks for, which another backend may take.
+        after = earlier.backend != "layerwise_cast" or rule.backend == "layerwise_cast"
+        if same_names and same_classes and wide and after:
+            said = f"the rule in line {earlier.span.line} takes every module that this one would"
+            yield finding(SHADOWED_RULE, said, span=rule.span, hint="write the narrower rule first")
+            return
+
+
+def _taken(component: str, taken: Sequence[Taken]) -> Iterator[Diagnostic]:
+    for one in taken:
+        rule = one.rule
+        if one.parts or not rule.required:
+            continue
+        if one.wanted:
+            said = f'rules above this one take every module of "{component}" that it would'
+            yield finding(SHADOWED_RULE, said, span=rule.span, hint="write the narrower rule first")
+            continue
+        by = "what the rule asks for" if rule.match is None else f'matched by "{rule.match}"'
+        said = f'no module of "{component}" that {rule.backend} quantizes is {by}'
+        place = rule.spans.get("match", rule.span)
+        yield finding(UNMATCHED_RULE, said, span=place, hint="required: false if that is fine")
+
+
+def _pairs(plan: Plan, rule: QuantizationRule) -> Iterator[Diagnostic]:
+    """Against the component's policy, the plan's LoRAs and its device."""
+    if BACKENDS[rule.backend].when == "never":
+        return  # it has a diagnostic of its own
+    said = plan.components.get(rule.component)
+    excluded = {name.name: name.span for name in plan.exclude}
+    if said is not None and said.policy is not None:
+        yield from _pair(rule, said.policy.value, said.spans.get("policy", said.span))
+    elif rule.component in excluded:
+        yield from _pair(rule, "resident", excluded[rule.component])
+    if plan.loras:
+        yield from _pair(rule, "lora", plan.loras[0].span)
+    device = plan.device.partition(":")[0]
+    if device in AXES["device"]:
+        yield from _pair(rule, device, plan.place("/device"))
+
+
+def _pair(rule: QuantizationRule, column: str, place: Any) -> Iterator[Diagnostic]:
+    backend = BACKENDS[rule.backend]
+    kind = backend.type_of(rule.options)
+    row = row_of(rule.backend, kind)
+    cell = row.cells[column]
+    who = rule.backend if row.types == backend.types else f"{rule.backend} {kind}"
+    if cell.verdict == "no" and backend.when != "never":
+        words = {"lora": "LoRAs", "compile": "torch.compile"}.get(column, column)
+        said = f'"{rule.component}" by {who} does not go with {words}: {cell.reason}'
+        yield finding(PAIR_REFUSED, said, span=place, hint=instead(row, column))
