@@ -20,7 +20,7 @@ from planner.session.hooks import HfHook, attach
 from planner.session.member import Member
 from planner.session.scope import enter_subclass
 from planner.session.session import Session
-from planner.session.weights import movable, slots_of
+from planner.session.wrapped import parts, repacked
 
 
 def attach_schedule(
@@ -72,7 +72,8 @@ def _adopt(
         )
     elif _device_of(module).type != "cpu":
         module.to("cpu")
-    whole = not left and not all(movable(slot.host) for slot in slots_of(module))
+    tensors = (*module.parameters(), *module.buffers())
+    whole = not left and any(parts(t) is None or repacked(t, session.device.name) for t in tensors)
     if whole:
         session.notes.append(
             finding(MOVED_WHOLE, f'component "{name}" has tensors that only its own class can move')

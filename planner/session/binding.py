@@ -9,28 +9,31 @@ device's: then the change is brought home.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from planner.session.weights import Slot
+from planner.session.wrapped import joined
+from planner.target.wrapped import held
 
 
 class Binding:
     """The slots of one component, bound batch by batch.
 
-    ``over(batch, host)``: the device's tensor, and whether what is written to it is to be brought home.
+    ``over(part)``: where a plain tensor lies on the device, and whether what is written there comes home.
     """
 
     def __init__(
         self,
         slots: Sequence[Sequence[Slot]],
         module: torch.nn.Module,
-        over: Callable[[int, torch.Tensor], tuple[torch.Tensor, bool]],
+        over: Callable[[torch.Tensor], tuple[torch.Tensor, bool]],
     ) -> None:
         """``slots``: those of each batch. Binds nothing yet."""
         self._slots = slots
         self._over = over
-        self._made: dict[int, tuple[torch.Tensor, int | None]] = {}
+        self._made: dict[int, _Made] = {}
         self._bound: set[int] = set()
         self._rnns = [m for m in module.modules() if isinstance(m, torch.nn.RNNBase)]
 
@@ -40,13 +43,9 @@ class Binding:
             return
         self._bound.add(batch)
         for slot in self._slots[batch]:
-            host = slot.host
-            if id(host) not in self._made:
-                tensor, kept = self._over(batch, host)
-                if isinstance(host, torch.nn.Parameter):
-                    tensor = torch.nn.Parameter(tensor, requires_grad=host.requires_grad)
-                self._made[id(host)] = (tensor, _version(tensor) if kept else None)
-            slot.table[slot.key] = self._made[id(host)][0]
+            if id(slot.host) not in self._made:
+                self._made[id(slot.host)] = _make(slot, self._over)
+            slot.table[slot.key] = self._made[id(slot.host)].tensor
         self._flatten()
 
     def unbind(self, batch: int) -> None:
@@ -67,16 +66,17 @@ class Binding:
         self._bound.remove(batch)
         changed = 0
         for slot in self._slots[batch]:
-            ours, version = self._made.get(id(slot.host), (None, 0))
+            made = self._made.get(id(slot.host))
             now = slot.table.get(slot.key)
-            if ours is None or now is None or now is slot.host:
+            if made is None or now is None or now is slot.host:
                 continue
-            if now is ours:
-                if version is not None and _version(ours) != version and id(ours) not in home:
+            if now is made.tensor:
+                written = [] if id(made) in home else made.written()
+                home.add(id(made))
+                for part, ours in written:
                     # Written in place while it was here (a buffer that counts, an in-place fuse).
-                    home.add(id(ours))
-                    slot.host.copy_(ours.to("cpu"))
-                    changed += 1
+                    part.copy_(ours.to("cpu"))
+                changed += bool(written)
                 slot.table[slot.key] = slot.host
             elif now.device.type != "cpu":
                 # Replaced by another tensor on the device: that one is the truth now.
@@ -88,6 +88,27 @@ class Binding:
         """RNN modules keep their weights in a list beside ``_parameters``."""
         for module in self._rnns:
             module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]
+
+
+@dataclass(slots=True)
+class _Made:
+    """The device's ``tensor`` for a slot's, and ``parts``: of the host, with the device's and its version, of
+    those whose changes are to be brought home."""
+
+    tensor: torch.Tensor
+    parts: list[tuple[torch.Tensor, torch.Tensor, int]]
+
+    def written(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The host's and the device's, of those that were changed."""
+        return [(part, ours) for part, ours, version in self.parts if _version(ours) != version]
+
+
+def _make(slot: Slot, over: Callable[[torch.Tensor], tuple[torch.Tensor, bool]]) -> _Made:
+    places = [over(part) for part in slot.parts]
+    tensor = joined(slot.host, (piece for piece, _ in places))
+    # Not the pieces: what a tensor is made of by its class may count changes for itself.
+    made = zip(slot.parts, held(tensor), places, strict=True)
+    return _Made(tensor, [(part, ours, _version(ours)) for part, ours, (_, kept) in made if kept])
 
 
 def _brought_home(tensor: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from planner.device.pinned import Pins, file_backed, fresh_pages
-from planner.session.weights import Region, Slot, movable, regions_of
+from planner.session.weights import Region, Slot, regions_of
+from planner.session.wrapped import parts
 from planner.target.blocks import CONTAINERS, Group, compiled, groups_of, may_leave, members
 from planner.target.model import ALIGNMENT, Blocks
 
@@ -45,18 +46,18 @@ class Batch:
 class Master:
     """One component's host memory, and its layout on a device: ``nbytes`` in ``batches``.
 
-    ``places`` maps ``id`` of a host tensor to its device offset; ``slots`` are the tensors of each batch,
-    each once for each module that owns it; ``blocks`` are the batches as the compiler counts them; ``first``
-    is the batch of the first parameter, None where there is none.
+    ``places`` maps ``id`` of a plain host tensor to its batch and the offset in it; ``slots`` are tensors
+    of each batch, once for each module that owns it; ``blocks`` are the batches as the compiler counts
+    them; ``first`` is the batch of the first parameter, None where there is none.
     """
 
     def __init__(self, module: torch.nn.Module, pins: Pins) -> None:
         """Packs and registers. The weights' values and identities stay what they were."""
         groups = groups_of(module)
         found = [
-            (number, Slot(table, key, tensor))
+            (number, Slot(table, key, tensor, plain))
             for number, table, key, tensor in sorted(members(groups), key=lambda member: member[0])
-            if movable(tensor)
+            if (plain := parts(tensor)) is not None
         ]
         held = _held(found)
         self._arena = _pack(held)
@@ -73,24 +74,29 @@ class Master:
             fixed=sum(b.nbytes for b in self.batches if not b.leaves),
             streamable=tuple(b.nbytes for b in self.batches if b.leaves),
         )
-        self.places = {
-            id(tensor): h.place + tensor.data_ptr() - h.region.address for h in held for tensor in h.tensors
-        }
         bases = [batch.base for batch in self.batches]
+        self.places: dict[int, tuple[int, int]] = {}
+        for h in held:
+            number = bisect_right(bases, h.place) - 1
+            start = h.place - bases[number] - h.region.address
+            self.places |= {id(tensor): (number, start + tensor.data_ptr()) for tensor in h.tensors}
         self.slots: list[list[Slot]] = [[] for _ in self.batches]
+        leading = next(module.parameters(), None)
+        self.first: int | None = None
         for _, slot in found:
             # Without a batch there is no tensor with bytes; without a place a tensor has none.
+            number = next((self.places[id(part)][0] for part in slot.parts if id(part) in self.places), 0)
             if self.batches:
-                self.slots[bisect_right(bases, self.places.get(id(slot.host), 0)) - 1].append(slot)
-        leading = self.places.get(id(next(module.parameters(), None)))
-        self.first = None if leading is None else bisect_right(bases, leading) - 1
+                self.slots[number].append(slot)
+            if slot.host is leading and leading.numel():
+                self.first = number
         self.order: list[int] = []
         """Batches that the last forward ran, in its order."""
         self.entries: dict[int, tuple[torch.nn.Module, ...]] = {}
         """The modules through which a forward did enter each of them."""
         self.seconds: dict[int, float] = {}
         """How long each of them computed, where that is known."""
-        self._signature = [(s.table, s.key, s.host, *_lies(s.host)) for _, s in found]
+        self._signature = [(slot, [*map(_lies, slot.parts)]) for _, slot in found]
         self._count = _count(module)
 
     def pace(self) -> tuple[float, ...]:
@@ -100,8 +106,8 @@ class Master:
     def stale(self, module: torch.nn.Module) -> bool:
         """Tensors came, went or moved since (a LoRA, another dtype): this is not their layout any more."""
         return self._count != _count(module) or any(
-            table.get(key) is not host or _lies(host) != (address, dtype, shape)
-            for table, key, host, address, dtype, shape in self._signature
+            slot.table.get(slot.key) is not slot.host or [*map(_lies, slot.parts)] != lay
+            for slot, lay in self._signature
         )
 
 
@@ -121,14 +127,15 @@ class _Held:
 
 def _held(found: list[tuple[int, Slot]]) -> list[_Held]:
     """Every region once, with the first group that has a tensor in it, in the order of the groups."""
-    regions = regions_of(slot.host for _, slot in found)
+    regions = regions_of(part for _, slot in found for part in slot.parts)
     first: dict[int, _Held] = {}
     tensors: set[int] = set()
     for number, slot in found:
-        region = regions.get(id(slot.host))
-        if region is not None and id(slot.host) not in tensors:
-            tensors.add(id(slot.host))
-            first.setdefault(id(region), _Held(region, number, [])).tensors.append(slot.host)
+        for part in slot.parts:
+            region = regions.get(id(part))
+            if region is not None and id(part) not in tensors:
+                tensors.add(id(part))
+                first.setdefault(id(region), _Held(region, number, [])).tensors.append(part)
     return list(first.values())
 
 
@@ -143,9 +150,10 @@ def _borrowers(
     }
     owner_of = {id(owner._parameters): owner for group in groups for owner in group.owners}
     for number, slot in found:
-        other, owner = bringer.get(id(slot.host), number), owner_of.get(id(slot.table))
-        if other != number and owner is not None and owner not in made.setdefault(other, []):
-            made[other].append(owner)
+        owner = owner_of.get(id(slot.table))
+        for other in {bringer.get(id(part), number) for part in slot.parts} - {number}:
+            if owner is not None and owner not in made.setdefault(other, []):
+                made[other].append(owner)
     return made
 
 

@@ -172,13 +172,12 @@ class Placed:
             for number in range(len(self._batches)):
                 self._binding.bind(number)
 
-    def _over(self, number: int, host: torch.Tensor) -> tuple[torch.Tensor, bool]:
-        """Where ``host`` lies on the device. A change to a block that comes is lost with its place."""
-        base = self._batches[number].base
-        inside = self._master.places.get(id(host), base) - base
+    def _over(self, part: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        """Where ``part`` lies on the device. A change to a block that comes is lost with its place."""
+        number, inside = self._master.places.get(id(part), (0, 0))
         if number in self._ring:
-            return self._device.bind(self._through, self._ring.places[number] + inside, host), False
-        return self._device.bind(self._memory, self._offsets[number] + inside, host), True
+            return self._device.bind(self._through, self._ring.places[number] + inside, part), False
+        return self._device.bind(self._memory, self._offsets[number] + inside, part), True
 
     def _look_ahead(self, current: int | None) -> None:
         """Queue the copies of what runs next, up to the first block whose place is not free yet."""

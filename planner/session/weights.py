@@ -15,11 +15,12 @@ Table = dict[str, torch.Tensor | None]
 
 @dataclass(slots=True)
 class Slot:
-    """One entry of a module's ``_parameters`` or ``_buffers``."""
+    """One entry of a module's ``_parameters`` or ``_buffers``, and the plain tensors that it is made of."""
 
     table: Table
     key: str
     host: torch.Tensor
+    parts: tuple[torch.Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,37 +44,6 @@ class Region:
     def bytes(self) -> torch.Tensor:
         """The memory as a flat uint8 tensor, without a copy."""
         return torch.empty(0, dtype=torch.uint8).set_(self.storage, self.start, (self.nbytes,), (1,))
-
-
-def slots_of(module: torch.nn.Module) -> list[Slot]:
-    """Every tensor of ``module`` and what is in it; a tied tensor appears once for each owner."""
-    return own_slots(module.modules())
-
-
-def own_slots(owners: Iterable[torch.nn.Module]) -> list[Slot]:
-    """The tensors that these modules own themselves."""
-    found = []
-    seen: set[int] = set()
-    for owner in owners:
-        for table in (owner._parameters, owner._buffers):
-            if id(table) not in seen:
-                seen.add(id(table))
-                found += [Slot(table, key, tensor) for key, tensor in table.items() if tensor is not None]  # type: ignore[arg-type]
-    return found
-
-
-def movable(tensor: torch.Tensor) -> bool:
-    """True for a plain strided tensor on the host, whose bytes are all there is to it.
-
-    Tensor subclasses (torchao, quanto, GGUF, bitsandbytes) carry state beside their bytes.
-    """
-    return (
-        type(tensor) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
-        and tensor.layout is torch.strided
-        and tensor.device.type == "cpu"
-        and not tensor.is_quantized
-        and tensor.is_conj() is False
-    )
 
 
 def regions_of(tensors: Iterable[torch.Tensor]) -> dict[int, Region]:

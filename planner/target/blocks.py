@@ -14,6 +14,7 @@ from typing import Any
 
 from planner.target.extents import extent, merged
 from planner.target.model import Blocks, device_bytes
+from planner.target.wrapped import held
 
 SHARE = 24
 """A subtree with less than one part in SHARE of the component's bytes is not split further."""
@@ -75,9 +76,9 @@ def blocks_of(module: Any) -> Blocks:
     groups = groups_of(module)
     by_storage: dict[int, list[tuple[int, tuple[int, int]]]] = {}
     for number, _, _, tensor in sorted(members(groups), key=lambda member: member[0]):
-        for held in _held(tensor):
-            if held.numel():
-                by_storage.setdefault(_storage(held), []).append((number, _range(held)))
+        for part in held(tensor):
+            if part.numel():
+                by_storage.setdefault(_storage(part), []).append((number, _range(part)))
     sizes: dict[int, list[int]] = {}
     shared: set[int] = set()
     for found in by_storage.values():
@@ -127,23 +128,8 @@ def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Itera
 
 
 def _bytes(module: Any) -> int:
-    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
-
-
-def is_wrapper(tensor: Any) -> bool:
-    """A tensor with state beside its bytes (torchao's, quanto's): only its own class can move it."""
-    return hasattr(tensor, "__tensor_flatten__") or type(tensor).__module__.startswith("bitsandbytes")
-
-
-def _held(tensor: Any) -> Iterator[Any]:
-    """The tensors that hold a tensor's bytes: itself, or those inside of a wrapper."""
-    if not hasattr(tensor, "__tensor_flatten__"):
-        yield tensor
-        return
-    for name in tensor.__tensor_flatten__()[0]:
-        inner = getattr(tensor, name)
-        if inner is not None:
-            yield from _held(inner)
+    tensors = (*module.parameters(), *module.buffers())
+    return sum(part.numel() * part.element_size() for tensor in tensors for part in held(tensor))
 
 
 def _storage(tensor: Any) -> int:

@@ -6,7 +6,7 @@ from importlib import metadata
 from typing import Any
 
 from planner.target import catalogue
-from planner.target.blocks import blocks_of, is_wrapper
+from planner.target.blocks import blocks_of
 from planner.target.model import Blocks, ComponentInfo, Target
 from planner.target.parts import parts_of
 
@@ -55,9 +55,9 @@ def describe(pipe: Any) -> Target:
 
 
 def _blocks(module: Any) -> Blocks:
-    """A component with wrapped tensors is moved whole."""
+    """bitsandbytes moves its 8-bit weights itself, the component whole."""
     blocks = blocks_of(module)
-    if any(is_wrapper(tensor) for tensor in module.parameters()):
+    if any(type(tensor).__name__ == "Int8Params" for tensor in module.parameters()):
         return Blocks(fixed=blocks.bytes, streamable=())
     return blocks
 

@@ -7,7 +7,7 @@ import torch
 
 from planner.device.pinned import Pins
 from planner.session.host import Master
-from planner.session.weights import regions_of, slots_of
+from planner.session.weights import regions_of
 from planner.target.loaded import describe, module_bytes
 from planner.target.model import device_bytes
 
@@ -30,7 +30,7 @@ class Tied(torch.nn.Module):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_bytes_are_those_of_the_layout(dtype: torch.dtype) -> None:
     module = Tied().to(dtype)
-    regions = regions_of(slot.host for slot in slots_of(module))
+    regions = regions_of([*module.parameters(), *module.buffers()])
     expected = device_bytes({id(region): region.nbytes for region in regions.values()}.values())
     assert module_bytes(module) == expected
     assert Master(module, Pins(torch.device("cpu"))).nbytes == expected
