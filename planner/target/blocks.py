@@ -19,6 +19,9 @@ from planner.target.wrapped import held
 SHARE = 24
 """A subtree with less than one part in SHARE of the component's bytes is not split further."""
 
+PLAIN = 6
+"""One that has nothing but leaves may have this many times as much."""
+
 
 CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict"})
 """Classes that use their children only by calling them."""
@@ -118,13 +121,19 @@ def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Itera
     elif leaves:
         yield Group(leaves[0], leaves, module)
     for child in (child for child in children if child not in leaves):
-        if _bytes(child) <= limit or compiled(child):
+        if _bytes(child) <= (PLAIN * limit if _plain(child) else limit) or compiled(child):
             owners = tuple(m for m in child.modules() if id(m) not in seen)
             seen.update(map(id, owners))
             if owners:
                 yield Group(child, owners)
         else:
             yield from _split(child, limit, outside, seen)
+
+
+def _plain(module: Any) -> bool:
+    """Leaves are all that it has, in lists or not. Split, they could not leave: it may read them uncalled."""
+    inside = [child for child in module.modules() if child is not module]
+    return all(type(m).__name__ in CONTAINERS for m in inside if any(True for _ in m.children()))
 
 
 def _bytes(module: Any) -> int:

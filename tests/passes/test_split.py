@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import MIB, plan, target
+from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel, T5Config, T5EncoderModel
 
 from planner.device.pinned import Pins
 from planner.graph.build import build_graph
@@ -172,3 +176,32 @@ def test_names_in_a_file_make_the_same_blocks() -> None:
     module = Deep()
     tree = tree_of((name, tensor.nbytes) for name, tensor in module.named_parameters())
     assert blocks_of(tree).streamable == blocks_of(module).streamable
+
+
+def few_layers() -> dict[str, Callable[[], torch.nn.Module]]:
+    """Of true width, and so few layers that each is a large part of the whole."""
+    widths = (128, 256, 512, 512)
+    return {
+        "a VAE": lambda: AutoencoderKL(
+            block_out_channels=widths,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+        ),
+        "a UNet": lambda: UNet2DConditionModel(cross_attention_dim=768),
+        "T5": lambda: T5EncoderModel(
+            T5Config(d_model=1024, d_ff=2816, num_layers=6, vocab_size=1000, feed_forward_proj="gated-gelu")
+        ),
+        "Llama": lambda: LlamaModel(
+            LlamaConfig(hidden_size=512, intermediate_size=2048, num_hidden_layers=6, vocab_size=500)
+        ),
+        "CLIP": lambda: CLIPTextModel(CLIPTextConfig(num_hidden_layers=6, vocab_size=500)),
+    }
+
+
+@pytest.mark.parametrize("name", few_layers())
+def test_nearly_all_of_a_component_may_leave(name: str) -> None:
+    with torch.device("meta"):
+        counted = blocks_of(few_layers()[name]())
+    assert counted.fixed < 0.05 * counted.bytes
+    assert max(counted.streamable) < 0.25 * counted.bytes
