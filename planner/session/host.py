@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -41,6 +41,15 @@ class Batch:
     base: int
     nbytes: int
     leaves: bool
+
+
+@dataclass(slots=True)
+class Path:
+    """What the last forward through one entry point did: the batches that it ran, in its ``order``, and the
+    modules through which it entered each (``entries``). Another entry point runs others, in another way."""
+
+    order: list[int] = field(default_factory=list)
+    entries: dict[int, tuple[torch.nn.Module, ...]] = field(default_factory=dict)
 
 
 class Master:
@@ -90,10 +99,8 @@ class Master:
                 self.slots[number].append(slot)
             if slot.host is leading and leading.numel():
                 self.first = number
-        self.order: list[int] = []
-        """Batches that the last forward ran, in its order."""
-        self.entries: dict[int, tuple[torch.nn.Module, ...]] = {}
-        """The modules through which a forward did enter each of them."""
+        self.paths: dict[str, Path] = {}
+        """By entry point."""
         self.seconds: dict[int, float] = {}
         """How long each of them computed, where that is known."""
         self._signature = [(slot, [*map(_lies, slot.parts)]) for _, slot in found]

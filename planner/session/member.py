@@ -70,9 +70,12 @@ class Member:
         made = self._split(headroom)
         return self.master.nbytes if made is None else made.held
 
-    def bring(self, device: Device, pins: Pins, headroom: Headroom, moved: Callable[[int], None]) -> None:
-        """To the device; ``moved`` is told of the bytes that are copied. Raises torch's OutOfMemoryError with
-        the component where it was, and PlanError for one that streams and was compiled whole."""
+    def bring(
+        self, device: Device, pins: Pins, headroom: Headroom, moved: Callable[[int], None], entry: str
+    ) -> None:
+        """To the device, to run through ``entry``; ``moved`` is told of the bytes that are copied. Raises
+        torch's OutOfMemoryError with the component where it was, and PlanError for one that streams and was
+        compiled whole."""
         module = self.module
         if module is None:
             return
@@ -86,7 +89,9 @@ class Member:
                 raise PlanError([finding(COMPILED_WHOLE, said)])
             assert self.master is not None
             part = self._split(headroom)
-            self.bound = Placed(self.master, module, device, self.name, part, moved, heedful=self.heedful)
+            self.bound = Placed(
+                self.master, module, device, self.name, part, moved, entry=entry, heedful=self.heedful
+            )
         self.here = True
 
     def leave(self) -> None:

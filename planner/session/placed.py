@@ -21,7 +21,7 @@ from planner.device.protocol import Device
 from planner.graph.ring import Ring
 from planner.graph.split import Split
 from planner.session.binding import Binding
-from planner.session.host import Batch, Master
+from planner.session.host import Batch, Master, Path
 from planner.session.watch import Clock, Watch
 from planner.target.blocks import compiled
 
@@ -39,9 +39,11 @@ class Placed:
         split: Split | None,
         moved: Callable[[int], None],
         *,
+        entry: str = "",
         heedful: bool = False,
     ) -> None:
-        """Queues the first copies. On any failure the module is as it was and nothing is held."""
+        """Queues the first copies, in the order in which ``entry`` runs. On any failure the module
+        is as it was and nothing is held."""
         self.nbytes = master.nbytes if split is None else split.held
         self.heedful = heedful
         self._device = device
@@ -51,9 +53,10 @@ class Placed:
         self._outside = [n for n, b in enumerate(self._batches) if b.group.root is None or b.compiled]
         """Waited for before a forward: what lies outside of the blocks, and what compiled ones borrow."""
         self._blocks = [n for n, b in enumerate(self._batches) if b.group.root is not None]
-        self._order = list(master.order) or self._blocks
+        self._entry = entry
+        self._path = master.paths.setdefault(entry, Path())
         comes = self._coming_ones(split)
-        order = [n for n in dict.fromkeys((*self._order, *self._blocks)) if n in comes]
+        order = [n for n in dict.fromkeys((*self._path.order, *self._blocks)) if n in comes]
         buffer = 0 if split is None else split.buffer
         self._ring = Ring({n: self._batches[n].nbytes for n in order}, buffer)
         self._offsets: dict[int, int] = {}
@@ -88,9 +91,15 @@ class Placed:
                 self._stop()
                 raise
 
-    def listen(self) -> None:
-        """A forward begins: the last one's order is known, what lies outside of the blocks is waited for."""
+    def listen(self, entry: str = "") -> None:
+        """A forward begins through ``entry``: the last one is over, what lies outside of the blocks is
+        waited for."""
         self._learn()
+        if entry != self._entry:
+            self._entry, self._path = entry, self._master.paths.setdefault(entry, Path())
+            self._passes = 0
+            self._route()
+            self._rewatch({*self._blocks})
         for number in self._outside:
             self._arrive(number)
 
@@ -229,11 +238,12 @@ class Placed:
         if not seen:
             return
         self._passes += 1
-        self._master.entries |= {number: tuple(modules) for number, modules in self._entered.items()}
+        self._path.entries |= {number: tuple(modules) for number, modules in self._entered.items()}
+        self._entered = {}
         comes = self._ring.places.keys()
         self._clock.running = self._passes == 1 and bool(comes)
         if not self._thin:
-            self._order = self._master.order = seen
+            self._path.order = seen
             self._route()
         if self._thin and self._surprised:
             self._rewatch({*self._blocks})
@@ -244,10 +254,11 @@ class Placed:
 
     def _route(self) -> None:
         """What is brought, in order, and where in it each block stands."""
-        self._cycle = [n for n in self._order if n in self._ring or n in self._absent]
+        order = self._path.order or self._blocks
+        self._cycle = [n for n in order if n in self._ring or n in self._absent]
         self._after: dict[int | None, int] = {}
         at = 0
-        for number in self._order:
+        for number in order:
             at += number in self._ring or number in self._absent
             self._after[number] = at
 
@@ -265,8 +276,8 @@ class Placed:
         self._watch.forget(number)
         batch = self._batches[number]
         owners = batch.group.owners
-        if number in self._master.entries and not self.heedful and number != self._master.first:
-            owners = tuple({*batch.entries, *self._master.entries[number]})
+        if number in self._path.entries and not self.heedful and number != self._master.first:
+            owners = tuple({*batch.entries, *self._path.entries[number]})
         if compiled(batch.group.root):
             owners = (batch.group.root,)
         self._watch.set(number, owners, self.turn)

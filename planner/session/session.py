@@ -158,7 +158,7 @@ class Session:
             if outermost:
                 self._arrive(component, entry)
                 if (bound := self.members[component].bound) is not None:
-                    bound.listen()
+                    bound.listen(entry)
             self._running.append(component)
         except BaseException:
             if not self._calls and not self._running:
@@ -205,7 +205,7 @@ class Session:
                 self._evict(name, stage)
         self._yield(member, stage)
         if not member.here:
-            self._load(member, stage)
+            self._load(member, stage, entry)
         self._write("use", component, entry, stage)
         self._tell("use", component)
 
@@ -287,24 +287,24 @@ class Session:
         """Packs and registers a component's host memory, so that no call has to."""
         member.prepare(self._pins)
 
-    def _load(self, member: Member, stage: str) -> None:
+    def _load(self, member: Member, stage: str, entry: str = "") -> None:
         if member.module is None or member.here:
             return
         if self.capped:
             self.device.trim()  # what is beside the weights afterwards is this component's
         try:
-            self._bring(member)
+            self._bring(member, entry)
         except torch.OutOfMemoryError:
             # The budget is a law: whoever is not running makes room, then once more.
             for name in [n for n in self._resident if n not in self._running and not self.members[n].fixed]:
                 self._evict(name, stage)
-            self._bring(member)
+            self._bring(member, entry)
         self._resident.append(member.name)
         self._write("load", member.name, "", stage)
         self._record.peak = max(self._record.peak, sum(map(self._bytes, self._resident)))
 
-    def _bring(self, member: Member) -> None:
-        member.bring(self.device, self._pins, self._headroom, self._count)
+    def _bring(self, member: Member, entry: str) -> None:
+        member.bring(self.device, self._pins, self._headroom, self._count, entry)
         if member.whole:
             self._count(self._bytes(member.name))
 

@@ -8,7 +8,9 @@ Not misses, because a card gets them right too:
 
 - a zero-dimensional tensor on the host, which CUDA's kernels take
 - a host tensor that is only viewed, cloned, cast or copied to the device (``.to``): no kernel meets
-  it on the wrong device. Flux2's pipelines read the statistics of their VAE this way.
+  it on the wrong device
+- a buffer in an operation that is all on the host, as diffusers' own offload does it: Flux2's pipelines
+  add to the statistics of their VAE before they send them to the device
 - empty tensors
 """
 
@@ -109,6 +111,11 @@ class Audit:
             for path, weight in weights.items()
             if weight.tensor.device.type == "cpu" and weight.tensor.dim() and weight.tensor.numel()
         }
+        self._buffers = {
+            (component, path)
+            for component, module in self._modules.items()
+            for path, _ in module.named_buffers(remove_duplicate=False)
+        }
         self._misses: dict[Miss, None] = {}
         self._wrong: dict[Wrong, None] = {}
         self._checked: set[tuple[object, ...]] = set()
@@ -179,11 +186,13 @@ class Audit:
         """An operation of the call itself."""
         if in_session_work():
             return
+        tensors = tuple(tensors)
+        mixed = any(isinstance(tensor, SimTensor) for tensor in tensors)
         for tensor in tensors:
             if isinstance(tensor, SimTensor) or tensor.device.type != "cpu" or not tensor.dim():
                 continue
             found = self._host.get(tensor.untyped_storage()._cdata)
-            if found is not None and not _harmless(func):
+            if found is not None and not _harmless(func) and (mixed or found not in self._buffers):
                 component, path = found
                 self._misses[Miss(component=component, weight=path, op=str(func))] = None
                 self._use(component)

@@ -74,7 +74,9 @@ def build(name: str) -> Any:
                 made[key] = case.shelf[key]()
         elif parameter.default is parameter.empty or "optional" in str(parameter.annotation).lower():
             made[key] = None
-    pipe = cls(**made)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipe = cls(**made)  # some make a part of their own (AnimateDiff's motion UNet for SDXL)
     for component in pipe.components.values():
         if isinstance(component, torch.nn.Module):
             component.eval()

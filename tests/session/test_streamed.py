@@ -174,7 +174,7 @@ def test_who_reaches_into_a_block_past_its_entry_fails_or_is_heard() -> None:
     master = Master(module, Pins(device.name))
     made = split(master.blocks, master.nbytes // 2, 1)
     for first, then in ((lambda: module(x.to("sim:0")).cpu(), inside), (inside, inside)):
-        master.entries.clear()
+        master.paths.clear()
         placed = Placed(master, module, device, "m", made, lambda _: None)
         for _ in range(4):
             placed.listen()

@@ -1,0 +1,42 @@
+"""Every class that can be built, each component in blocks: the picture of the pipeline moved whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pipelines import wide
+from pipelines.all import CASES, build, run, same
+from pipelines.plans import attached, judged, plan_for
+
+from planner.virtual.audit import snapshot
+from planner.virtual.backend import install
+
+NAMES = [*CASES, *wide.WIDE]
+OWN_TO = ("StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline")
+"""Classes with a component that makes new parameters when it is sent somewhere: no ledger has those."""
+SHARED_PARTS = ("ZImageControlNetPipeline", "ZImageControlNetInpaintPipeline")
+"""Classes with two components that have modules in common: each brings them, the plan counts them once."""
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("name", NAMES)
+def test_each_component_in_blocks_gives_the_same_picture(name: str) -> None:
+    install()
+    try:
+        build(name)
+    except ImportError as error:
+        pytest.skip(f"a package of its own is missing: {error}")
+    expected = run(build(name).to("sim:0"), name)
+    pipe = build(name)
+    names = [n for n, c in pipe.components.items() if isinstance(c, torch.nn.Module)]
+    plan = plan_for(
+        pipe, f"components: {{{', '.join(f'{n}: {{policy: stream, prefetch: 1}}' for n in names)}}}"
+    )
+    truth = snapshot(pipe)
+    session, device = attached(plan, pipe)
+    said = judged(session, device, pipe, name, truth)
+    session.remove()
+    assert same(said.outputs, expected)
+    known = {*(("P759",) if name in OWN_TO else ()), *(("P759", "P760") if name in SHARED_PARTS else ())}
+    assert [str(d) for d in said.say if d.code.id not in known] == []
+    assert device.ledger.live == 0
