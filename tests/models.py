@@ -21,7 +21,7 @@ from planner.plan.model import (
     Use,
 )
 from planner.source.text import SourceText, Span
-from planner.target.model import ComponentInfo, Target, WalkLoop, WalkStage, WalkUse
+from planner.target.model import Blocks, ComponentInfo, Target, WalkLoop, WalkStage, WalkUse
 
 MIB = 1 << 20
 
@@ -109,8 +109,10 @@ def target(
     walk: Sequence[str] | None = None,
     none: Sequence[str] = (),
     others: Sequence[str] = ("scheduler", "tokenizer"),
+    in_blocks: Sequence[str] = (),
 ) -> Target:
-    """``sizes`` in MiB; ``walk`` is ``["text_encoder", "unet*", "vae?"]``: ``*`` loops, ``?`` may not be."""
+    """``sizes`` in MiB; ``walk`` is ``["text_encoder", "unet*", "vae?"]``: ``*`` loops, ``?`` may not be.
+    ``in_blocks``: components whose every MiB but the first is a block that may leave."""
     components = {
         name: ComponentInfo(
             name=name,
@@ -119,6 +121,7 @@ def target(
             optional=name in none,
             present=name not in none,
             bytes=None if size is None else size * MIB,
+            blocks=Blocks(fixed=MIB, streamable=(MIB,) * (size - 1)) if size and name in in_blocks else None,
             entries=(),
         )
         for name, size in sizes.items()

@@ -52,6 +52,10 @@ class Device(Protocol):
     def own(self) -> int:
         """Bytes of the pieces that there are now, as the driver rounds them."""
 
+    @property
+    def uncounted(self) -> int:
+        """Bytes of the pieces that are in no counter of torch's allocator."""
+
     def beside(self) -> int:
         """Bytes that torch's allocator holds beside the pieces: activations, and what it keeps for reuse."""
 

@@ -113,6 +113,11 @@ class TorchDevice:
         storage = piece.bytes.untyped_storage()
         return made.set_(storage, offset // like.element_size(), like.shape, like.stride())
 
+    @property
+    def uncounted(self) -> int:
+        """All of them where they come from the driver."""
+        return self.own if self._exact else 0
+
     def reserved(self) -> int:
         """Bytes that torch's allocator holds and our own; ours alone where the backend does not say."""
         return self.own + self.beside()

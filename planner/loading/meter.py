@@ -27,7 +27,7 @@ class Meter:
     def start(self) -> None:
         """The call begins."""
         if self._counts:
-            self._own = getattr(self._device, "own", 0)
+            self._own = getattr(self._device, "uncounted", 0)
             self._module.reset_peak_memory_stats(self._device.name)
 
     def observe(self, what: str, name: str) -> None:
@@ -46,4 +46,4 @@ class Meter:
         if hasattr(self._module, "max_memory_reserved"):
             self.reserved = max(self.reserved or 0, self._own + int(self._module.max_memory_reserved(name)))
         self._module.reset_peak_memory_stats(name)
-        self._own = getattr(self._device, "own", 0)
+        self._own = getattr(self._device, "uncounted", 0)

@@ -7,7 +7,7 @@ from rich.table import Table
 from planner.schedule.fit import gib
 from planner.schedule.model import Schedule, Step
 
-SIGNS = {"place": "+", "load": "+", "use": " ", "evict": "-"}
+SIGNS = {"place": "+", "prefetch": "+", "load": "+", "use": " ", "evict": "-"}
 
 
 def steps_table(schedule: Schedule) -> Table:

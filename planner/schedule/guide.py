@@ -9,17 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from planner.passes.residency import RESERVE
 from planner.plan.model import Idle, Semantics
 from planner.schedule.model import Course
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """``evict`` these, in this order, before the use. ``departure`` is "" for a use that was planned."""
+    """``evict`` these, in this order, before the use. ``departure`` is "" for a use that was planned.
+
+    ``ahead``: whom to bring while it runs, and how many bytes of that; None for nobody.
+    """
 
     stage: str
     evict: tuple[str, ...]
     departure: str = ""
+    ahead: tuple[str, int] | None = None
 
 
 class Guide:
@@ -31,12 +36,15 @@ class Guide:
         self._at = -1
         self._seen: set[int] = set()
         self._joined: dict[int, set[str]] = {}
+        self._early: dict[str, int] = {}
+        """Bytes of whom only a part was to come so far."""
 
     def start(self) -> None:
         """A new call: back to the beginning of the walk."""
         self._at = -1
         self._seen.clear()
         self._joined.clear()
+        self._early.clear()
 
     def enter(self, component: str, entry: str, resident: Sequence[str], *, aside: bool = False) -> Decision:
         """``component`` is about to run. ``aside``: from a callback, which does not move the walk on."""
@@ -82,7 +90,14 @@ class Guide:
             leave = [before] if before in resident and before not in self.course.fixed else []
         else:
             leave = self._leave(component, at, resident)
-        return Decision(stage=name, evict=tuple(leave), departure=departure)
+        there = {component, *resident}.difference(leave)
+        follows = at is not None and self.course.semantics is Semantics.LIVENESS
+        ahead = self._ahead(component, at or 0, there) if follows else None
+        for gone in (component, *leave):
+            self._early.pop(gone, None)
+        if ahead is not None:
+            self._early[ahead[0]] = ahead[1]
+        return Decision(stage=name, evict=tuple(leave), departure=departure, ahead=ahead)
 
     @property
     def _stage(self) -> int | None:
@@ -136,12 +151,33 @@ class Guide:
         leave = [name for name in movable if future[name] is None]
         stay = [name for name in movable if future[name] is not None]
         held = {*course.fixed, *need, *stay}
-        while stay and sum(map(course.size, held)) > course.budget:
+        while stay and sum(self._early.get(name, course.size(name)) for name in held) > course.budget:
             last = max(stay, key=lambda name: (future[name] or 0, course.size(name), name))
             stay.remove(last)
             held.remove(last)
             leave.append(last)
         return leave
+
+    def _ahead(self, component: str, at: int, there: set[str]) -> tuple[str, int] | None:
+        """The next that surely runs and is not there, as far as there is room beside who is, and beside what
+        activations may take."""
+        course, need = self.course, self._need(component, at)
+        if course.budget is None or None in course.sizes.values() or need & course.streamed:
+            return None
+        here = self._uses[at][0]
+        around = [r.last for r in course.repeats if r.first <= here <= r.last]
+        for stage, run in self._uses[at + 1 :]:
+            if run.optional or any(stage > last for last in around):
+                return None
+            if run.component not in there:
+                # All of this stage, whoever of it may be left out: it promises the same bytes then.
+                held = {*there, *need, *course.on_demand, *course.walk[here].components} - {run.component}
+                room = course.budget - int(course.budget * RESERVE) - sum(map(course.size, held))
+                cut = max((cut for cut in course.cuts.get(run.component, ()) if cut <= room), default=0)
+                return (run.component, cut) if cut else None
+            if stage != here and run.component not in course.fixed:
+                return None
+        return None
 
     def _need(self, component: str, at: int | None) -> set[str]:
         """What must lie on the device together for this use: a looped stage's components all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import accumulate, combinations, compress
 from typing import NamedTuple
 
 from planner.diagnostics.diagnostic import Diagnostic, errors
@@ -69,7 +69,18 @@ def _course(graph: Graph, budget: int | None, overhead: int) -> Course:
         semantics=plan.semantics,
         idle=plan.idle,
         budget=room_for_weights(plan, budget, overhead),
+        cuts={name: _cuts(graph, name) for name in graph.placements},
+        streamed=frozenset(name for name, placement in graph.placements.items() if placement.streams),
     )
+
+
+def _cuts(graph: Graph, name: str) -> tuple[int, ...]:
+    """After what must be there and each block that stays; none for one that is moved whole."""
+    blocks, part = graph.target.components[name].blocks, graph.placements[name].split
+    if blocks is None or not blocks.streamable:
+        return ()
+    stay = blocks.streamable if part is None else compress(blocks.streamable, part.stay)
+    return tuple(accumulate((blocks.fixed, *stay)))
 
 
 def _written(graph: Graph, course: Course) -> Schedule:
@@ -110,43 +121,64 @@ class _Pass(NamedTuple):
 
 @dataclass(slots=True)
 class _Tape:
-    """Steps as they are played, who is on the device, and the bytes ``moved`` there in a call."""
+    """Steps as they are played, who is on the device (``early``: the bytes of whom not all is), and the bytes
+    ``moved`` there in a call."""
 
     course: Course
     placements: Mapping[str, Placement]
     resident: list[str] = field(default_factory=list)
+    early: dict[str, int] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     often: int | None = 1
     moved: int | None = 0
 
-    def move(self, do: str, component: str, stage: str, origin: Span, why: str) -> None:
+    def move(self, do: str, component: str, stage: str, origin: Span, why: str, first: int = 0) -> None:
+        """``first``: bytes of a ``prefetch``."""
+        size = self.course.sizes.get(component)
+        there = self.early.pop(component, 0)
         if do == "evict":
             self.resident.remove(component)
+            size = there or size
+        elif do == "prefetch":
+            self.resident.append(component)
+            self.early[component] = size = first
+        elif there:
+            size = self.course.size(component) - there
+            if not size:
+                return  # all of it came
         else:
             self.resident.append(component)
-        if do == "load":
+        if do in ("load", "prefetch"):
             # What a streamed one brings depends on how often its forward runs, which guidance decides.
-            size = None if self.placements[component].streams else self.course.sizes.get(component)
-            known = None not in (self.moved, self.often, size)
-            self.moved = (self.moved or 0) + (self.often or 0) * (size or 0) if known else None
-        self._write(do, component, "", stage, origin, why, "")
+            crosses = None if self.placements[component].streams else size
+            known = None not in (self.moved, self.often, crosses)
+            self.moved = (self.moved or 0) + (self.often or 0) * (crosses or 0) if known else None
+        self._write(do, component, "", stage, origin, why, "", size)
 
     def use(self, run: Run, stage: str, times: str) -> None:
-        self._write(
-            "use", run.component, run.entry, stage, run.span, "optional" if run.optional else "", times
-        )
+        why = "optional" if run.optional else ""
+        size = self.course.sizes.get(run.component)
+        self._write("use", run.component, run.entry, stage, run.span, why, times, size)
 
     def _write(
-        self, do: str, component: str, entry: str, stage: str, origin: Span, why: str, times: str
+        self,
+        do: str,
+        component: str,
+        entry: str,
+        stage: str,
+        origin: Span,
+        why: str,
+        times: str,
+        size: int | None,
     ) -> None:
-        sizes = [self.course.sizes.get(name) for name in self.resident]
+        sizes = [self.early.get(name, self.course.sizes.get(name)) for name in self.resident]
         self.steps.append(
             Step(
                 do=do,  # type: ignore[arg-type]  # the callers write one of Do
                 component=component,
                 entry=entry,
                 stage=stage,
-                bytes=self.course.sizes.get(component),
+                bytes=size,
                 after=None if None in sizes else sum(s or 0 for s in sizes),
                 times=times,
                 why=why,
@@ -180,8 +212,11 @@ def _play(
             decision = guide.enter_planned(stage, number, tape.resident)
             for name in decision.evict:
                 tape.move("evict", name, node.id, run.span, f"makes room for {run}")
-            if run.component not in tape.resident:
+            if run.component not in tape.resident or run.component in tape.early:
                 tape.move("load", run.component, node.id, run.span, "")
+            if decision.ahead is not None:
+                name, first = decision.ahead
+                tape.move("prefetch", name, node.id, placements[name].span, f"while {run} runs", first)
             tape.use(run, node.id, times)
     for name in guide.finish(tuple(tape.resident)):
         tape.move("evict", name, "", placements[name].span, "the call is over")

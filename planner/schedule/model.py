@@ -14,7 +14,7 @@ from planner.graph.model import Node, Placement, Repeat
 from planner.plan.model import Idle, Semantics
 from planner.source.text import Span
 
-Do = Literal["place", "load", "use", "evict"]
+Do = Literal["place", "prefetch", "load", "use", "evict"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,8 @@ class Course:
     """All that decides who is where: the walk, the sizes, the rules. What a ``Guide`` reads.
 
     ``fixed``: components that never leave (resident and excluded); ``predecessor``: whom a component
-    evicts under ``semantics: diffusers``; ``budget``: bytes for weights, None when not known.
+    evicts under ``semantics: diffusers``; ``budget``: bytes for weights, None when not known; ``cuts``: how
+    many bytes of each may come before the rest, smallest first; ``streamed``: who needs the link all along.
     """
 
     walk: tuple[Node, ...]
@@ -34,6 +35,8 @@ class Course:
     semantics: Semantics
     idle: Idle
     budget: int | None
+    cuts: Mapping[str, tuple[int, ...]]
+    streamed: frozenset[str]
 
     def size(self, component: str) -> int:
         """Bytes of a component, 0 when not known."""
@@ -44,8 +47,9 @@ class Course:
 class Step:
     """One move or one use. ``origin`` is the line of the plan that it comes from.
 
-    ``place`` puts a component on the device when the plan is applied; ``after`` are the bytes on the
-    device once the step is done; ``times`` says how often a use repeats (``steps``, ``20``).
+    ``place`` puts a component on the device when the plan is applied; ``prefetch`` brings the first ``bytes``
+    of one while another runs, and ``load`` then the rest; ``after`` are the bytes on the device once the step
+    is done; ``times`` says how often a use repeats (``steps``, ``20``).
     """
 
     do: Do

@@ -9,8 +9,8 @@ from planner.schedule.model import Schedule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Bytes are weights: ``moves`` host to device in this stage, ``peak`` on the device at most while
-    it uses the component; None where a size is not known."""
+    """Bytes are weights: ``moves`` host to device for this stage, early ones too, ``peak`` on the device at
+    most while it uses the component; None where a size is not known."""
 
     stage: str
     component: str
@@ -24,13 +24,18 @@ def timeline(schedule: Schedule) -> tuple[Row, ...]:
     """The rows in the order of the walk; a stage that passes again adds to its own rows."""
     moves: dict[tuple[str, str], int | None] = {}
     peaks: dict[tuple[str, str], int | None] = {}
+    early: dict[str, int | None] = {}
     for step in schedule.steps:
         key = (step.stage, step.component)
-        if step.do == "load":
+        if step.do == "prefetch":
+            early[step.component] = step.bytes
+        elif step.do == "load":
             # A streamed component's moves depend on how often its forward runs.
             streams = schedule.placements[step.component].streams
             moves[key] = None if streams else _sum(moves.get(key, 0), step.bytes)
         elif step.do == "use":
+            if step.component in early:
+                moves[key] = _sum(moves.get(key, 0), early.pop(step.component))
             moves.setdefault(key, 0)
             before = peaks.get(key, 0)
             peaks[key] = None if step.after is None or before is None else max(before, step.after)

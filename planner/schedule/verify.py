@@ -26,10 +26,20 @@ def verify(schedule: Schedule, graph: Graph) -> tuple[str, ...]:
     highest: int | None = 0
     for number, step in enumerate(schedule.steps, 1):
         where = f"step {number} ({step.do} {step.component})"
-        if step.do in ("load", "place"):
+        whole = _size(graph, step.component)
+        there = on_device.get(step.component, 0)
+        if step.do == "prefetch":
             if step.component in on_device:
                 wrong.append(f"{where}: it is on the device already")
-            on_device[step.component] = _size(graph, step.component)
+            if step.bytes is None or whole is None or not 0 < step.bytes <= whole:
+                wrong.append(f"{where}: {step.bytes} bytes of its {whole} are no part")
+            on_device[step.component] = step.bytes
+        elif step.do in ("load", "place"):
+            if step.component in on_device and there == whole:
+                wrong.append(f"{where}: it is on the device already")
+            if whole is not None and there is not None and step.bytes != whole - there:
+                wrong.append(f"{where}: {step.bytes} bytes come, and it lacks {whole - there}")
+            on_device[step.component] = whole
         elif step.do == "evict":
             if on_device.pop(step.component, -1) == -1:
                 wrong.append(f"{where}: it is not on the device")
@@ -40,6 +50,8 @@ def verify(schedule: Schedule, graph: Graph) -> tuple[str, ...]:
         elif step.do == "use":
             if step.component not in on_device:
                 wrong.append(f"{where}: it is not on the device")
+            elif there != whole:
+                wrong.append(f"{where}: only {there} bytes of it are on the device")
             if step.stage in loops:
                 loops[step.stage].add(step.component)
             uses.append((step.stage, step.component, step.entry))

@@ -54,6 +54,16 @@ class Member:
         """The component, or None when it is gone."""
         return self._module()
 
+    @property
+    def whole_here(self) -> bool:
+        """It is on the device, and not only what came early of it."""
+        return self.here and not (self.bound is not None and self.bound.early)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held for it on the device, where the session placed it itself."""
+        return 0 if self.bound is None else self.bound.nbytes
+
     def prepare(self, pins: Pins) -> None:
         """Packs and registers its host memory, so that no call has to; again when its tensors are others."""
         module = self.module
@@ -71,11 +81,17 @@ class Member:
         return self.master.nbytes if made is None else made.held
 
     def bring(
-        self, device: Device, pins: Pins, headroom: Headroom, moved: Callable[[int], None], entry: str
+        self,
+        device: Device,
+        pins: Pins,
+        headroom: Headroom,
+        moved: Callable[[int], None],
+        entry: str = "",
+        early: int | None = None,
     ) -> None:
-        """To the device, to run through ``entry``; ``moved`` is told of the bytes that are copied. Raises
-        torch's OutOfMemoryError with the component where it was, and PlanError for one that streams and was
-        compiled whole."""
+        """To the device, to run through ``entry``; ``moved`` is told of the bytes that are copied. ``early``:
+        at most so many bytes of it, and the rest by ``complete``. Raises torch's OutOfMemoryError with
+        the component where it was, and PlanError for one that streams and was compiled whole."""
         module = self.module
         if module is None:
             return
@@ -90,7 +106,15 @@ class Member:
             assert self.master is not None
             part = self._split(headroom)
             self.bound = Placed(
-                self.master, module, device, self.name, part, moved, entry=entry, heedful=self.heedful
+                self.master,
+                module,
+                device,
+                self.name,
+                part,
+                moved,
+                entry=entry,
+                heedful=self.heedful,
+                early=early,
             )
         self.here = True
 

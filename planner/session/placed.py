@@ -1,5 +1,7 @@
 """A component on the device while it is in use: all of it, or a part of it and the other blocks just in time.
 
+Some of it may come early, while another component still runs; ``complete`` then brings the rest.
+
 Copies are queued block by block in the order in which the blocks ran last time, and a block's tensors are
 bound when it begins. What does not stay comes through a ring, as far ahead as there is room: when the next
 block begins, the one before it is done and its place is free. A block that is not there when it is called
@@ -27,8 +29,8 @@ from planner.target.blocks import compiled
 
 
 class Placed:
-    """One component on the device, until ``release``. ``nbytes`` are held; ``moved`` is told of every copy's
-    bytes; ``split`` None: all of it stays."""
+    """One component on the device, until ``release``. ``nbytes`` are held now; ``moved`` is told of every
+    copy's bytes; ``split`` None: all of it stays; ``early``: not all of it has a place yet."""
 
     def __init__(
         self,
@@ -41,10 +43,12 @@ class Placed:
         *,
         entry: str = "",
         heedful: bool = False,
+        early: int | None = None,
     ) -> None:
         """Queues the first copies, in the order in which ``entry`` runs. On any failure the module
         is as it was and nothing is held."""
-        self.nbytes = master.nbytes if split is None else split.held
+        self.nbytes = 0
+        self.early = early is not None
         self.heedful = heedful
         self._device = device
         self._moved = moved
@@ -57,14 +61,8 @@ class Placed:
         self._path = master.paths.setdefault(entry, Path())
         comes = self._coming_ones(split)
         order = [n for n in dict.fromkeys((*self._path.order, *self._blocks)) if n in comes]
-        buffer = 0 if split is None else split.buffer
-        self._ring = Ring({n: self._batches[n].nbytes for n in order}, buffer)
-        self._offsets: dict[int, int] = {}
-        at = 0
-        for number, batch in enumerate(self._batches):
-            if number not in self._ring:
-                self._offsets[number] = at
-                at += batch.nbytes
+        self._ring = Ring({n: self._batches[n].nbytes for n in order}, 0 if split is None else split.buffer)
+        self._offsets, self._sizes = self._lay_out(early)
         self._absent = set(self._offsets)
         self._route()
         self._binding = Binding(master.slots, module, self._over)
@@ -80,16 +78,37 @@ class Placed:
         self._thin = False
         """Whether only the blocks that come are watched, and whoever runs after one of them."""
         self._surprised = False
-        self._memory: Any = None
+        self._label = label
+        self._memory: list[Any] = []
         self._through: Any = None
+        try:
+            if early is None:
+                self.complete()
+            else:
+                self._wait_early()
+        except BaseException:
+            self.release()
+            raise
+
+    def complete(self) -> None:
+        """All of it gets its place, and the copies are queued. Raises torch's OutOfMemoryError with what was
+        there as it was."""
         with torch.inference_mode(False), torch.no_grad():
+            taken: list[Any] = []
             try:
-                self._memory = device.alloc(at, label)
-                self._through = device.alloc(buffer, label) if buffer else None
-                self._begin()
-            except BaseException:
-                self._stop()
+                left = self._sizes[len(self._memory) :]
+                for size in (*left, *([self._ring.room] if self._ring.room else [])):
+                    taken.append(self._take(size))
+            except torch.OutOfMemoryError:
+                for piece in taken:
+                    self._device.free(piece)
                 raise
+            if self._ring.room:
+                self._through = taken.pop()
+            self._memory += taken
+            self.nbytes = sum(self._sizes) + self._ring.room
+            self.early = False
+            self._begin()
 
     def listen(self, entry: str = "") -> None:
         """A forward begins through ``entry``: the last one is over, what lies outside of the blocks is
@@ -162,9 +181,35 @@ class Placed:
         stay = (True,) * len(free) if split is None else split.stay
         return {n for n, stays in zip(free, stay, strict=True) if not stays}
 
-    def _begin(self) -> None:
+    def _lay_out(self, early: int | None) -> tuple[dict[int, tuple[int, int]], list[int]]:
+        """By batch that stays its piece and the offset in it, and the pieces' sizes: the first piece takes at
+        most ``early`` bytes, what must be there before what may leave."""
+        offsets: dict[int, tuple[int, int]] = {}
+        sizes = [0]
+        stay = [n for n in range(len(self._batches)) if n not in self._ring]
+        for number in sorted(stay, key=lambda n: self._batches[n].leaves):
+            if early is not None and len(sizes) == 1 and sizes[0] + self._batches[number].nbytes > early:
+                sizes.append(0)  # the rest
+            offsets[number] = (len(sizes) - 1, sizes[-1])
+            sizes[-1] += self._batches[number].nbytes
+        return offsets, sizes
+
+    def _wait_early(self) -> None:
+        """Queue what has a place already; nobody asks for it yet."""
+        with torch.inference_mode(False), torch.no_grad():
+            self._memory.append(self._take(self._sizes[0]))
+            self.nbytes = self._sizes[0]
+            for number, (piece, _) in self._offsets.items():
+                if piece == 0:
+                    self._fetch(number)
+
+    def _take(self, nbytes: int) -> Any:
+        piece = self._device.alloc(nbytes, self._label)
         # The memory may still be read by kernels queued before it was given back.
         self._device.wait("copy", self._device.record("compute"))
+        return piece
+
+    def _begin(self) -> None:
         for number in self._outside:
             self._fetch(number)
             self._binding.bind(number)
@@ -186,7 +231,8 @@ class Placed:
         number, inside = self._master.places.get(id(part), (0, 0))
         if number in self._ring:
             return self._device.bind(self._through, self._ring.places[number] + inside, part), False
-        return self._device.bind(self._memory, self._offsets[number] + inside, part), True
+        piece, offset = self._offsets[number]
+        return self._device.bind(self._memory[piece], offset + inside, part), True
 
     def _look_ahead(self, current: int | None) -> None:
         """Queue the copies of what runs next, up to the first block whose place is not free yet."""
@@ -203,7 +249,8 @@ class Placed:
         """Queue a batch that stays, if it is not there yet."""
         if number in self._absent:
             self._absent.remove(number)
-            self._copy(number, self._memory, self._offsets[number])
+            piece, offset = self._offsets[number]
+            self._copy(number, self._memory[piece], offset)
 
     def _fetch_through(self, number: int, *, ahead: bool) -> None:
         """Queue a block into its place in the ring, once whoever ran there is done."""
@@ -294,8 +341,7 @@ class Placed:
         self._device.wait("compute", self._device.record("copy"))
         self._coming.clear()
         changed = self._binding.undo()
-        for piece in (self._memory, self._through):
-            if piece is not None:
-                self._device.free(piece)
-        self._memory = self._through = None
+        for piece in (*self._memory, *([] if self._through is None else [self._through])):
+            self._device.free(piece)
+        self._memory, self._through = [], None
         return changed

@@ -193,7 +193,7 @@ class Session:
         if self.removed:
             return
         member = self.members[component]
-        stage = ""
+        stage, ahead = "", None
         if self._calls:
             decision = self._guide.enter(component, entry, self._resident, aside=bool(self._aside))
             stage = decision.stage
@@ -203,9 +203,12 @@ class Session:
                 self._record.departures.append(decision.departure)
             for name in decision.evict:
                 self._evict(name, stage)
+            ahead = decision.ahead
         self._yield(member, stage)
-        if not member.here:
+        if not member.whole_here:
             self._load(member, stage, entry)
+        if ahead is not None:
+            self._bring_early(*ahead, stage, beside=component)
         self._write("use", component, entry, stage)
         self._tell("use", component)
 
@@ -238,7 +241,8 @@ class Session:
     def _yield(self, member: Member, stage: str) -> None:
         """Who is not needed now leaves, where the activations of ``member`` would not fit beside them."""
         size = member.held(self._headroom)
-        incoming = 0 if member.here else self.schedule.course.size(member.name) if size is None else size
+        whole = self.schedule.course.size(member.name) if size is None else size
+        incoming = 0 if member.whole_here else max(0, whole - member.nbytes)
         for name in self._guide.spare(member.name, self._resident):
             if not self._headroom.over(member.name, incoming):
                 return
@@ -288,7 +292,7 @@ class Session:
         member.prepare(self._pins)
 
     def _load(self, member: Member, stage: str, entry: str = "") -> None:
-        if member.module is None or member.here:
+        if member.module is None:
             return
         if self.capped:
             self.device.trim()  # what is beside the weights afterwards is this component's
@@ -299,14 +303,34 @@ class Session:
             for name in [n for n in self._resident if n not in self._running and not self.members[n].fixed]:
                 self._evict(name, stage)
             self._bring(member, entry)
-        self._resident.append(member.name)
-        self._write("load", member.name, "", stage)
-        self._record.peak = max(self._record.peak, sum(map(self._bytes, self._resident)))
+        self._came(member, stage)
 
     def _bring(self, member: Member, entry: str) -> None:
+        if member.here and member.bound is not None:
+            member.bound.complete()
+            return
         member.bring(self.device, self._pins, self._headroom, self._count, entry)
         if member.whole:
             self._count(self._bytes(member.name))
+
+    def _bring_early(self, name: str, nbytes: int, stage: str, *, beside: str) -> None:
+        """The first ``nbytes`` of ``name`` come while ``beside`` runs, if nobody must make room for them."""
+        member = self.members.get(name)
+        if member is None or member.module is None or member.here or member.whole:
+            return
+        if self._headroom.over(beside, nbytes):
+            return
+        try:
+            member.bring(self.device, self._pins, self._headroom, self._count, early=nbytes)
+        except torch.OutOfMemoryError:
+            return  # it comes when it runs
+        self._came(member, stage)
+
+    def _came(self, member: Member, stage: str) -> None:
+        if member.name not in self._resident:
+            self._resident.append(member.name)
+        self._write("load", member.name, "", stage)
+        self._record.peak = max(self._record.peak, sum(map(self._bytes, self._resident)))
 
     def _count(self, nbytes: int) -> None:
         self._record.moved += nbytes

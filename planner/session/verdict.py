@@ -40,8 +40,8 @@ def _way(course: Course, steps: Iterable[Step], before: Mapping[str, int]) -> Wa
     live = dict(before)
     peak = sum(live.values())
     for step in steps:
-        if step.do == "load":
-            live[step.component] = step.bytes or 0
+        if step.do in ("prefetch", "load"):
+            live[step.component] = live.get(step.component, 0) + (step.bytes or 0)
             events.append(("load", step.component, step.bytes or 0))
         elif step.do == "evict":
             events.append(("free", step.component, live.pop(step.component)))

@@ -133,7 +133,11 @@ def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Itera
 def _plain(module: Any) -> bool:
     """Leaves are all that it has, in lists or not. Split, they could not leave: it may read them uncalled."""
     inside = [child for child in module.modules() if child is not module]
-    return all(type(m).__name__ in CONTAINERS for m in inside if any(True for _ in m.children()))
+    return all(_lists(m) for m in inside if any(True for _ in m.children()))
+
+
+def _lists(module: Any) -> bool:
+    return type(module).__name__ in CONTAINERS or getattr(module, "numbered", False)
 
 
 def _bytes(module: Any) -> int:

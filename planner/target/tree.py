@@ -56,6 +56,11 @@ class Tree:
         for child in self._children.values():
             yield from child.modules()
 
+    @property
+    def numbered(self) -> bool:
+        """Its children have numbers for names, as those of lists."""
+        return bool(self._children) and all(name.isdigit() for name in self._children)
+
     def parameters(self) -> Iterator[Weight]:
         """All below."""
         for module in self.modules():

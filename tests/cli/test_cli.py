@@ -65,7 +65,7 @@ def test_findings_go_to_stdout_in_every_format(here: Path, capsys: pytest.Captur
         (["validate", "missing.plan.yaml"], 1),
         (["validate", "empty-folder"], 2),
         (["validate", "good.plan.yaml", "--set", "nonsense"], 2),
-        (["validate", "good.plan.yaml", "--set", "budget.vram=1MiB"], 1),
+        (["validate", "good.plan.yaml", "--set", "budget.vram=64KiB"], 1),
         (["validate", "good.plan.yaml", "--target", "FluxPipeline"], 1),
         (["compile", "good.plan.yaml"], 0),
         (["compile", "bad.plan.yaml"], 1),

@@ -6,6 +6,7 @@ import pytest
 from models import MIB, plan, stage, target
 
 from planner.graph.build import build_graph
+from planner.passes.residency import residency
 from planner.plan.model import Plan, Policy
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
@@ -34,7 +35,7 @@ def refused(made: Plan, known: Target) -> list[tuple[str, str]]:
 
 
 def moves(schedule: Schedule) -> str:
-    signs = {"load": "+", "place": "*", "evict": "-", "use": ""}
+    signs = {"load": "+", "place": "*", "evict": "-", "use": "", "prefetch": ">"}
     return " ".join(signs[s.do] + s.component for s in schedule.steps)
 
 
@@ -56,6 +57,55 @@ def test_what_no_later_use_needs_leaves_and_what_one_needs_stays_while_there_is_
     )
     assert (roomy.peak, tight.peak) == (120 * MIB, 100 * MIB)
     assert (roomy.moved, tight.moved) == (130 * MIB, 150 * MIB)
+
+
+def early(made: Plan, known: Target) -> list[tuple[str, int, int]]:
+    """Who comes early, and MiB of it then and later."""
+    steps = compiled(made, known).steps
+    later = {s.component: s.bytes or 0 for s in steps if s.do == "load"}
+    comes = [(s.component, s.bytes or 0, later.get(s.component, 0)) for s in steps if s.do == "prefetch"]
+    return [(name, first // MIB, rest // MIB) for name, first, rest in comes]
+
+
+def test_the_next_comes_while_one_runs_as_far_as_there_is_room() -> None:
+    known = target(SIZES, in_blocks=[*SIZES])
+    roomy = compiled(plan(SDXL, vram=200), known)
+    assert moves(roomy) == (
+        "+text_encoder >text_encoder_2 text_encoder -text_encoder >unet text_encoder_2 "
+        "-text_encoder_2 >vae unet -unet vae -vae"
+    )
+    assert (roomy.peak, roomy.moved) == (140 * MIB, 170 * MIB)
+    # 15 MiB of 100 are left to activations, and a part of the UNet comes beside the encoder.
+    assert early(plan(SDXL, vram=100), known) == [("text_encoder_2", 40, 0), ("unet", 45, 55)]
+    assert compiled(plan(SDXL, vram=100), known).peak == 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("made", "known"),
+    [
+        (plan(SDXL), target(SIZES, in_blocks=[*SIZES])),
+        (plan(SDXL, vram=200, semantics="diffusers"), target(SIZES, in_blocks=[*SIZES])),
+        (plan(SDXL, vram=200), target(SIZES)),
+        (plan(SDXL, vram=100), target(SIZES, in_blocks=["vae"])),
+        (
+            plan([stage("a", "text_encoder"), stage("b", "vae", optional=True)], vram=200),
+            target({"text_encoder": 10, "vae": 20}, in_blocks=["vae"]),
+        ),
+    ],
+    ids=["no budget", "diffusers", "blocks not known", "no room", "it may not run"],
+)
+def test_nobody_comes_early(made: Plan, known: Target) -> None:
+    assert early(made, known) == []
+
+
+def test_whoever_streams_has_the_link_for_itself() -> None:
+    known = target(SIZES, in_blocks=[*SIZES])
+    graph, _ = build_graph(plan(SDXL, vram=80, policies={"unet": Policy.STREAM}), known)
+    assert graph is not None
+    graph, _ = residency(graph)
+    schedule, _ = lower(graph)
+    assert schedule is not None
+    assert [s.component for s in schedule.steps if s.do == "prefetch"] == ["text_encoder_2", "unet"]
 
 
 def test_diffusers_evicts_only_the_predecessor() -> None:

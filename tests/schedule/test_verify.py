@@ -59,7 +59,8 @@ def problems(draw: st.DrawFn) -> tuple[Plan, Target]:
         semantics="diffusers" if diffusers else "liveness",
         idle="release" if diffusers else draw(st.sampled_from(["release", "keep"])),
     )
-    return made, target(sizes, none=none)
+    in_blocks = draw(st.lists(st.sampled_from(NAMES), unique=True))
+    return made, target(sizes, none=none, in_blocks=in_blocks)
 
 
 @settings(max_examples=400, deadline=None)
@@ -93,7 +94,8 @@ def _compiled() -> tuple[Schedule, Graph]:
         stage("denoise", "c e", loop="steps"),
         stage("decode", "d.decode"),
     ]
-    graph, _ = build_graph(plan(stages, vram=150), target({"a": 10, "b": 20, "c": 100, "d": 15, "e": 30}))
+    known = target({"a": 10, "b": 20, "c": 100, "d": 15, "e": 30}, in_blocks="c")
+    graph, _ = build_graph(plan(stages, vram=130), known)
     assert graph is not None
     schedule, _ = lower(graph)
     assert schedule is not None
@@ -118,14 +120,31 @@ def _evict_in_a_loop(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return (*steps[: at + 1], gone, *steps[at + 1 :])
 
 
+def _less_early(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    at = next(i for i, step in enumerate(steps) if step.do == "prefetch")
+    early = replace(steps[at], bytes=(steps[at].bytes or 0) - 1, after=(steps[at].after or 0) - 1)
+    return (*steps[:at], early, *steps[at + 1 :])
+
+
+def _rest_dropped(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    at = next(i for i, step in enumerate(steps) if step.do == "load" and step.component == "c")
+    return steps[:at] + steps[at + 1 :]
+
+
 def _wrong_bytes(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return (replace(steps[0], after=1), *steps[1:])
 
 
 @pytest.mark.parametrize(
     "break_it",
-    [_dropped("load"), _dropped("evict"), _dropped("use"), _swapped, _evict_in_a_loop, _wrong_bytes],
-    ids=["no load", "no evict", "no use", "use before load", "evicted in a loop", "wrong bytes"],
+    [
+        *map(_dropped, ("load", "prefetch", "evict", "use")),
+        *(_swapped, _evict_in_a_loop, _wrong_bytes, _less_early, _rest_dropped),
+    ],
+    ids=[
+        *("no load", "no prefetch", "no evict", "no use", "use before load", "evicted in a loop"),
+        *("wrong bytes", "less came early", "the rest did not come"),
+    ],
 )
 def test_what_is_broken_is_found(break_it: Callable[[tuple[Step, ...]], tuple[Step, ...]]) -> None:
     schedule, graph = _compiled()
