@@ -20,6 +20,7 @@ from planner.diagnostics.table.p9_machine import (
     SOURCE_NOT_FOUND,
 )
 from planner.loading.builtin import PREFIX, builtin_folder, dtype_argument, quiet
+from planner.loading.direct import read_in
 from planner.loading.failure import explain
 from planner.loading.loras import check_loras, load_loras
 from planner.loading.packages import require
@@ -37,8 +38,8 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
 
     Only safetensors are read unless ``allow_pickle``; code in the source runs only with
     ``trust_remote_code``. Components with a source of their own come from there, and LoRAs are loaded and
-    scaled. Quantization is not executed yet, and an error. Raises PlanError; what diffusers raised is its
-    ``__cause__``.
+    scaled. No plain weight is left in a mapped file. Quantization is not executed yet, and an error. Raises
+    PlanError; what diffusers raised is its ``__cause__``.
     """
     require()
     problems = [*_not_executed(plan)]
@@ -60,6 +61,7 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
     try:
         with quiet() if _builtin(plan) else nullcontext():
             pipe = load(str(where), **arguments, **components)
+        read_in(pipe, without={rule.component for rule in plan.quantization})
     except Exception as error:
         found = explain(error, plan, where if isinstance(where, Path) else None)
         raise PlanError([found], plan.document.sources) from error
