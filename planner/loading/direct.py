@@ -16,11 +16,27 @@ import torch
 
 from planner.device.mapped import copy_out
 from planner.device.pinned import fresh_pages
+from planner.diagnostics.diagnostic import PlanError
+from planner.loading.failure import explain
+from planner.plan.model import Plan
 from planner.session.checks import modules_of
 from planner.session.host import PACKED
-from planner.session.unread import Unread, unread
+from planner.session.ram import short_of_memory
+from planner.session.unread import Unread, unread, unread_bytes
 from planner.session.weights import Region
 from planner.target.model import ALIGNMENT
+
+
+def load_in(plan: Plan, pipe: Any) -> None:
+    """``read_in`` for a plan's pipeline; components with quantization rules stay as they are. Raises
+    PlanError."""
+    sources = plan.document.sources
+    if problems := [*short_of_memory(plan, unread_bytes(modules_of(pipe).values()))]:
+        raise PlanError(problems, sources)
+    try:
+        read_in(pipe, without={rule.component for rule in plan.quantization})
+    except OSError as error:
+        raise PlanError([explain(error, plan, None)], sources) from error
 
 
 def read_in(pipe: Any, without: Collection[str] = ()) -> dict[str, int]:

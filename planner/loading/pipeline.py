@@ -20,11 +20,12 @@ from planner.diagnostics.table.p9_machine import (
     SOURCE_NOT_FOUND,
 )
 from planner.loading.builtin import PREFIX, builtin_folder, dtype_argument, quiet
-from planner.loading.direct import read_in
+from planner.loading.direct import load_in
 from planner.loading.failure import explain
 from planner.loading.loras import check_loras, load_loras
 from planner.loading.packages import require
 from planner.loading.paths import PICKLES, beside
+from planner.loading.ram import check_ram
 from planner.loading.sources import own_components
 from planner.plan.model import Plan
 
@@ -52,6 +53,8 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
     if problems := [*check_loras(plan, cls, allow_pickle=allow_pickle)]:
         raise PlanError(problems, plan.document.sources)
     where, single = _where(plan, allow_pickle)
+    if problems := [*check_ram(plan)]:
+        raise PlanError(problems, plan.document.sources)
     arguments = _arguments(plan, allow_pickle, trust_remote_code)
     load = cls.from_single_file if single else cls.from_pretrained
     own = {key: arguments[key] for key in arguments if key not in ("revision", "trust_remote_code")}
@@ -61,10 +64,10 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
     try:
         with quiet() if _builtin(plan) else nullcontext():
             pipe = load(str(where), **arguments, **components)
-        read_in(pipe, without={rule.component for rule in plan.quantization})
     except Exception as error:
         found = explain(error, plan, where if isinstance(where, Path) else None)
         raise PlanError([found], plan.document.sources) from error
+    load_in(plan, pipe)
     load_loras(plan, pipe, allow_pickle=allow_pickle)
     return pipe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -35,6 +36,11 @@ def unread(module: torch.nn.Module) -> list[Unread]:
         if region is not None and region.address in mapped:
             found.setdefault(id(region), Unread(region)).tensors.append(tensor)
     return [u for u in found.values() if all(_repointable(t, u.region) for t in u.tensors)]
+
+
+def unread_bytes(modules: Iterable[torch.nn.Module]) -> int:
+    """Bytes of all that lies in files: what a session will read when it is applied."""
+    return sum(found.region.nbytes for module in modules for found in unread(module))
 
 
 def _plain(tensor: torch.Tensor) -> bool:
