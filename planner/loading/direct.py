@@ -9,7 +9,7 @@ already, and a session takes it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -42,38 +42,36 @@ def load_in(plan: Plan, pipe: Any) -> None:
 def read_in(pipe: Any, without: Collection[str] = ()) -> dict[str, int]:
     """Reads what lies in files, and says how many bytes of each component that were.
 
-    ``without``: components that are left as they are. Tensors keep their identity, and each has a storage
-    of its own. Raises OSError.
+    ``without``: components that are left as they are. Tensors keep their identity, and have storages of
+    their own, each at a multiple of ALIGNMENT. Raises OSError.
     """
-    return {name: _read_in(module) if name not in without else 0 for name, module in modules_of(pipe).items()}
-
-
-def _read_in(module: torch.nn.Module) -> int:
-    found = unread(module)
-    # What a session packs again lies apart: when it has, that memory is free.
-    small = [u for u in found if u.region.nbytes < PACKED]
-    large = [u for u in found if u.region.nbytes >= PACKED]
+    found = {name: unread(module) for name, module in modules_of(pipe).items() if name not in without}
     with torch.inference_mode(False), torch.no_grad():
-        moves = [*_moved(small), *_moved(large)]
+        moves = [move for regions in found.values() for move in _moved(regions)]
         copy_out((old.region.bytes(), new.bytes()) for old, new in moves)
         for old, new in moves:
             for tensor in old.tensors:
                 tensor.data = _over(new, tensor.data_ptr() - old.region.address, tensor)
-    return sum(u.region.nbytes for u in found)
+    return {name: sum(u.region.nbytes for u in regions) for name, regions in found.items()}
 
 
-def _moved(found: list[Unread]) -> list[tuple[Unread, Region]]:
-    """Each region with its place in fresh memory, at a multiple of ALIGNMENT."""
+def _moved(found: list[Unread]) -> Iterator[tuple[Unread, Region]]:
+    """Each region with its place in fresh memory. What a session packs again lies apart from the rest: that
+    memory is free when it has."""
+    yield from _placed([u for u in found if u.region.nbytes < PACKED])
+    yield from _placed([u for u in found if u.region.nbytes >= PACKED])
+
+
+def _placed(found: list[Unread]) -> Iterator[tuple[Unread, Region]]:
     total = sum(_aligned(u.region.nbytes) for u in found)
     if not total:
-        return []
-    pages, at, made = fresh_pages(total), 0, []
+        return
+    pages, at = fresh_pages(total), 0
     for u in found:
         # A storage of its own: what is saved or copied is the tensor, not its neighbours.
         target = torch.frombuffer(pages, dtype=torch.uint8, count=u.region.nbytes, offset=at)
-        made.append((u, Region(target.untyped_storage(), 0, u.region.nbytes)))
+        yield u, Region(target.untyped_storage(), 0, u.region.nbytes)
         at += _aligned(u.region.nbytes)
-    return made
 
 
 def _over(region: Region, offset: int, like: torch.Tensor) -> torch.Tensor:

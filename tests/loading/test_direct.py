@@ -127,7 +127,7 @@ def test_what_is_stored_as_it_is_used_is_read_whole_and_the_rest_is_there_alread
 
 def test_a_component_may_be_left_as_it_is() -> None:
     pipe = theirs(builtin_folder("tiny-sdxl"))
-    assert read_in(pipe, without={"unet"})["unet"] == 0
+    assert read_in(pipe, without={"unet"}).keys() == modules_of(pipe).keys() - {"unet"}
     assert in_files(pipe.unet)
     assert not in_files(pipe.vae)
 
