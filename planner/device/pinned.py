@@ -70,7 +70,10 @@ class Pins:
                 self._starts.append(start)
                 self._ends.append(end)
                 self.nbytes += end - start
-            elif result != _ALREADY:
+                continue
+            if self._left is not None:
+                self._left += end - start
+            if result != _ALREADY:
                 self.refused += end - start
         order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
         self._starts, self._ends = [self._starts[i] for i in order], [self._ends[i] for i in order]

@@ -102,6 +102,16 @@ def test_a_machine_that_refuses_is_no_error() -> None:
     assert pins.over == 0
 
 
+def test_what_the_machine_refused_is_left_of_the_budget() -> None:
+    runtime = Runtime(room=0)
+    pins = pins_with(runtime, budget=8 * PAGE)
+    pins.add([(16 * PAGE, 8 * PAGE)])
+    assert (pins.nbytes, pins.over, pins.refused) == (0, 0, 8 * PAGE)
+    runtime.room = None
+    pins.add([(64 * PAGE, 8 * PAGE)])
+    assert pins.nbytes == 8 * PAGE
+
+
 def test_close_gives_everything_back() -> None:
     runtime = Runtime()
     pins = pins_with(runtime)

@@ -125,6 +125,13 @@ def test_what_is_stored_as_it_is_used_is_read_whole_and_the_rest_is_there_alread
     assert all(count < sizes[key] / 4 for key, count in read_in(cast).items())  # what stays float32
 
 
+def test_nothing_is_mapped_any_more(tmp_path: Path, make_plan: Any) -> None:
+    theirs(builtin_folder("tiny-flux")).save_pretrained(tmp_path / "pipe")
+    pipe = load_pipeline(make_plan("pipeline: {class: FluxPipeline, source: ./pipe}"))
+    assert pipe.transformer.dtype is torch.float32
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
 def test_a_component_may_be_left_as_it_is() -> None:
     pipe = theirs(builtin_folder("tiny-sdxl"))
     assert read_in(pipe, without={"unet"}).keys() == modules_of(pipe).keys() - {"unet"}
@@ -162,6 +169,13 @@ def test_renamed_keys(tmp_path: Path) -> None:
     assert renamed.keys() != stored.keys()
     save_file(renamed, path)
     assert agree(lambda: AutoencoderKL.from_pretrained(tmp_path)) == size(vae)
+
+
+def test_pickled_weights(tmp_path: Path) -> None:
+    """diffusers maps those as well."""
+    vae = theirs(builtin_folder("tiny-sdxl")).vae
+    vae.save_pretrained(tmp_path, safe_serialization=False)
+    assert agree(lambda: type(vae).from_pretrained(tmp_path, use_safetensors=False)) == size(vae)
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16])
