@@ -44,7 +44,7 @@ def attach_schedule(
             _adopt(session, name, module, entries.get(name, ()), undo)
         session._return_memory()
         _tile(plan, pipe, undo)
-        session.notes += prepare_all(plan, schedule, session.members, session._pins)
+        session.notes += prepare_all(session)
         for member in list(session.members.values()):
             if member.fixed and not member.left:
                 session.place(member)

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from planner.device.pinned import Pins
 from planner.diagnostics.diagnostic import Code, Diagnostic, finding
 from planner.diagnostics.table.p7_session import PAGEABLE_BY_BUDGET, PAGEABLE_BY_MACHINE
 from planner.plan.model import Plan
 from planner.schedule.fit import gib
-from planner.schedule.model import Schedule
-from planner.session.member import Member
+from planner.session.session import Session
 
 
-def prepare_all(
-    plan: Plan, schedule: Schedule, members: Mapping[str, Member], pins: Pins
-) -> Iterator[Diagnostic]:
+def prepare_all(session: Session) -> Iterator[Diagnostic]:
     """Packs and registers every member, those first whose bytes cross most often."""
     over: dict[str, int] = {}
     refused: dict[str, int] = {}
-    for name in dict.fromkeys((*(name for name in schedule.pins if name in members), *members)):
+    pins, members = session._pins, session.members
+    for name in dict.fromkeys((*(name for name in session.schedule.pins if name in members), *members)):
         before = pins.over, pins.refused
-        members[name].prepare(pins)
+        session.prepare(members[name])
         over[name], refused[name] = pins.over - before[0], pins.refused - before[1]
-    yield from _told(plan, PAGEABLE_BY_BUDGET, "more than budget.pinned", over)
-    yield from _told(plan, PAGEABLE_BY_MACHINE, "which the machine did not register", refused)
+    yield from _told(session.plan, PAGEABLE_BY_BUDGET, "more than budget.pinned", over)
+    yield from _told(session.plan, PAGEABLE_BY_MACHINE, "which the machine did not register", refused)
 
 
 def _told(plan: Plan, code: Code, why: str, sizes: Mapping[str, int]) -> Iterator[Diagnostic]:

@@ -283,6 +283,10 @@ class Session:
         if member.bound is not None:
             member.bound.settle()
 
+    def prepare(self, member: Member) -> None:
+        """Packs and registers a component's host memory, so that no call has to."""
+        member.prepare(self._pins)
+
     def _load(self, member: Member, stage: str) -> None:
         if member.module is None or member.here:
             return

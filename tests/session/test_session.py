@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from planner import api
 from planner.diagnostics.diagnostic import PlanError
-from planner.session.member import Member
 from planner.session.scope import PlanWarning, session_of
+from planner.session.session import Session
 from planner.virtual.audit import snapshot
 from planner.virtual.backend import install
 from planner.virtual.device import SimDevice, SimPiece
@@ -95,11 +95,11 @@ def test_a_failed_apply_leaves_the_pipeline_as_it_was(sd: Any, monkeypatch: pyte
     before = state(sd)
     calls = iter(range(10))
 
-    def fails(self: Member, pins: Any) -> None:
+    def fails(self: Session, member: Any) -> None:
         if next(calls) == 2:
             raise MemoryError("no more")
 
-    monkeypatch.setattr(Member, "prepare", fails)
+    monkeypatch.setattr(Session, "prepare", fails)
     with pytest.raises(MemoryError):
         attached(plan_for(sd), sd)
     assert state(sd) == before
