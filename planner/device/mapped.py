@@ -1,9 +1,10 @@
 """Copies out of mapped files: read from the file itself, by several threads, and not through the mapping.
 
-A page of a mapping costs a fault, and faults of one process wait for each other; a read of the same bytes
-from the page cache is a plain copy, straight into the memory that they are for. What a process has written
-to its private mapping is not in the file: such a mapping is copied as memory is. Linux tells all this under
-/proc; elsewhere every copy is one of memory.
+A mapping is read page by page, as it is touched; a read asks for all of its bytes at once, which network
+mounts and disks take better (so says diffusers 0.42.1 of ``disable_mmap``; from a warm page cache, on two
+cores and Linux 6.18, both copied 10 to 16 GB/s). A file that became shorter is an error, where touching its
+mapping kills the process. What a process has written to its private mapping is not in the file: such a
+mapping is copied as memory is. Linux tells all this under /proc; elsewhere every copy is one of memory.
 """
 
 from __future__ import annotations
