@@ -90,7 +90,7 @@ def _apply(
     session, compiled = attach(plan, pipe, machine.device, loaded_by_us=factory is None)
     if not known:
         _say(compiled, machine)
-    notes = [d for d in compiled.diagnostics if d.severity is not Severity.NOTE]
+    notes = [d for d in session.notes if d.severity is not Severity.NOTE]
     outcome = call(session, plan, pipe, arguments.arguments, truth)
     session.remove()
     paths = save(outcome.result, plan, out, seed=arguments.seed, sample_rate=sample_rate_of(pipe))

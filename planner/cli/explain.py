@@ -14,7 +14,8 @@ from planner.diagnostics.diagnostic import Code, PlanError, finding
 from planner.diagnostics.table.p0_tool import UNKNOWN_CODE
 from planner.plan.write import to_yaml
 from planner.report.image import image_line
-from planner.report.steps import placements_table, steps_table, totals
+from planner.report.render import host_words
+from planner.report.steps import pinned_first, placements_table, steps_table, totals
 
 
 @click.command("explain")
@@ -52,6 +53,7 @@ def explain_command(
         steps_table(compiled.schedule),
         "",
         totals(compiled.schedule),
+        f"host RAM {host_words(plan, compiled.schedule)}; {pinned_first(compiled.schedule)}",
     )
     return show(compiled.diagnostics, plan.document.sources)
 

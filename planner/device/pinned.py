@@ -26,7 +26,10 @@ _ALREADY = 712  # cudaErrorHostMemoryAlreadyRegistered: somebody else pinned it,
 
 
 class Pins:
-    """Registered memory, owned until ``close``. ``budget`` is in bytes; None is no limit."""
+    """Registered memory, owned until ``close``. ``budget`` is in bytes; None is no limit.
+
+    Bytes: ``nbytes`` are registered, ``over`` are not because of the budget, ``refused`` by the machine.
+    """
 
     def __init__(self, device: torch.device, budget: int | None = None) -> None:
         """Does nothing on devices other than CUDA: their copies stay pageable."""
@@ -37,6 +40,7 @@ class Pins:
         self._ends: list[int] = []
         self._owners: list[object] = []
         self.nbytes = 0
+        self.over = 0
         self.refused = 0
 
     def add(self, ranges: Iterable[tuple[int, int]], owners: Iterable[object] = ()) -> None:
@@ -52,11 +56,13 @@ class Pins:
         allowed = []
         for start, end in wanted:
             if self._left is not None and end - start > self._left:
-                self.refused += end - start
+                self.over += end - start
                 continue
             if self._left is not None:
                 self._left -= end - start
             allowed.append((start, end))
+        # In threads of their own also because CUDA keeps a refusal as its thread's last error, which the
+        # next kernel that torch launches from that thread would raise.
         with ThreadPoolExecutor(THREADS) as pool:
             results = list(pool.map(self._register, allowed))
         for (start, end), result in zip(allowed, results, strict=True):
@@ -64,7 +70,10 @@ class Pins:
                 self._starts.append(start)
                 self._ends.append(end)
                 self.nbytes += end - start
-            elif result != _ALREADY:
+                continue
+            if self._left is not None:
+                self._left += end - start
+            if result != _ALREADY:
                 self.refused += end - start
         order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
         self._starts, self._ends = [self._starts[i] for i in order], [self._ends[i] for i in order]

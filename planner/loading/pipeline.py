@@ -20,10 +20,12 @@ from planner.diagnostics.table.p9_machine import (
     SOURCE_NOT_FOUND,
 )
 from planner.loading.builtin import PREFIX, builtin_folder, dtype_argument, quiet
+from planner.loading.direct import load_in
 from planner.loading.failure import explain
 from planner.loading.loras import check_loras, load_loras
 from planner.loading.packages import require
 from planner.loading.paths import PICKLES, beside
+from planner.loading.ram import check_ram
 from planner.loading.sources import own_components
 from planner.plan.model import Plan
 
@@ -37,8 +39,8 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
 
     Only safetensors are read unless ``allow_pickle``; code in the source runs only with
     ``trust_remote_code``. Components with a source of their own come from there, and LoRAs are loaded and
-    scaled. Quantization is not executed yet, and an error. Raises PlanError; what diffusers raised is its
-    ``__cause__``.
+    scaled. No plain weight is left in a mapped file. Quantization is not executed yet, and an error. Raises
+    PlanError; what diffusers raised is its ``__cause__``.
     """
     require()
     problems = [*_not_executed(plan)]
@@ -51,6 +53,8 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
     if problems := [*check_loras(plan, cls, allow_pickle=allow_pickle)]:
         raise PlanError(problems, plan.document.sources)
     where, single = _where(plan, allow_pickle)
+    if problems := [*check_ram(plan)]:
+        raise PlanError(problems, plan.document.sources)
     arguments = _arguments(plan, allow_pickle, trust_remote_code)
     load = cls.from_single_file if single else cls.from_pretrained
     own = {key: arguments[key] for key in arguments if key not in ("revision", "trust_remote_code")}
@@ -63,6 +67,7 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
     except Exception as error:
         found = explain(error, plan, where if isinstance(where, Path) else None)
         raise PlanError([found], plan.document.sources) from error
+    load_in(plan, pipe)
     load_loras(plan, pipe, allow_pickle=allow_pickle)
     return pipe
 

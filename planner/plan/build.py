@@ -233,8 +233,6 @@ def _later(plan: Plan) -> Iterator[Diagnostic]:
         yield finding(codes.LORAS_LATER, said, span=plan.loras[0].span)
     if plan.workload:
         yield note(codes.WORKLOAD_LATER, "the workload", plan.place("/workload"))
-    if plan.budget.ram is not None:
-        yield note(codes.RAM_LATER, "budget.ram", plan.budget.ram.span)
 
 
 def _stem(name: str) -> str:

@@ -52,11 +52,23 @@ def timeline_table(rows: Sequence[Row]) -> RenderableType:
     return Padding(made, INDENT)
 
 
+def host_words(plan: Plan, schedule: Schedule) -> str:
+    """``33.10 GiB, 24.00 of it pinned``; the latter where the plan limits it."""
+    sizes, pinned = schedule.host.values(), plan.budget.pinned
+    known = sum(size for size in sizes if size is not None)
+    if not known and None in sizes:
+        return "not known"
+    unit = unit_for([known])
+    text = unit.text(known) + (" and what is not known" if None in sizes else "")
+    limit = None if pinned is None else pinned.bytes
+    if limit is None or (limit >= known and None not in sizes):
+        return text
+    return f"{text}, {unit.number(min(limit, known))} of it pinned"
+
+
 def host_line(plan: Plan, schedule: Schedule) -> RenderableType:
     """What the weights take of host memory, and where the reasons are."""
-    sizes = schedule.course.sizes.values()
-    known = sum(size for size in sizes if size is not None)
-    text = unit_for([known]).text(known) + (" and what is not known" if None in sizes else "")
+    text = host_words(plan, schedule)
     sources = plan.document.sources
     why = f"      why: plan explain {sources[0].name}" if sources else ""
     return Text(f"  host RAM  {text}{why}", overflow="fold")

@@ -56,6 +56,11 @@ def totals(schedule: Schedule) -> str:
     return f"peak {_size(schedule.peak)} of weights{where}; {_size(schedule.moved)} to the device in a call"
 
 
+def pinned_first(schedule: Schedule) -> str:
+    """``pinned first: transformer, text_encoder_2, vae``."""
+    return f"pinned first: {', '.join(schedule.pins)}"
+
+
 def _use(step: Step) -> str:
     return f"{step.component}.{step.entry}" if step.entry else step.component
 

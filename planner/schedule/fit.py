@@ -8,12 +8,13 @@ from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p6_schedule import (
     COMPONENT_TOO_LARGE,
     DIFFUSERS_TOO_LARGE,
+    HOST_TOO_SMALL,
     NOT_CHECKED,
     STAGE_TOO_LARGE,
     UNORDERED_TOO_LARGE,
 )
 from planner.graph.model import Graph, Node, Run
-from planner.plan.model import Semantics
+from planner.plan.model import Plan, Semantics
 from planner.schedule.guide import Guide
 from planner.schedule.model import Course
 from planner.source.text import Span
@@ -29,6 +30,8 @@ def gib(nbytes: int) -> str:
 
 def fit_findings(graph: Graph, course: Course) -> Iterator[Diagnostic]:
     """Every stage that does not fit, with the shortfall and what would fit; a note on what is not known."""
+    sizes = [graph.target.components[name].bytes for name in graph.placements]
+    yield from host_findings(graph.plan, sizes)
     unknown = [name for name, size in course.sizes.items() if size is None]
     # A target without any size was told of when it was looked for.
     if len(unknown) < len(course.sizes) and (course.budget is None or unknown):
@@ -58,6 +61,20 @@ def fit_findings(graph: Graph, course: Course) -> Iterator[Diagnostic]:
         yield from _diffusers(graph, course)
     else:
         yield from _unordered(graph, course)
+
+
+def host_findings(plan: Plan, sizes: Iterable[int | None]) -> Iterator[Diagnostic]:
+    """Weights of ``sizes`` bytes against the plan's ``budget.ram``; what is not known counts nothing."""
+    ram, total = plan.budget.ram, sum(size or 0 for size in sizes)
+    if ram is None or ram.bytes is None or total <= ram.bytes:
+        return
+    yield finding(
+        HOST_TOO_SMALL,
+        f"the weights take {gib(total)} of host memory, {gib(total - ram.bytes)} more than budget.ram",
+        span=ram.span,
+        pointer="/budget/ram",
+        hint=f"--set budget.ram={fitting(total)} would hold them",
+    )
 
 
 def fitting(nbytes: int) -> str:

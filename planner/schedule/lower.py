@@ -14,6 +14,7 @@ from planner.plan.model import Idle, Policy, Semantics
 from planner.schedule.fit import fit_findings
 from planner.schedule.guide import Guide
 from planner.schedule.model import Course, Schedule, Step
+from planner.schedule.pins import pin_order
 from planner.source.text import Span
 
 
@@ -87,6 +88,7 @@ def _written(graph: Graph, course: Course) -> Schedule:
     optional = _optional(course)
     tape = _play(graph.placements, course, ())
     known = None not in course.sizes.values()
+    host = {name: graph.target.components[name].bytes for name in graph.placements}
     # Whom an absent use would have evicted stays: the peak is that of the worst way through.
     absences = [gone for n in range(min(len(optional), 4) + 1) for gone in combinations(optional, n)]
     # A second pass over a stage (a negative prompt) may find there what the first one left.
@@ -99,6 +101,8 @@ def _written(graph: Graph, course: Course) -> Schedule:
         device=graph.plan.device,
         course=course,
         placements=graph.placements,
+        host=host,
+        pins=pin_order(course, graph.placements, host, tape.steps),
         steps=tuple(tape.steps),
         peak=max((s.after or 0 for play in plays for s in play.steps), default=0) if known else None,
         moved=tape.moved,

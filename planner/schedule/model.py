@@ -67,9 +67,10 @@ class Step:
 class Schedule:
     """What ``plan apply`` will do.
 
-    ``peak`` is the largest ``after`` of any way through the optional uses, stages of several uses passed
-    once or twice, without components on demand; ``moved`` the bytes that one call copies to the device
-    (``place`` left out).
+    ``host``: bytes of each component's weights in host memory, None where not known; ``pins``: in which order
+    they are pinned, as far as that goes. ``peak`` is the largest ``after`` of any way through the optional
+    uses, stages of several uses passed once or twice, without components on demand; ``moved`` the bytes that
+    one call copies to the device (``place`` left out).
     """
 
     plan: str
@@ -77,6 +78,8 @@ class Schedule:
     device: str
     course: Course
     placements: Mapping[str, Placement]
+    host: Mapping[str, int | None]
+    pins: tuple[str, ...]
     steps: tuple[Step, ...]
     peak: int | None
     moved: int | None

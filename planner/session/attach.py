@@ -18,6 +18,7 @@ from planner.schedule.model import Schedule
 from planner.session.checks import is_left_in_place, modules_of
 from planner.session.hooks import HfHook, attach
 from planner.session.member import Member
+from planner.session.pageable import prepare_all
 from planner.session.scope import enter_subclass
 from planner.session.session import Session
 from planner.session.wrapped import parts, repacked
@@ -43,8 +44,8 @@ def attach_schedule(
             _adopt(session, name, module, entries.get(name, ()), undo)
         session._return_memory()
         _tile(plan, pipe, undo)
+        session.notes += prepare_all(session)
         for member in list(session.members.values()):
-            session.prepare(member)
             if member.fixed and not member.left:
                 session.place(member)
         enter_subclass(pipe, session, partial(_refresh, session, weakref.proxy(pipe), entries), undo)

@@ -25,6 +25,8 @@ from planner.diagnostics.table.p7_session import (
     TILING_UNSUPPORTED,
 )
 from planner.plan.model import Plan
+from planner.session.ram import short_of_memory
+from planner.session.unread import unread_bytes
 from planner.session.versions import version_notes
 
 
@@ -35,6 +37,7 @@ def check_pipeline(plan: Plan, pipe: Any, *, loaded_by_us: bool = False) -> tupl
         return (kind,)
     found = [*_placement(pipe), *_named(plan, pipe), *_dtype(plan, pipe), *_tiling(plan, pipe)]
     found += [*_entries(plan, pipe), *_shared(pipe), *version_notes(plan, type(pipe).__name__)]
+    found += short_of_memory(plan, unread_bytes(modules_of(pipe).values()))
     if not loaded_by_us:
         found += _unused(plan)
     return tuple(found)

@@ -89,7 +89,8 @@ def test_a_budget_is_kept_and_the_rest_stays_pageable() -> None:
     pins = pins_with(runtime, budget=1 << 30)
     pins.add(neighbours(0))
     assert 0 < sum(runtime.registered.values()) <= 1 << 30
-    assert pins.refused > 0
+    assert pins.over > 0
+    assert pins.refused == 0
 
 
 def test_a_machine_that_refuses_is_no_error() -> None:
@@ -98,6 +99,17 @@ def test_a_machine_that_refuses_is_no_error() -> None:
     pins.add(neighbours(0))
     assert pins.nbytes == sum(runtime.registered.values()) <= 1 << 30
     assert pins.refused > 0
+    assert pins.over == 0
+
+
+def test_what_the_machine_refused_is_left_of_the_budget() -> None:
+    runtime = Runtime(room=0)
+    pins = pins_with(runtime, budget=8 * PAGE)
+    pins.add([(16 * PAGE, 8 * PAGE)])
+    assert (pins.nbytes, pins.over, pins.refused) == (0, 0, 8 * PAGE)
+    runtime.room = None
+    pins.add([(64 * PAGE, 8 * PAGE)])
+    assert pins.nbytes == 8 * PAGE
 
 
 def test_close_gives_everything_back() -> None:

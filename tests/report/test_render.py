@@ -10,10 +10,18 @@ from models import MIB, plan, stage, target
 from rich.text import Text
 
 from planner.graph.build import build_graph
-from planner.plan.model import Plan
+from planner.plan.model import Amount, Plan
 from planner.report.build import report_of
 from planner.report.model import BudgetInfo, DeviceInfo, Measured, Report
-from planner.report.render import measured_table, picture, report_text, timeline_table, to_text, wrote_line
+from planner.report.render import (
+    host_words,
+    measured_table,
+    picture,
+    report_text,
+    timeline_table,
+    to_text,
+    wrote_line,
+)
 from planner.report.units import unit_for
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
@@ -81,6 +89,20 @@ image       same as without a plan
   host RAM  31.43 GiB      why: plan explain x.plan.yaml
 """
     )
+
+
+@pytest.mark.parametrize(
+    ("pinned", "words"),
+    [
+        (24 << 30, "31.43 GiB, 24.00 of it pinned"),
+        (32 << 30, "31.43 GiB"),
+        (1 << 30, "31.43 GiB, 1.00 of it pinned"),
+    ],
+)
+def test_how_much_is_pinned_where_the_plan_limits_it(pinned: int, words: str) -> None:
+    said, schedule = made()
+    budget = replace(said.budget, pinned=Amount(bytes=pinned, text="", span=said.span))
+    assert host_words(replace(said, budget=budget), schedule) == words
 
 
 def test_after_a_run() -> None:

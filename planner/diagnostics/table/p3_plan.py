@@ -176,14 +176,6 @@ WORKLOAD_LATER = Code(
     wrong="workload: {batch: 4}",
     right="budget: {vram: 9GiB}  # leave room for activations yourself",
 )
-RAM_LATER = Code(
-    id="P395",
-    name="ram-not-checked",
-    severity=Severity.WARNING,
-    help="budget.ram is read and not checked yet: loading takes what it takes.",
-    wrong="budget: {vram: 7GiB, ram: 24GiB}",
-    right="budget: {vram: 7GiB}",
-)
 
 CODES = (
     UNKNOWN_STAGE,
@@ -206,5 +198,4 @@ CODES = (
     QUANTIZATION_LATER,
     LORAS_LATER,
     WORKLOAD_LATER,
-    RAM_LATER,
 )

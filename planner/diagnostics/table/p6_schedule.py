@@ -92,10 +92,22 @@ budget: {vram: 50%}
     right=_FITS,
 )
 
+HOST_TOO_SMALL = Code(
+    id="P606",
+    name="host-too-small",
+    severity=Severity.ERROR,
+    help="All weights of a pipeline lie in host memory while a plan is applied, and together they are more "
+    "than `budget.ram`. Raise it, take it out (then what the machine has free is the limit), or load the "
+    "pipeline in a smaller dtype.",
+    wrong=_FITS.replace("8GiB", "8GiB, ram: 4GiB"),
+    right=_FITS.replace("8GiB", "8GiB, ram: 16GiB"),
+)
+
 CODES = (
     COMPONENT_TOO_LARGE,
     STAGE_TOO_LARGE,
     UNORDERED_TOO_LARGE,
     DIFFUSERS_TOO_LARGE,
     NOT_CHECKED,
+    HOST_TOO_SMALL,
 )

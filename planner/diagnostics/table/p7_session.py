@@ -231,6 +231,28 @@ COMPILED_WHOLE = Code(
     right="pipe.transformer.compile_repeated_blocks(fullgraph=True)",
 )
 
+PAGEABLE_BY_BUDGET = Code(
+    id="P730",
+    name="pageable-by-budget",
+    severity=Severity.NOTE,
+    help="Host memory is pinned (registered where it lies) up to `budget.pinned`, those components first "
+    "whose bytes cross most often. What is beyond it crosses as pageable memory does: several times slower, "
+    "and the host waits for it.",
+    wrong="budget: {vram: 11GiB, pinned: 4GiB}",
+    right="budget: {vram: 11GiB, pinned: 34GiB}",
+)
+
+PAGEABLE_BY_MACHINE = Code(
+    id="P731",
+    name="pageable-by-machine",
+    severity=Severity.WARNING,
+    help="The driver did not register some of the host memory, which then crosses as pageable memory does: "
+    "several times slower. Some systems limit what may be pinned (WSL 2 does). Those components are pinned "
+    "first whose bytes cross most often, and everything runs.",
+    wrong="# a machine that pins 8 GiB\nbudget: {vram: 11GiB}",
+    right="budget: {vram: 11GiB, pinned: 8GiB}",
+)
+
 CODES = (
     DEVICE_MAPPED,
     GROUP_OFFLOADED,
@@ -254,4 +276,6 @@ CODES = (
     NOT_A_PIPELINE,
     OTHER_DIFFUSERS,
     COMPILED_WHOLE,
+    PAGEABLE_BY_BUDGET,
+    PAGEABLE_BY_MACHINE,
 )

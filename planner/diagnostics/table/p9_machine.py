@@ -220,6 +220,18 @@ NO_LORAS = Code(
     right="pipeline: StableDiffusionXLPipeline\nloras: [{lora_id: ./style.safetensors}]",
 )
 
+HOST_SHORT = Code(
+    id="P930",
+    name="host-memory-short",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="All weights of a pipeline lie in host memory while a plan is applied. They are more than what this "
+    "machine, or the cgroup of this process, has left, so none of them was read. Load them in a smaller "
+    "dtype, make room, or say with `budget.ram` how much there is.",
+    wrong="pipeline: {class: FluxPipeline, source: ./flux, dtype: float32}  # 67 GB",
+    right="pipeline: {class: FluxPipeline, source: ./flux, dtype: bfloat16}  # 34 GB",
+)
+
 CODES = (
     PACKAGE_MISSING,
     PACKAGE_TOO_OLD,
@@ -243,4 +255,5 @@ CODES = (
     UNKNOWN_OUTPUT,
     CACHE_UNWRITABLE,
     NO_LORAS,
+    HOST_SHORT,
 )

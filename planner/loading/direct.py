@@ -1,0 +1,83 @@
+"""Weights from their files straight into host memory, where they stay.
+
+``from_pretrained`` reads nothing of a weight that is stored as it will be used: the parameter is a view of
+the mapped file (safetensors 0.8, ``safe_open``). So the libraries build the model, with all that is theirs to
+decide (names, dtypes, ties, buffers, attributes), and what they left in files is read here: each byte once,
+by several threads, into memory that a session registers where it lies. What they converted is in memory
+already, and a session takes it as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import torch
+
+from planner.device.mapped import copy_out
+from planner.device.pinned import fresh_pages
+from planner.diagnostics.diagnostic import PlanError
+from planner.loading.failure import explain
+from planner.plan.model import Plan
+from planner.session.checks import modules_of
+from planner.session.host import PACKED
+from planner.session.ram import short_of_memory
+from planner.session.unread import Unread, unread, unread_bytes
+from planner.session.weights import Region
+from planner.target.model import ALIGNMENT
+
+
+def load_in(plan: Plan, pipe: Any) -> None:
+    """``read_in`` for a plan's pipeline; components with quantization rules stay as they are. Raises
+    PlanError."""
+    sources = plan.document.sources
+    if problems := [*short_of_memory(plan, unread_bytes(modules_of(pipe).values()))]:
+        raise PlanError(problems, sources)
+    try:
+        read_in(pipe, without={rule.component for rule in plan.quantization})
+    except OSError as error:
+        raise PlanError([explain(error, plan, None)], sources) from error
+
+
+def read_in(pipe: Any, without: Collection[str] = ()) -> dict[str, int]:
+    """Reads what lies in files, and says how many bytes of each component that were.
+
+    ``without``: components that are left as they are. Tensors keep their identity, and have storages of
+    their own, each at a multiple of ALIGNMENT. Raises OSError.
+    """
+    found = {name: unread(module) for name, module in modules_of(pipe).items() if name not in without}
+    with torch.inference_mode(False), torch.no_grad():
+        moves = [move for regions in found.values() for move in _moved(regions)]
+        copy_out((old.region.bytes(), new.bytes()) for old, new in moves)
+        for old, new in moves:
+            for tensor in old.tensors:
+                tensor.data = _over(new, tensor.data_ptr() - old.region.address, tensor)
+    return {name: sum(u.region.nbytes for u in regions) for name, regions in found.items()}
+
+
+def _moved(found: list[Unread]) -> Iterator[tuple[Unread, Region]]:
+    """Each region with its place in fresh memory. What a session packs again lies apart from the rest: that
+    memory is free when it has."""
+    yield from _placed([u for u in found if u.region.nbytes < PACKED])
+    yield from _placed([u for u in found if u.region.nbytes >= PACKED])
+
+
+def _placed(found: list[Unread]) -> Iterator[tuple[Unread, Region]]:
+    total = sum(_aligned(u.region.nbytes) for u in found)
+    if not total:
+        return
+    pages, at = fresh_pages(total), 0
+    for u in found:
+        # A storage of its own: what is saved or copied is the tensor, not its neighbours.
+        target = torch.frombuffer(pages, dtype=torch.uint8, count=u.region.nbytes, offset=at)
+        yield u, Region(target.untyped_storage(), 0, u.region.nbytes)
+        at += _aligned(u.region.nbytes)
+
+
+def _over(region: Region, offset: int, like: torch.Tensor) -> torch.Tensor:
+    made = torch.empty(0, dtype=like.dtype)
+    return made.set_(region.storage, offset // like.element_size(), like.shape, like.stride())
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT

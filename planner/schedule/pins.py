@@ -1,0 +1,32 @@
+"""Whose host memory is pinned first, where the budget or the machine does not allow all of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from planner.graph.model import Placement
+from planner.schedule.model import Course, Step
+
+
+def pin_order(
+    course: Course,
+    placements: Mapping[str, Placement],
+    host: Mapping[str, int | None],
+    steps: Iterable[Step],
+) -> tuple[str, ...]:
+    """Components by how often their bytes, ``host`` in all, cross in a call.
+
+    What streams in a loop crosses at every step; then who is loaded more often, and the larger of two. Who
+    never leaves crosses once, when the plan is applied, and is last.
+    """
+    again = {name for node in course.walk if node.loop is not None for name in node.components}
+    for group in course.repeats:
+        again.update(name for node in course.walk[group.first : group.last + 1] for name in node.components)
+    loads = Counter(step.component for step in steps if step.do == "load")
+
+    def rank(name: str) -> tuple[bool, bool, int, int]:
+        every_step = placements[name].streams and name in again
+        return name in course.fixed, not every_step, -loads[name], -(host[name] or 0)
+
+    return tuple(sorted(placements, key=rank))
