@@ -23,7 +23,11 @@ def pin_order(
     again = {name for node in course.walk if node.loop is not None for name in node.components}
     for group in course.repeats:
         again.update(name for node in course.walk[group.first : group.last + 1] for name in node.components)
-    loads = Counter(step.component for step in steps if step.do == "load")
+    # The rest of who came early is no second time.
+    comes = [s for s in steps if s.do in ("load", "prefetch")]
+    rest = [s for s in comes if s.do == "load" and s.bytes != course.sizes.get(s.component)]
+    loads = Counter(s.component for s in comes)
+    loads.subtract(s.component for s in rest)
 
     def rank(name: str) -> tuple[bool, bool, int, int]:
         every_step = placements[name].streams and name in again
