@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from planner.device.mapped import copy_out
 from planner.device.pinned import Pins, file_backed, fresh_pages
 from planner.session.weights import Region, Slot, regions_of
 from planner.session.wrapped import parts
@@ -194,7 +195,8 @@ def _entries(root: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 
 def _pack(held: list[_Held]) -> torch.Tensor | None:
-    """Moves small and file-backed regions into one allocation, each at a multiple of ALIGNMENT."""
+    """Moves small and file-backed regions into one allocation, each at a multiple of ALIGNMENT. Raises
+    OSError for a mapped file that became shorter, with nothing moved."""
     mapped = file_backed(h.region.address for h in held)
     chosen = [h for h in held if h.region.nbytes < PACKED or h.region.address in mapped]
     chosen = [h for h in chosen if _repointable(h)]
@@ -204,17 +206,17 @@ def _pack(held: list[_Held]) -> torch.Tensor | None:
     with torch.inference_mode(False), torch.no_grad():
         shared = fresh_pages(total)
         arena = torch.frombuffer(shared, dtype=torch.uint8)
-        at = 0
+        places, at = [], 0
         for h in chosen:
-            old = h.region
             # A storage of its own for each region: what is saved or copied is the tensor, not the arena.
-            target = torch.frombuffer(shared, dtype=torch.uint8, count=old.nbytes, offset=at)
-            target.copy_(old.bytes())
-            h.region = Region(target.untyped_storage(), 0, old.nbytes)
-            h.packed = at
+            target = torch.frombuffer(shared, dtype=torch.uint8, count=h.region.nbytes, offset=at)
+            places.append((h, at, Region(target.untyped_storage(), 0, h.region.nbytes)))
+            at += _aligned(h.region.nbytes)
+        copy_out((h.region.bytes(), region.bytes()) for h, _, region in places)
+        for h, at, region in places:
+            old, h.region, h.packed = h.region, region, at
             for tensor in h.tensors:
-                tensor.data = _over(h.region, tensor.data_ptr() - old.address, tensor)
-            at += _aligned(old.nbytes)
+                tensor.data = _over(region, tensor.data_ptr() - old.address, tensor)
     return arena
 
 
