@@ -159,15 +159,17 @@ class Guide:
         return leave
 
     def _ahead(self, component: str, at: int, there: set[str]) -> tuple[str, int] | None:
-        """The next that surely runs and is not there, as far as there is room beside who is, and beside what
+        """The next that will run and is not there, as far as there is room beside who is, and beside what
         activations may take."""
         course, need = self.course, self._need(component, at)
         if course.budget is None or None in course.sizes.values() or need & course.streamed:
             return None
-        here = self._uses[at][0]
+        here, now = self._uses[at]
         around = [r.last for r in course.repeats if r.first <= here <= r.last]
         for stage, run in self._uses[at + 1 :]:
-            if run.optional or any(stage > last for last in around):
+            # Of text encoders all run or none: a prompt is given as words or as embeddings.
+            together = stage == here and now.optional
+            if (run.optional and not together) or any(stage > last for last in around):
                 return None
             if run.component not in there:
                 # All of this stage, whoever of it may be left out: it promises the same bytes then.

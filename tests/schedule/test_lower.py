@@ -80,6 +80,12 @@ def test_the_next_comes_while_one_runs_as_far_as_there_is_room() -> None:
     assert compiled(plan(SDXL, vram=100), known).peak == 100 * MIB
 
 
+def test_encoders_that_may_both_be_left_out_come_one_after_the_other() -> None:
+    stages = [stage("prompt", "text_encoder text_encoder_2", optional=True), stage("denoise", "unet")]
+    made, known = plan(stages, vram=200), target(SIZES, in_blocks=[*SIZES])
+    assert early(made, known) == [("text_encoder_2", 40, 0), ("unet", 100, 0)]
+
+
 @pytest.mark.parametrize(
     ("made", "known"),
     [
