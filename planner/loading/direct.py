@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from planner.device.mapped import copy_out
-from planner.device.pinned import fresh_pages
 from planner.diagnostics.diagnostic import PlanError
 from planner.loading.failure import explain
 from planner.plan.model import Plan
@@ -23,8 +22,7 @@ from planner.session.checks import modules_of
 from planner.session.host import PACKED
 from planner.session.ram import short_of_memory
 from planner.session.unread import Unread, unread, unread_bytes
-from planner.session.weights import Region
-from planner.target.model import ALIGNMENT
+from planner.session.weights import Region, fresh_regions, lay_over
 
 
 def load_in(plan: Plan, pipe: Any) -> None:
@@ -43,15 +41,14 @@ def read_in(pipe: Any, without: Collection[str] = ()) -> dict[str, int]:
     """Reads what lies in files, and says how many bytes of each component that were.
 
     ``without``: components that are left as they are. Tensors keep their identity, and have storages of
-    their own, each at a multiple of ALIGNMENT. Raises OSError.
+    their own, aligned. Raises OSError.
     """
     found = {name: unread(module) for name, module in modules_of(pipe).items() if name not in without}
     with torch.inference_mode(False), torch.no_grad():
         moves = [move for regions in found.values() for move in _moved(regions)]
         copy_out((old.region.bytes(), new.bytes()) for old, new in moves)
         for old, new in moves:
-            for tensor in old.tensors:
-                tensor.data = _over(new, tensor.data_ptr() - old.region.address, tensor)
+            lay_over(old.tensors, old.region, new)
     return {name: sum(u.region.nbytes for u in regions) for name, regions in found.items()}
 
 
@@ -63,21 +60,6 @@ def _moved(found: list[Unread]) -> Iterator[tuple[Unread, Region]]:
 
 
 def _placed(found: list[Unread]) -> Iterator[tuple[Unread, Region]]:
-    total = sum(_aligned(u.region.nbytes) for u in found)
-    if not total:
-        return
-    pages, at = fresh_pages(total), 0
-    for u in found:
-        # A storage of its own: what is saved or copied is the tensor, not its neighbours.
-        target = torch.frombuffer(pages, dtype=torch.uint8, count=u.region.nbytes, offset=at)
-        yield u, Region(target.untyped_storage(), 0, u.region.nbytes)
-        at += _aligned(u.region.nbytes)
-
-
-def _over(region: Region, offset: int, like: torch.Tensor) -> torch.Tensor:
-    made = torch.empty(0, dtype=like.dtype)
-    return made.set_(region.storage, offset // like.element_size(), like.shape, like.stride())
-
-
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+    if found:
+        _, regions = fresh_regions([u.region.nbytes for u in found])
+        yield from zip(found, regions, strict=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import torch
 
 from planner.device.mapped import copy_out
-from planner.device.pinned import Pins, file_backed, fresh_pages
-from planner.session.weights import Region, Slot, regions_of
+from planner.device.pinned import Pins, file_backed
+from planner.session.weights import Region, Slot, fresh_regions, lay_over, regions_of, repointable
 from planner.session.wrapped import parts
 from planner.target.blocks import CONTAINERS, Group, compiled, groups_of, may_leave, members
-from planner.target.model import ALIGNMENT, Blocks
+from planner.target.model import Blocks, device_bytes
 
 PACKED = 4 << 20
 """Bytes: smaller tensors are packed. A copy of this size reaches the full rate of a PCIe 5 link."""
@@ -181,7 +181,7 @@ def _batch(
         compiled=any(id(module) in inside for module in borrowers),
         copies=tuple(_copies(held, arena, pins)),
         base=base,
-        nbytes=max(h.place + _aligned(h.region.nbytes) for h in held) - base,
+        nbytes=max(h.place + device_bytes([h.region.nbytes]) for h in held) - base,
         leaves=may_leave(group) and not borrowers,
     )
 
@@ -199,24 +199,16 @@ def _pack(held: list[_Held]) -> torch.Tensor | None:
     OSError for a mapped file that became shorter, with nothing moved."""
     mapped = file_backed(h.region.address for h in held)
     chosen = [h for h in held if h.region.nbytes < PACKED or h.region.address in mapped]
-    chosen = [h for h in chosen if _repointable(h)]
-    total = sum(_aligned(h.region.nbytes) for h in chosen)
-    if not total:
+    chosen = [h for h in chosen if repointable(h.tensors, h.region)]
+    if not chosen:
         return None
     with torch.inference_mode(False), torch.no_grad():
-        shared = fresh_pages(total)
-        arena = torch.frombuffer(shared, dtype=torch.uint8)
-        places, at = [], 0
-        for h in chosen:
-            # A storage of its own for each region: what is saved or copied is the tensor, not the arena.
-            target = torch.frombuffer(shared, dtype=torch.uint8, count=h.region.nbytes, offset=at)
-            places.append((h, at, Region(target.untyped_storage(), 0, h.region.nbytes)))
-            at += _aligned(h.region.nbytes)
-        copy_out((h.region.bytes(), region.bytes()) for h, _, region in places)
-        for h, at, region in places:
-            old, h.region, h.packed = h.region, region, at
-            for tensor in h.tensors:
-                tensor.data = _over(region, tensor.data_ptr() - old.address, tensor)
+        arena, regions = fresh_regions([h.region.nbytes for h in chosen])
+        moves = list(zip(chosen, regions, strict=True))
+        copy_out((h.region.bytes(), region.bytes()) for h, region in moves)
+        for h, region in moves:
+            lay_over(h.tensors, h.region, region)
+            h.region, h.packed = region, region.address - arena.data_ptr()
     return arena
 
 
@@ -229,24 +221,12 @@ def _memory(held: list[_Held], arena: torch.Tensor | None) -> Iterator[tuple[int
             yield h.region.address, h.region.nbytes
 
 
-def _repointable(held: _Held) -> bool:
-    """Whether its tensors can be set over other memory: no inference tensors, no odd offsets."""
-    return not any(
-        t.is_inference() or (t.data_ptr() - held.region.address) % t.element_size() for t in held.tensors
-    )
-
-
-def _over(region: Region, offset: int, like: torch.Tensor) -> torch.Tensor:
-    made = torch.empty(0, dtype=like.dtype)
-    return made.set_(region.storage, offset // like.element_size(), like.shape, like.stride())
-
-
 def _place(held: list[_Held]) -> int:
     """Device offsets: group by group, the packed ones of a group first, in the arena's order."""
     at = 0
     for h in sorted(held, key=lambda h: (h.group, h.packed is None, h.packed or 0)):
         h.place = at
-        at += _aligned(h.region.nbytes)
+        at += device_bytes([h.region.nbytes])
     return at
 
 
@@ -279,7 +259,3 @@ def _count(module: torch.nn.Module) -> tuple[int, int]:
         whole += compiled(part)
         left += [child for child in part._modules.values() if child is not None]
     return tensors, whole
-
-
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT

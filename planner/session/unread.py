@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from planner.device.pinned import file_backed
-from planner.session.weights import Region, regions_of
+from planner.session.weights import Region, regions_of, repointable
 from planner.target.blocks import groups_of, members
 
 
@@ -35,7 +35,7 @@ def unread(module: torch.nn.Module) -> list[Unread]:
         region = regions.get(key)
         if region is not None and region.address in mapped:
             found.setdefault(id(region), Unread(region)).tensors.append(tensor)
-    return [u for u in found.values() if all(_repointable(t, u.region) for t in u.tensors)]
+    return [u for u in found.values() if repointable(u.tensors, u.region)]
 
 
 def unread_bytes(modules: Iterable[torch.nn.Module]) -> int:
@@ -50,8 +50,3 @@ def _plain(tensor: torch.Tensor) -> bool:
         and tensor.device.type == "cpu"
         and not tensor.is_quantized
     )
-
-
-def _repointable(tensor: torch.Tensor, region: Region) -> bool:
-    """Whether it can be set over other memory: no inference tensor, no odd offset."""
-    return not tensor.is_inference() and not (tensor.data_ptr() - region.address) % tensor.element_size()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from planner.device.pinned import fresh_pages
 from planner.target.extents import extent, merged
+from planner.target.model import device_bytes
 
 Table = dict[str, torch.Tensor | None]
 
@@ -44,6 +46,34 @@ class Region:
     def bytes(self) -> torch.Tensor:
         """The memory as a flat uint8 tensor, without a copy."""
         return torch.empty(0, dtype=torch.uint8).set_(self.storage, self.start, (self.nbytes,), (1,))
+
+
+def fresh_regions(sizes: Sequence[int]) -> tuple[torch.Tensor, list[Region]]:
+    """Host memory that nobody else lies on, flat uint8, and in it a region for each of ``sizes``.
+
+    Each starts at a multiple of ALIGNMENT and is a storage of its own: what is saved or copied of a tensor
+    in it is the tensor, not its neighbours.
+    """
+    pages = fresh_pages(max(1, device_bytes(sizes)))
+    made, at = [], 0
+    for size in sizes:
+        own = torch.frombuffer(pages, dtype=torch.uint8, count=size, offset=at)
+        made.append(Region(own.untyped_storage(), 0, size))
+        at += device_bytes([size])
+    return torch.frombuffer(pages, dtype=torch.uint8, count=max(1, at)), made
+
+
+def lay_over(tensors: Iterable[torch.Tensor], old: Region, new: Region) -> None:
+    """Sets tensors that lie in ``old`` over the same bytes of ``new``. They stay the same objects."""
+    for tensor in tensors:
+        made = torch.empty(0, dtype=tensor.dtype)
+        offset = (tensor.data_ptr() - old.address) // tensor.element_size()
+        tensor.data = made.set_(new.storage, offset, tensor.shape, tensor.stride())
+
+
+def repointable(tensors: Iterable[torch.Tensor], region: Region) -> bool:
+    """Whether they can be set over other memory: no inference tensors, no odd offsets."""
+    return not any(t.is_inference() or (t.data_ptr() - region.address) % t.element_size() for t in tensors)
 
 
 def regions_of(tensors: Iterable[torch.Tensor]) -> dict[int, Region]:
