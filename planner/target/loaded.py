@@ -64,11 +64,12 @@ def _blocks(module: Any) -> Blocks:
 
 def keeps_of(module: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What its class keeps in float32, and what it skips when it is cast."""
-    keeps = (
-        getattr(module, "_keep_in_fp32_modules", None),
-        getattr(module, "_skip_layerwise_casting_patterns", None),
-    )
-    return tuple(keeps[0] or ()), tuple(keeps[1] or ())
+
+    def said(name: str) -> tuple[str, ...]:
+        return tuple(getattr(module, name, None) or ())
+
+    keep = (*said("_keep_in_fp32_modules_strict"), *said("_keep_in_fp32_modules"))
+    return keep, said("_skip_layerwise_casting_patterns")
 
 
 def _installed() -> str:
