@@ -20,8 +20,9 @@ from planner.diagnostics.table.p3_quantization import (
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.backends import BACKENDS, SELECTORS, Option
 from planner.quantization.matrix import AXES, instead, row_of
-from planner.quantization.select import Keeps, Taken, take
-from planner.target.model import ComponentInfo, Target
+from planner.quantization.select import Taken, take
+from planner.quantization.sizes import keeps_of
+from planner.target.model import Target
 
 
 def check_rules(plan: Plan) -> list[Diagnostic]:
@@ -53,11 +54,6 @@ def check_parts(plan: Plan, target: Target) -> list[Diagnostic]:
 def rules_of(plan: Plan, component: str) -> tuple[QuantizationRule, ...]:
     """One component's rules, in order."""
     return tuple(rule for rule in plan.quantization if rule.component == component)
-
-
-def keeps_of(info: ComponentInfo) -> Keeps:
-    """What the component's class asks to leave alone, as far as it is known."""
-    return Keeps(float32=info.keeps[0], cast=info.keeps[1] or ())
 
 
 def _options(plan: Plan, number: int, rule: QuantizationRule) -> Iterator[Diagnostic]:

@@ -21,7 +21,7 @@ Options = Mapping[str, Any]
 
 ITEM = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 GROUP = 128
-"""Elements that share a scale in torchao's and quanto's formats of less than a byte, when a rule says nothing."""
+"""Elements that share a scale in the formats of less than a byte, when a rule says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +35,11 @@ class Made:
 
     def nbytes(self, part: Part) -> tuple[int, ...]:
         """Of all tensors of ``part``."""
-        plain = part.nbytes - prod(part.shape) * ITEM[part.dtype]
-        bias = plain if self.bias is None else self.bias
-        return (*self.weight, *([bias] if bias else []), *self.buffers)
+        bias = part.tensors[1:] if self.bias is None or not part.tensors[1:] else (self.bias,)
+        return (*self.weight, *bias, *self.buffers)
 
 
-def stored(backend: str, options: Options, part: Part) -> Made | None:
+def made_of(backend: str, options: Options, part: Part) -> Made | None:
     """What ``part`` becomes in a backend's format. None where it stays as it is: its format does not fit the
     weight's shape, or it is not a plain weight any more. A gguf rule changes nothing: the file has."""
     kind = BACKENDS[backend].type_of(options)

@@ -112,7 +112,7 @@ def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Itera
     outside.append(module)
     leaves = tuple(child for child in children if not any(True for _ in child.children()))
     seen.update(map(id, (module, *leaves)))
-    if type(module).__name__ in CONTAINERS:
+    if type(module).__name__ in CONTAINERS or getattr(module, "numbered", False):
         yield from (Group(leaf, (leaf,)) for leaf in leaves)
     elif leaves:
         yield Group(leaves[0], leaves, module)
@@ -127,7 +127,8 @@ def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Itera
 
 
 def _bytes(module: Any) -> int:
-    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
+    tensors = (*module.parameters(), *module.buffers())
+    return sum(held.numel() * held.element_size() for tensor in tensors for held in _held(tensor))
 
 
 def is_wrapper(tensor: Any) -> bool:

@@ -16,18 +16,20 @@ KINDS = frozenset(
 """torch classes that quantization knows; a subclass is of the kind of its base."""
 
 EMBEDDINGS = frozenset(
-    ("a", "addition_t_embedding", "audio_embeddings", "bias", "c", "charge", "class_embedding")
-    + ("cond_type_embed", "controlnet_mode_embedder", "data_type_token_embedding", "element", "emb")
-    + ("embed", "embed_image_indicator", "embed_positions", "embed_tokens", "embed_tokens_per_layer")
-    + ("embedding", "embedding_table", "embeddings", "fc", "fps_embedding", "height_emb", "pos_embed")
-    + ("pos_embedding", "position_embedding", "position_embeddings", "position_encoding")
-    + ("prior_token_embedding", "relative_attention_bias", "shared", "style_embedder", "t")
-    + ("token_embedder", "token_embedding", "token_type_embeddings", "visual_token_type_embeddings")
-    + ("width_emb", "word_embeddings", "wpe", "wte")
+    (
+        *("a", "addition_t_embedding", "audio_embeddings", "bias", "c", "charge", "class_embedding"),
+        *("cond_type_embed", "controlnet_mode_embedder", "data_type_token_embedding", "element", "emb"),
+        *("embed", "embed_image_indicator", "embed_positions", "embed_tokens", "embed_tokens_per_layer"),
+        *("embedding", "embedding_table", "embeddings", "fc", "fps_embedding", "height_emb", "pos_embed"),
+        *("pos_embedding", "position_embedding", "position_embeddings", "position_encoding"),
+        *("prior_token_embedding", "relative_attention_bias", "shared", "style_embedder", "t"),
+        *("token_embedder", "token_embedding", "token_type_embeddings", "visual_token_type_embeddings"),
+        *("width_emb", "word_embeddings", "wpe", "wte"),
+    )
 )
-"""Names under which the models of diffusers (0.42.1) and transformers (5.23) keep an Embedding; they keep no
-Linear without a bias under any of them. A test compares them with the installed diffusers' source, and with
-every model that is built."""
+"""Names under which the models of diffusers (0.42.1) and transformers (5.23) keep an Embedding; they keep
+no Linear without a bias under any of them. A test compares them with the installed diffusers' source, and
+with every model that is built."""
 
 OPEN = frozenset(("gate", "time_proj"))
 """Names under which some models keep a Linear, and some a matrix in a module of their own making (diffusers'
@@ -43,7 +45,8 @@ class Part:
 
     ``kinds``: those that it may be of (one for a built module, several where a header leaves it open, none
     for a norm); ``classes``: its class and that class's bases, None when not known; ``shape`` and ``dtype``
-    of its weight, the latter as torch names it; ``parameters`` and ``nbytes`` of all of its tensors.
+    of its weight, the latter as torch names it; ``parameters`` of all of its tensors, and the bytes of each
+    in ``tensors``, the weight's first.
     """
 
     name: str
@@ -52,7 +55,12 @@ class Part:
     shape: tuple[int, ...] = ()
     dtype: str = ""
     parameters: int = 0
-    nbytes: int = 0
+    tensors: tuple[int, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Of all of its tensors."""
+        return sum(self.tensors)
 
 
 def parts_of(module: Any) -> Iterator[Part]:
@@ -75,7 +83,8 @@ def parts_of(module: Any) -> Iterator[Part]:
         weight = part._parameters.get("weight")
         if not kinds or weight is None or id(part) in read or owners[id(weight)] > 1:
             continue
-        own = [tensor for tensor in part._parameters.values() if tensor is not None]
+        others = (t for key, t in part._parameters.items() if key != "weight" and t is not None)
+        own = (weight, *others)
         yield Part(
             name=name.replace(".base_layer", ""),
             kinds=kinds,
@@ -83,7 +92,7 @@ def parts_of(module: Any) -> Iterator[Part]:
             shape=tuple(weight.shape),
             dtype=str(weight.dtype).removeprefix("torch."),
             parameters=sum(t.numel() for t in own),
-            nbytes=sum(t.numel() * t.element_size() for t in own),
+            tensors=tuple(t.numel() * t.element_size() for t in own),
         )
 
 
@@ -107,6 +116,7 @@ def parts_in(
         if not name or "weight" not in own or f"{name}.weight" in tied or name.rpartition(".")[0] in reads:
             continue
         weight, nbytes = own["weight"]
+        others = (size for leaf, (_, size) in own.items() if leaf != "weight")
         made.append(
             Part(
                 name=name,
@@ -114,7 +124,7 @@ def parts_in(
                 shape=weight.shape,
                 dtype={8: "float64", 4: "float32", 2: half}.get(nbytes // max(weight.numel, 1), ""),
                 parameters=sum(stored.numel for stored, _ in own.values()),
-                nbytes=sum(size for _, size in own.values()),
+                tensors=(nbytes, *others),
             )
         )
     return tuple(made)

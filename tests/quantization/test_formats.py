@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from planner.quantization.backends import BACKENDS
-from planner.quantization.formats import stored
+from planner.quantization.formats import made_of
 from planner.target.parts import parts_of
 
 SHAPES = [(256, 384), (64, 32), (128, 48), (96, 40), (160, 64), (200, 24), (2048, 16), (33, 7)]
@@ -63,7 +63,9 @@ def bitsandbytes(name: str, **options: Any) -> Callable[[nn.Module], None]:
     def make(model: nn.Module) -> None:
         library = pytest.importorskip("bitsandbytes")
         plain = model[0]
-        made = getattr(library.nn, name)(plain.in_features, plain.out_features, plain.bias is not None, **options)
+        made = getattr(library.nn, name)(
+            plain.in_features, plain.out_features, plain.bias is not None, **options
+        )
         made.load_state_dict(plain.state_dict())
         model[0] = made.to("cpu")
         if plain.bias is not None:
@@ -109,7 +111,7 @@ def test_a_linear_weighs_what_the_library_makes(
     for shape in SHAPES:
         model = nn.Sequential(nn.Linear(*shape, bias=bias, dtype=dtype))
         (part,) = parts_of(model)
-        said = stored(backend, options, part)
+        said = made_of(backend, options, part)
         assert said is not None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -124,7 +126,7 @@ def test_a_linear_weighs_what_the_library_makes(
 def test_what_is_cast_is_a_byte_an_element(layer: nn.Module) -> None:
     model = nn.Sequential(layer).to(torch.bfloat16)
     (part,) = parts_of(model)
-    said = stored("layerwise_cast", {"storage_dtype": "float8_e4m3fn"}, part)
+    said = made_of("layerwise_cast", {"storage_dtype": "float8_e4m3fn"}, part)
     assert said is not None
     layer.to(torch.float8_e4m3fn)
     assert sorted(said.nbytes(part)) == in_module(model)
@@ -136,7 +138,7 @@ def test_one_scale_for_a_tensor() -> None:
 
     model = nn.Sequential(nn.Linear(64, 32, dtype=torch.bfloat16))
     (part,) = parts_of(model)
-    said = stored("torchao", {"type": "float8_dynamic"}, part)
+    said = made_of("torchao", {"type": "float8_dynamic"}, part)
     assert said is not None
     torchao("Float8WeightOnlyConfig", granularity=PerTensor())(model)
     assert sorted(said.nbytes(part)) == in_module(model)
@@ -144,14 +146,14 @@ def test_one_scale_for_a_tensor() -> None:
 
 def test_a_weight_that_a_format_does_not_fit_stays() -> None:
     (part,) = parts_of(nn.Sequential(nn.Linear(72, 24, dtype=torch.bfloat16)))
-    assert stored("torchao", {"type": "float8_dynamic"}, part) is None
-    assert stored("torchao", {"type": "int4_weight_only"}, part) is None
-    said = stored("torchao", {"type": "int4_weight_only", "group_size": 36}, part)
+    assert made_of("torchao", {"type": "float8_dynamic"}, part) is None
+    assert made_of("torchao", {"type": "int4_weight_only"}, part) is None
+    said = made_of("torchao", {"type": "int4_weight_only", "group_size": 36}, part)
     assert said is not None
     assert said.weight == (72 * 24 // 2, 24 * 2 * 2, 24 * 2 * 2)
 
 
 def test_what_is_quantized_already_stays() -> None:
     (part,) = parts_of(nn.Sequential(nn.Linear(64, 32).to(torch.float8_e4m3fn)))
-    assert stored("torchao", {"type": "int8_weight_only"}, part) is None
-    assert stored("gguf", {}, part) is None
+    assert made_of("torchao", {"type": "int8_weight_only"}, part) is None
+    assert made_of("gguf", {}, part) is None
