@@ -30,7 +30,8 @@ class Backend:
     """Who quantizes. ``when``: while the weights are read, or after; ``kinds``: the torch classes that it
     quantizes; ``types``: its formats, by the key that names them; ``required``: keys a rule must have.
 
-    ``distribution`` and ``least``: the package to install, and the oldest version that works.
+    ``distribution`` and ``least``: the package to install, and the oldest version that works; ``beside``: what
+    it needs to be loaded by diffusers or transformers.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Backend:
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     distribution: str = ""
     least: str = ""
+    beside: tuple[tuple[str, str], ...] = ()
     reference: str
 
     def keys(self) -> tuple[str, ...]:
@@ -52,9 +54,9 @@ class Backend:
         return str(options.get(self.type_key, self.types[0]))
 
     @property
-    def install(self) -> str:
-        """The command that brings its package."""
-        return f"pip install '{self.distribution}>={self.least}'"
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """Distributions and the oldest version of each; none for what torch does by itself."""
+        return ((self.distribution, self.least), *self.beside) if self.distribution else ()
 
 
 _DOCS = "https://huggingface.co/docs/diffusers/quantization"
@@ -74,7 +76,8 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                     "threshold": Option(values=float, types=("int8",)),
                 },
                 distribution="bitsandbytes",
-                least="0.43.3",  # diffusers bnb_quantizer.py: validate_environment
+                least="0.46.1",  # transformers import_utils.py; diffusers is content with 0.43.3
+                beside=(("accelerate", "1.1.0"),),  # the same
                 reference=f"{_DOCS}/bitsandbytes",
             ),
             Backend(
@@ -97,6 +100,7 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                 types=("int8", "float8", "int4", "int2"),
                 distribution="optimum-quanto",
                 least="0.2.6",  # diffusers quanto_quantizer.py: validate_environment
+                beside=(("accelerate", "1.1.0"),),  # transformers import_utils.py
                 reference=f"{_DOCS}/quanto",
             ),
             Backend(
@@ -106,7 +110,8 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                 types=("file",),
                 options={"compute_dtype": Option(values=FLOATS)},
                 distribution="gguf",
-                least="0.10.0",
+                least="0.10.0",  # diffusers gguf_quantizer.py: validate_environment
+                beside=(("accelerate", "0.26.0"),),  # the same
                 reference=f"{_DOCS}/gguf",
             ),
             Backend(

@@ -11,7 +11,7 @@ from planner.diagnostics.suggest import did_you_mean, nearest
 from planner.diagnostics.table.p3_plan import BAD_PATTERN
 from planner.diagnostics.table.p3_quantization import (
     BAD_OPTION,
-    PAIR_REFUSED,
+    GGUF_SOURCE,
     RULE_NOT_CHECKED,
     SHADOWED_RULE,
     UNKNOWN_OPTION,
@@ -19,7 +19,7 @@ from planner.diagnostics.table.p3_quantization import (
 )
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.backends import BACKENDS, SELECTORS, Option
-from planner.quantization.matrix import AXES, instead, row_of
+from planner.quantization.refuse import files, pairs
 from planner.quantization.select import Taken, take
 from planner.quantization.sizes import keeps_of
 from planner.target.model import Target
@@ -31,16 +31,19 @@ def check_rules(plan: Plan) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     for number, rule in enumerate(plan.quantization):
         said = [*_options(plan, number, rule)]
-        found += said or _pairs(plan, rule)
+        found += said or pairs(plan, rule, plan.device.partition(":")[0])
         found += _skips(rule)
         found += _shadows(plan.quantization[:number], rule)
+        found += _file(plan, rule)
+    for rule in files(plan):
+        found += pairs(plan, rule, plan.device.partition(":")[0])
     return found
 
 
 def check_parts(plan: Plan, target: Target) -> list[Diagnostic]:
     """Rules that take no module of ``target``, as far as it knows its modules' names."""
     found = []
-    for name in dict.fromkeys(rule.component for rule in plan.quantization):
+    for name in dict.fromkeys(rule.component for rule in plan.quantization if rule.backend != "gguf"):
         info = target.components.get(name)
         rules = rules_of(plan, name)
         if info is None or not info.present or info.parts is None:
@@ -102,6 +105,23 @@ def _shown(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value).lower() if value is None else str(value)
 
 
+def _file(plan: Plan, rule: QuantizationRule) -> Iterator[Diagnostic]:
+    """A GGUF file is quantized already, by whoever wrote it."""
+    component = plan.components.get(rule.component)
+    source = component.source if component is not None else None
+    if rule.backend != "gguf":
+        if (source or "").endswith(".gguf") and BACKENDS[rule.backend].when == "load":
+            said = f'"{rule.component}" comes from a GGUF file, which is quantized already'
+            yield finding(GGUF_SOURCE, said, span=rule.spans["backend"])
+    elif not (source or "").endswith(".gguf"):
+        said = f'"{rule.component}" does not come from a GGUF file'
+        hint = f"components: {{{rule.component}: {{source: ./{rule.component}.gguf}}}}"
+        yield finding(GGUF_SOURCE, said, span=rule.spans["backend"], hint=hint)
+    elif chosen := next((key for key in ("match", "classes", "skip") if key in rule.spans), None):
+        said = f'which modules a GGUF file holds quantized is settled: "{chosen}" changes nothing'
+        yield finding(GGUF_SOURCE, said, span=rule.spans[chosen])
+
+
 def _skips(rule: QuantizationRule) -> Iterator[Diagnostic]:
     for pattern in rule.skip:
         try:
@@ -142,32 +162,3 @@ def _taken(component: str, taken: Sequence[Taken]) -> Iterator[Diagnostic]:
         said = f'no module of "{component}" that {rule.backend} quantizes is {by}'
         place = rule.spans.get("match", rule.span)
         yield finding(UNMATCHED_RULE, said, span=place, hint="required: false if that is fine")
-
-
-def _pairs(plan: Plan, rule: QuantizationRule) -> Iterator[Diagnostic]:
-    """Against the component's policy, the plan's LoRAs and its device."""
-    if BACKENDS[rule.backend].when == "never":
-        return  # it has a diagnostic of its own
-    said = plan.components.get(rule.component)
-    excluded = {name.name: name.span for name in plan.exclude}
-    if said is not None and said.policy is not None:
-        yield from _pair(rule, said.policy.value, said.spans.get("policy", said.span))
-    elif rule.component in excluded:
-        yield from _pair(rule, "resident", excluded[rule.component])
-    if plan.loras:
-        yield from _pair(rule, "lora", plan.loras[0].span)
-    device = plan.device.partition(":")[0]
-    if device in AXES["device"]:
-        yield from _pair(rule, device, plan.place("/device"))
-
-
-def _pair(rule: QuantizationRule, column: str, place: Any) -> Iterator[Diagnostic]:
-    backend = BACKENDS[rule.backend]
-    kind = backend.type_of(rule.options)
-    row = row_of(rule.backend, kind)
-    cell = row.cells[column]
-    who = rule.backend if row.types == backend.types else f"{rule.backend} {kind}"
-    if cell.verdict == "no" and backend.when != "never":
-        words = {"lora": "LoRAs", "compile": "torch.compile"}.get(column, column)
-        said = f'"{rule.component}" by {who} does not go with {words}: {cell.reason}'
-        yield finding(PAIR_REFUSED, said, span=place, hint=instead(row, column))

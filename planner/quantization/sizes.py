@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from planner.plan.model import Plan, QuantizationRule
+from planner.quantization.backends import BACKENDS
 from planner.quantization.formats import Made, made_of
+from planner.quantization.matrix import row_of
 from planner.quantization.select import Keeps, Taken, take
 from planner.target.blocks import blocks_of
-from planner.target.model import ComponentInfo, Target, device_bytes
+from planner.target.model import Blocks, ComponentInfo, Target, device_bytes
 from planner.target.parts import Part
 from planner.target.tree import tree_of
 
@@ -64,6 +66,8 @@ def resized(info: ComponentInfo, rules: Sequence[QuantizationRule]) -> Component
         for number, size in enumerate(it.buffers)
     ]
     blocks = blocks_of(tree_of(_tensors(info.weights, made), buffers))
+    if not all(_streams(rule) for rule in rules):
+        blocks = Blocks(fixed=blocks.bytes, streamable=())
     return replace(info, bytes=blocks.bytes, blocks=blocks)
 
 
@@ -80,6 +84,11 @@ def sized(plan: Plan, target: Target) -> Target:
         for name, info in target.components.items()
     }
     return replace(target, components=components)
+
+
+def _streams(rule: QuantizationRule) -> bool:
+    row = row_of(rule.backend, BACKENDS[rule.backend].type_of(rule.options))
+    return row.cells["stream"].verdict != "no"
 
 
 def _effect(taken: Taken) -> Effect:
