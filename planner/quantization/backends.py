@@ -28,10 +28,10 @@ class Option:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """Who quantizes. ``when``: while the weights are read, or after; ``kinds``: the torch classes that it
-    quantizes; ``types``: its formats, by the key that names them; ``required``: keys a rule must have.
+    quantizes; ``types``: its formats, by the key that names them.
 
-    ``distribution`` and ``least``: the package to install, and the oldest version that works; ``beside``: what
-    it needs to be loaded by diffusers or transformers.
+    ``distribution`` and ``least``: the package to install, and the oldest version that works; ``beside``:
+    what loading with it needs more.
     """
 
     name: str

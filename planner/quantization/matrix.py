@@ -65,11 +65,13 @@ class Row:
 
 UNDER_A_PLAN = "tests/quantization/test_cells.py::test_under_a_plan_it_is_what_it_is_without"
 WITH_AN_ADAPTER = "tests/quantization/test_cells.py::test_an_adapter_is_added_to_it"
+COMPILED = "tests/quantization/test_cells.py::test_it_is_captured_whole"
 
 _OURS = "planner/session/member.py"
 _DIFFUSERS = "https://github.com/huggingface/diffusers"
 _QUANTIZERS = f"{_DIFFUSERS}/blob/v0.42.1/src/diffusers/quantizers"
 _BNB = f"{_QUANTIZERS}/bitsandbytes/bnb_quantizer.py#L64"
+_BNB_README = "https://github.com/bitsandbytes-foundation/bitsandbytes/blob/0.50.2/README.md"
 _BNB_DOCS = BACKENDS["bitsandbytes"].reference
 _PEFT = "https://github.com/huggingface/peft/blob/v0.21.2/src/peft/tuners/lora"
 _TORCHAO = "https://docs.pytorch.org/ao/stable/workflows/inference.html"
@@ -101,43 +103,39 @@ _ON_A_CPU = {
 _MOVES_ITSELF = _untried("moved by its own class, since bitsandbytes 0.48", f"{_DIFFUSERS}/pull/12972")
 _BNB_CELLS = {
     "lora": _untried("peft has layers of its own for it", f"{_PEFT}/bnb.py", ("peft", "0.17")),
-    "compile": _untried("no breaks in the graph since 0.46", _BNB_DOCS, ("bitsandbytes", "0.46")),
+    "compile": _shown(
+        COMPILED, _untried("no breaks in the graph since 0.46", _BNB_DOCS, ("bitsandbytes", "0.46"))
+    ),
     "cuda": _untried("its first device", _BNB_DOCS),
     "xpu": _untried("since 0.46", _BNB, ("bitsandbytes", "0.46")),
     "sim": _no("diffusers quantizes on a real accelerator only", _BNB),
 }
+_CAPTURED = _shown(COMPILED, _untried("captured whole, as shown on a CPU"))
+_QUANTO_DOCS = BACKENDS["quanto"].reference
+_QUANTO = {
+    **_ON_A_CPU,
+    "lora": _shown(WITH_AN_ADAPTER, _untried("its layer is a Linear to peft", f"{_PEFT}/layer.py")),
+    "compile": _shown(COMPILED, _untried("captured whole; diffusers' docs promise int8 only", _QUANTO_DOCS)),
+    "cuda": _untried("its kernels, or plain torch operations", _QUANTO_DOCS),
+    "xpu": _untried("plain torch operations", _QUANTO_DOCS),
+    "sim": _shown(UNDER_A_PLAN, _untried("plain torch operations, run on the CPU")),
+}
+_PACKED_FOR_A_CPU = _no(
+    "bfloat16 weights are packed for the CPU that they are loaded on, and each device packs them in its way",
+    "https://github.com/huggingface/optimum-quanto/blob/v0.2.7/optimum/quanto/tensor/weights/qbits.py",
+)
 _TORCHAO_LORA = _untried(
     "peft has a layer of its own for it", f"{_PEFT}/torchao.py", ("peft", "0.17"), ("torchao", "0.16.0")
 )
 
 ROWS: tuple[Row, ...] = (
     Row(
-        backend="bitsandbytes",
-        types=("nf4", "fp4"),
-        cells={
-            **_TAKEN_APART,
-            **_BNB_CELLS,
-            "mps": _untried("since 0.49", _BNB, ("bitsandbytes", "0.49")),
-        },
-    ),
-    Row(
-        backend="bitsandbytes",
-        types=("int8",),
-        cells={
-            "resident": replace(_MOVES_ITSELF, needs=(("bitsandbytes", "0.48"),)),
-            "offload": replace(_MOVES_ITSELF, needs=(("bitsandbytes", "0.48"),)),
-            "stream": _no("its scales lie in a state beside the weight, which only its own class moves"),
-            **_BNB_CELLS,
-            "mps": _no("no 8-bit kernels for it", _BNB_DOCS),
-        },
-    ),
-    Row(
         backend="torchao",
         types=("int8_weight_only", "int8_dynamic"),
         cells={
             **_ON_A_CPU,
             "lora": _shown(WITH_AN_ADAPTER, _TORCHAO_LORA),
-            "compile": _untried("what it is made for", _TORCHAO),
+            "compile": _shown(COMPILED, _untried("what it is made for", _TORCHAO)),
             "cuda": _untried("plain torch operations and Triton", _TORCHAO),
             "xpu": _untried("plain torch operations", _TORCHAO),
             "mps": _untried("plain torch operations", _TORCHAO),
@@ -150,7 +148,7 @@ ROWS: tuple[Row, ...] = (
         cells={
             **_ON_A_CPU,
             "lora": _shown(WITH_AN_ADAPTER, _TORCHAO_LORA),
-            "compile": _untried("what it is made for", _TORCHAO),
+            "compile": _shown(COMPILED, _untried("what it is made for", _TORCHAO)),
             "cuda": _untried("weights are upcast: any card that has the dtype", _TORCHAO),
             "xpu": _untried("weights are upcast", _TORCHAO),
             "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
@@ -184,44 +182,64 @@ ROWS: tuple[Row, ...] = (
         },
     ),
     Row(
-        backend="quanto",
-        types=("int8", "int2"),
+        backend="layerwise_cast",
+        types=BACKENDS["layerwise_cast"].types,
         cells={
-            **_ON_A_CPU,
-            "lora": _shown(WITH_AN_ADAPTER, _untried("its layer is a Linear to peft", f"{_PEFT}/layer.py")),
-            "compile": _untried("int8 only, its docs say", BACKENDS["quanto"].reference),
-            "cuda": _untried("its kernels, or plain torch operations", BACKENDS["quanto"].reference),
-            "xpu": _untried("plain torch operations", BACKENDS["quanto"].reference),
-            "mps": _untried("its kernels", BACKENDS["quanto"].reference),
-            "sim": _shown(UNDER_A_PLAN, _untried("plain torch operations, run on the CPU")),
+            "resident": _untried("float8 is a plain tensor"),
+            "offload": _untried("float8 is a plain tensor"),
+            "stream": _untried("float8 is a plain tensor, and half the bytes cross"),
+            "lora": _untried("adapters are not cast"),
+            "compile": _no("a layer's weights are replaced around its forward, which a graph does not see"),
+            "cuda": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
+            "xpu": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
+            "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
+            "sim": _untried("a cast, run on the CPU"),
+        },
+    ),
+    Row(
+        backend="bitsandbytes",
+        types=("nf4", "fp4"),
+        cells={
+            **_TAKEN_APART,
+            **_BNB_CELLS,
+            "mps": _untried("since 0.49", _BNB, ("bitsandbytes", "0.49")),
+        },
+    ),
+    Row(
+        backend="bitsandbytes",
+        types=("int8",),
+        cells={
+            "resident": replace(_MOVES_ITSELF, needs=(("bitsandbytes", "0.48"),)),
+            "offload": replace(_MOVES_ITSELF, needs=(("bitsandbytes", "0.48"),)),
+            "stream": _no("its scales lie in a state beside the weight, which only its own class moves"),
+            **_BNB_CELLS,
+            "mps": _untried("without kernels of its own", _BNB_README, ("bitsandbytes", "0.50")),
         },
     ),
     Row(
         backend="quanto",
+        types=("int8",),
+        cells={**_QUANTO, "compile": _CAPTURED, "mps": _untried("its kernels", _QUANTO_DOCS)},
+    ),
+    Row(
+        backend="quanto",
         types=("float8",),
-        cells={
-            **_ON_A_CPU,
-            "lora": _shown(WITH_AN_ADAPTER, _untried("its layer is a Linear to peft", f"{_PEFT}/layer.py")),
-            "compile": _no("its docs have int8 only", BACKENDS["quanto"].reference),
-            "cuda": _untried("its kernels, or plain torch operations", BACKENDS["quanto"].reference),
-            "xpu": _untried("plain torch operations", BACKENDS["quanto"].reference),
-            "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
-            "sim": _shown(UNDER_A_PLAN, _untried("plain torch operations, run on the CPU")),
-        },
+        cells={**_QUANTO, "mps": _no("it has no float8 dtypes", _MPS_FLOAT8)},
+    ),
+    Row(
+        backend="quanto",
+        types=("int2",),
+        cells={**_QUANTO, "mps": _untried("its kernels", _QUANTO_DOCS)},
     ),
     Row(
         backend="quanto",
         types=("int4",),
         cells={
+            **_QUANTO,
             **_TAKEN_APART,
-            "lora": _shown(WITH_AN_ADAPTER, _untried("its layer is a Linear to peft", f"{_PEFT}/layer.py")),
-            "compile": _no("its docs have int8 only", BACKENDS["quanto"].reference),
-            "cuda": _untried(
-                "in bfloat16 each kind of device has a packing of its own, so it is unpacked to be moved",
-                "https://github.com/huggingface/optimum-quanto/blob/v0.2.7/optimum/quanto/tensor/weights/qbits.py",
-            ),
-            "xpu": _untried("plain torch operations", BACKENDS["quanto"].reference),
-            "mps": _untried("its kernels", BACKENDS["quanto"].reference),
+            "cuda": _PACKED_FOR_A_CPU,
+            "xpu": _PACKED_FOR_A_CPU,
+            "mps": _PACKED_FOR_A_CPU,
             "sim": _untried("plain torch operations, run on the CPU"),
         },
     ),
@@ -236,21 +254,6 @@ ROWS: tuple[Row, ...] = (
             "xpu": _untried("unpacked by plain torch operations", f"{_QUANTIZERS}/gguf/utils.py"),
             "mps": _untried("unpacked by plain torch operations", f"{_QUANTIZERS}/gguf/utils.py"),
             "sim": _untried("unpacked by plain torch operations, on the CPU"),
-        },
-    ),
-    Row(
-        backend="layerwise_cast",
-        types=BACKENDS["layerwise_cast"].types,
-        cells={
-            "resident": _untried("float8 is a plain tensor"),
-            "offload": _untried("float8 is a plain tensor"),
-            "stream": _untried("float8 is a plain tensor, and half the bytes cross"),
-            "lora": _untried("adapters are not cast"),
-            "compile": _no("a layer's weights are replaced around its forward, which a graph does not see"),
-            "cuda": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
-            "xpu": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
-            "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
-            "sim": _untried("a cast, run on the CPU"),
         },
     ),
 )

@@ -13,6 +13,14 @@ from planner.quantization.matrix import AXES, WORDS, Row, going, instead, needs_
 from planner.quantization.probe import installed, lacking
 from planner.source.text import Span
 
+ADAPTED = frozenset(
+    (
+        *("transformer", "transformer_2", "transformer_ref", "unet", "prior"),
+        *("text_encoder", "text_encoder_2", "text_conditioner", "connectors"),
+    )
+)
+"""Components that a LoRA may be for: every ``_lora_loadable_modules`` of diffusers 0.42.1."""
+
 
 def refusals(
     plan: Plan, device_type: str | None, versions: Mapping[str, str] | None = None
@@ -60,7 +68,7 @@ def asked(plan: Plan, rule: QuantizationRule, device_type: str | None) -> Iterat
         yield said.policy.value, said.spans.get("policy", said.span)
     elif rule.component in excluded:
         yield "resident", excluded[rule.component]
-    if plan.loras:
+    if plan.loras and rule.component in ADAPTED:
         yield "lora", plan.loras[0].span
     if device_type in AXES["device"]:
         yield device_type, plan.place("/device") if "/device" in plan.document.spans else rule.span
@@ -79,8 +87,9 @@ def _package(rule: QuantizationRule, row: Row, name: str, least: str, have: Mapp
     install = f"pip install '{name}>={least}'"
     near = next((that.name for that in going("offload", row) if not lacking(needs_of(that), have)), "")
     hint = f"{install}; or {near}, which is here" if near and rule.backend != "gguf" else install
+    what = f'"{rule.component}" by {_who(rule, row)}'
     if name not in have:
-        said = f'package "{name}" is missing, and "{rule.component}" by {_who(rule, row)} needs it'
+        said = f'package "{name}" is missing, and {what} needs it'
         return finding(PACKAGE_MISSING, said, span=rule.span, hint=hint)
     said = (
         f'package "{name}" is version {have[name]}, and "{rule.component}" by {_who(rule, row)} needs {least}'

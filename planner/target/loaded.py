@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -38,6 +39,7 @@ def describe(pipe: Any) -> Target:
             bytes=blocks.bytes if blocks else None,
             blocks=blocks,
             entries=expected.entries if expected else (),
+            weights=tuple(weights_of(component)) if module else None,
             parts=tuple(parts_of(component)) if module else None,
             keeps=keeps_of(component) if module else ((), None),
         )
@@ -60,6 +62,12 @@ def _blocks(module: Any) -> Blocks:
     if any(is_wrapper(tensor) for tensor in module.parameters()):
         return Blocks(fixed=blocks.bytes, streamable=())
     return blocks
+
+
+def weights_of(module: Any) -> Iterator[tuple[str, int]]:
+    """Every parameter and buffer with its bytes, under the name that it has without an adapter."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        yield name.replace(".base_layer.", "."), tensor.numel() * tensor.element_size()
 
 
 def keeps_of(module: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

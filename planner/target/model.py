@@ -66,7 +66,7 @@ class ComponentInfo:
     annotated or actual class names; ``present``: False for a component that is None;
     ``bytes``: of its weights as they will lie on the device (``device_bytes``), None when not known;
     ``blocks``: how they split, None when not known; ``entries``: paths under it that pipelines call
-    (``encode``, ``decode``), without ``forward``; ``weights``: its tensors as they will be loaded, and
+    (``encode``, ``decode``), without ``forward``; ``weights``: its tensors once loaded, and
     ``parts``: its modules that quantization knows, None when their names are not known; ``keeps``: of its
     class, ``_keep_in_fp32_modules`` and ``_skip_layerwise_casting_patterns``, the latter None when not known.
     """

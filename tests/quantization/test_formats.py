@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from quantization.making import DOUBLE, MADE, torchao
 from torch import nn
 
 from planner.quantization.backends import BACKENDS
@@ -41,72 +42,14 @@ def in_module(module: nn.Module) -> list[int]:
     )
 
 
-def torchao(config: str, **options: Any) -> Callable[[nn.Module], None]:
-    def make(model: nn.Module) -> None:
-        import torchao.quantization as library
-
-        library.quantize_(model, getattr(library, config)(**options))
-
-    return make
-
-
-def quanto(name: str) -> Callable[[nn.Module], None]:
-    def make(model: nn.Module) -> None:
-        library = pytest.importorskip("optimum.quanto")
-        library.quantize(model, weights=getattr(library, name))
-        library.freeze(model)
-
-    return make
-
-
-def bitsandbytes(name: str, **options: Any) -> Callable[[nn.Module], None]:
-    def make(model: nn.Module) -> None:
-        library = pytest.importorskip("bitsandbytes")
-        plain = model[0]
-        made = getattr(library.nn, name)(
-            plain.in_features, plain.out_features, plain.bias is not None, **options
-        )
-        made.load_state_dict(plain.state_dict())
-        model[0] = made.to("cpu")
-        if plain.bias is not None:
-            made.bias = plain.bias  # loaded in its own dtype, as both libraries load it
-
-    return make
-
-
-def cast(dtype: torch.dtype) -> Callable[[nn.Module], None]:
-    def make(model: nn.Module) -> None:
-        from diffusers.hooks import apply_layerwise_casting
-
-        apply_layerwise_casting(model, dtype, torch.bfloat16)
-
-    return make
-
-
-MADE: dict[tuple[str, str, bool], Callable[[nn.Module], None]] = {
-    ("torchao", "int8_weight_only", False): torchao("Int8WeightOnlyConfig"),
-    ("torchao", "int8_dynamic", False): torchao("Int8DynamicActivationInt8WeightConfig"),
-    ("torchao", "float8_weight_only", False): torchao("Float8WeightOnlyConfig"),
-    ("quanto", "int8", False): quanto("qint8"),
-    ("quanto", "float8", False): quanto("qfloat8"),
-    ("quanto", "int4", False): quanto("qint4"),
-    ("quanto", "int2", False): quanto("qint2"),
-    ("bitsandbytes", "nf4", False): bitsandbytes("Linear4bit", compress_statistics=False, quant_type="nf4"),
-    ("bitsandbytes", "nf4", True): bitsandbytes("Linear4bit", compress_statistics=True, quant_type="nf4"),
-    ("bitsandbytes", "fp4", False): bitsandbytes("Linear4bit", compress_statistics=False, quant_type="fp4"),
-    ("bitsandbytes", "fp4", True): bitsandbytes("Linear4bit", compress_statistics=True, quant_type="fp4"),
-    ("bitsandbytes", "int8", False): bitsandbytes("Linear8bitLt", has_fp16_weights=False),
-    ("layerwise_cast", "float8_e4m3fn", False): cast(torch.float8_e4m3fn),
-    ("layerwise_cast", "float8_e5m2", False): cast(torch.float8_e5m2),
-}
-
-
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-@pytest.mark.parametrize(("backend", "kind", "double"), list(MADE))
+@pytest.mark.parametrize(("backend", "kind"), [*MADE, *(("double", kind) for kind in DOUBLE)])
 def test_a_linear_weighs_what_the_library_makes(
-    backend: str, kind: str, double: bool, dtype: torch.dtype, bias: bool
+    backend: str, kind: str, dtype: torch.dtype, bias: bool
 ) -> None:
+    make = DOUBLE[kind] if backend == "double" else MADE[backend, kind]
+    double, backend = backend == "double", backend.replace("double", "bitsandbytes")
     options = {BACKENDS[backend].type_key: kind, **({"double_quant": True} if double else {})}
     for shape in SHAPES:
         model = nn.Sequential(nn.Linear(*shape, bias=bias, dtype=dtype))
@@ -115,7 +58,7 @@ def test_a_linear_weighs_what_the_library_makes(
         assert said is not None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            MADE[backend, kind, double](model)
+            make(model)
         assert sorted(said.nbytes(part)) == in_module(model), (shape, part)
 
 

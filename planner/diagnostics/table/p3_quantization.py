@@ -37,8 +37,8 @@ UNMATCHED_RULE = Code(
     name="unmatched-rule",
     severity=Severity.ERROR,
     help="No module of the component is what the rule asks for: by name (`match`), by class (`classes`), "
-    "left out by `skip` or by the model's class, or of a kind that the backend does not quantize. `required: "
-    "false` says that this is fine.",
+    "left out by `skip` or by the model's class, of a kind that the backend does not quantize, or of a shape "
+    "that its format does not pack. `required: false` says that this is fine.",
     wrong="quantization: [{component: unet, match: 'atn\\d', backend: torchao, type: int8_weight_only}]",
     right="quantization: [{component: unet, match: 'attn\\d', backend: torchao, type: int8_weight_only}]",
 )
@@ -67,8 +67,8 @@ GGUF_SOURCE = Code(
     name="gguf-source",
     severity=Severity.ERROR,
     help="A GGUF file is quantized by whoever wrote it, so it is a source: `components.X.source`. A rule for "
-    "it says in which dtype it is computed (`compute_dtype`) and nothing else, and no other backend quantizes "
-    "it again.",
+    "it says in which dtype it is computed (`compute_dtype`) and nothing else, and no other backend "
+    "quantizes it again.",
     wrong="quantization: [{component: transformer, backend: gguf}]",
     right="components: {transformer: {source: ./flux1-dev-Q4_K_S.gguf}}\n"
     "quantization: [{component: transformer, backend: gguf, compute_dtype: bfloat16}]",
