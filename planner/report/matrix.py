@@ -18,24 +18,32 @@ def matrix_table(versions: Mapping[str, str]) -> tuple[Table, list[str]]:
 
     ``versions``: of the distributions that are installed.
     """
-    notes: dict[str, int] = {}
+    notes: dict[tuple[str, str], list[str]] = {}
     made = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("quantization", "here", *COLUMNS):
         made.add_column(title, no_wrap=True)
     for row in ROWS:
-        cells = (_cell(row, column, versions, notes) for column in COLUMNS)
+        cells = []
+        for column in COLUMNS:
+            sign, note = _cell(row, column, versions)
+            if note is not None:
+                with_what = notes.setdefault(note, [])
+                with_what += [WORDS.get(column, column)] * (WORDS.get(column, column) not in with_what)
+                sign = f"{sign} {list(notes).index(note) + 1}"
+            cells.append(sign)
         made.add_row(row.name, _here(needs_of(row), versions), *cells)
-    return made, [LEGEND, *(f"{number:>2}  {said}" for said, number in notes.items())]
+    told = (f"{who} with {', '.join(columns)}: {why}" for (who, why), columns in notes.items())
+    return made, [LEGEND, *(f"{number:>2}  {said}" for number, said in enumerate(told, 1))]
 
 
-def _cell(row: Row, column: str, versions: Mapping[str, str], notes: dict[str, int]) -> str:
+def _cell(row: Row, column: str, versions: Mapping[str, str]) -> tuple[str, tuple[str, str] | None]:
+    """A sign, and for what is not so who it is about and why."""
     cell = row.cells[column]
-    sign, said = SIGNS[cell.verdict], ""
     if cell.verdict == "no":
-        said = f"{row.backend} with {WORDS.get(column, column)}: {cell.reason} ({cell.reference})"
-    elif missing := lacking(cell.needs, versions):
-        sign, said = "-", f"needs {_listed(missing)}"
-    return f"{sign} {notes.setdefault(said, len(notes) + 1)}" if said else sign
+        return SIGNS["no"], (row.backend, f"{cell.reason} ({cell.reference})")
+    if missing := lacking(cell.needs, versions):
+        return "-", (row.backend, f"needs {_listed(missing)}")
+    return SIGNS[cell.verdict], None
 
 
 def _here(needs: Needs, versions: Mapping[str, str]) -> str:
