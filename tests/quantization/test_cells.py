@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from pipelines.all import build, run, same
 from pipelines.plans import attached, plan_for
 from torch import nn
 
-from planner.quantization.backends import BACKENDS
+from planner.document.schema import schema_text
+from planner.quantization.backends import BACKENDS, SELECTORS
 from planner.quantization.matrix import (
     AXES,
     COLUMNS,
@@ -152,3 +154,13 @@ def test_the_newest_version_of_those_asked_for() -> None:
     needs = dict(needs_of(row_of("bitsandbytes", "int8"), "offload", "compile", "xpu"))
     assert needs == {"bitsandbytes": "0.48", "accelerate": "1.1.0"}
     assert needs_of(row_of("layerwise_cast", "float8_e5m2"), "cuda", "offload") == ()
+
+
+def test_editors_complete_every_backend_and_option() -> None:
+    known = json.loads(schema_text())["$defs"]["rule"]["properties"]
+    assert known["backend"]["enum"] == list(BACKENDS)
+    options = {key for backend in BACKENDS.values() for key in backend.keys()}
+    assert set(known) - options == set(SELECTORS)
+    for backend in BACKENDS.values():
+        said = known[backend.type_key]["description"]
+        assert all(kind in said for kind in backend.types if backend.name != "gguf")
