@@ -159,8 +159,8 @@ def test_the_newest_version_of_those_asked_for() -> None:
 def test_editors_complete_every_backend_and_option() -> None:
     known = json.loads(schema_text())["$defs"]["rule"]["properties"]
     assert known["backend"]["enum"] == list(BACKENDS)
-    options = {key for backend in BACKENDS.values() for key in backend.keys()}
+    options = {key for one in BACKENDS.values() for key in (one.type_key, *one.options)}
     assert set(known) - options == set(SELECTORS)
-    for backend in BACKENDS.values():
-        said = known[backend.type_key]["description"]
-        assert all(kind in said for kind in backend.types if backend.name != "gguf")
+    for one in BACKENDS.values():
+        said = known[one.type_key]["description"]
+        assert all(kind in said for kind in one.types if one.name != "gguf")
