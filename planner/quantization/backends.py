@@ -54,6 +54,11 @@ class Backend:
         return str(options.get(self.type_key, self.types[0]))
 
     @property
+    def install(self) -> str:
+        """The command that brings its package."""
+        return f"pip install '{self.distribution}>={self.least}'"
+
+    @property
     def needs(self) -> tuple[tuple[str, str], ...]:
         """Distributions and the oldest version of each; none for what torch does by itself."""
         return ((self.distribution, self.least), *self.beside) if self.distribution else ()

@@ -11,7 +11,7 @@ from planner.diagnostics.suggest import did_you_mean, nearest
 from planner.diagnostics.table.p3_plan import BAD_PATTERN
 from planner.diagnostics.table.p3_quantization import (
     BAD_OPTION,
-    GGUF_SOURCE,
+    PAIR_REFUSED,
     RULE_NOT_CHECKED,
     SHADOWED_RULE,
     UNKNOWN_OPTION,
@@ -34,7 +34,8 @@ def check_rules(plan: Plan) -> list[Diagnostic]:
         found += said or pairs(plan, rule, plan.device.partition(":")[0])
         found += _skips(rule)
         found += _shadows(plan.quantization[:number], rule)
-        found += _file(plan, rule)
+        found += _of_a_file(rule)
+        found += _alike(plan.quantization[:number], rule)
     for rule in files(plan):
         found += pairs(plan, rule, plan.device.partition(":")[0])
     return found
@@ -111,21 +112,26 @@ def _shown(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value).lower() if value is None else str(value)
 
 
-def _file(plan: Plan, rule: QuantizationRule) -> Iterator[Diagnostic]:
-    """A GGUF file is quantized already, by whoever wrote it."""
-    component = plan.components.get(rule.component)
-    source = component.source if component is not None else None
-    if rule.backend != "gguf":
-        if (source or "").endswith(".gguf") and BACKENDS[rule.backend].when == "load":
-            said = f'"{rule.component}" comes from a GGUF file, which is quantized already'
-            yield finding(GGUF_SOURCE, said, span=rule.spans["backend"])
-    elif not (source or "").endswith(".gguf"):
-        said = f'"{rule.component}" does not come from a GGUF file'
-        hint = f"components: {{{rule.component}: {{source: ./{rule.component}.gguf}}}}"
-        yield finding(GGUF_SOURCE, said, span=rule.spans["backend"], hint=hint)
-    elif chosen := next((key for key in ("match", "classes", "skip") if key in rule.spans), None):
-        said = f'which modules a GGUF file holds quantized is settled: "{chosen}" changes nothing'
-        yield finding(GGUF_SOURCE, said, span=rule.spans[chosen])
+def _of_a_file(rule: QuantizationRule) -> Iterator[Diagnostic]:
+    """What a GGUF file holds quantized is settled by whoever wrote it."""
+    for key in ("match", "classes", "skip"):
+        if rule.backend == "gguf" and key in rule.spans:
+            said = f'gguf has no option "{key}": which modules are quantized is in the file'
+            yield finding(UNKNOWN_OPTION, said, span=rule.spans[key])
+
+
+def _alike(above: Sequence[QuantizationRule], rule: QuantizationRule) -> Iterator[Diagnostic]:
+    """bitsandbytes and quanto have one configuration for a component."""
+    for earlier in above:
+        if (earlier.component, earlier.backend) != (rule.component, rule.backend):
+            continue
+        if rule.backend in ("bitsandbytes", "quanto") and earlier.options != rule.options:
+            said = (
+                f'"{rule.component}" by {rule.backend} does not go with the rule in line '
+                f"{earlier.span.line}: its type and options are one for the whole component"
+            )
+            yield finding(PAIR_REFUSED, said, span=rule.span, hint="torchao takes several types")
+            return
 
 
 def _skips(rule: QuantizationRule) -> Iterator[Diagnostic]:

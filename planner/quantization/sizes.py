@@ -33,12 +33,12 @@ class Effect:
     @property
     def before(self) -> int:
         """Bytes on the device, as they would lie without the rule."""
-        return sum(device_bytes(part.tensors) for part, _ in self.made)
+        return sum(device_bytes(part.tensors) for part, _ in self.made if not part.tied)
 
     @property
     def after(self) -> int:
         """Bytes on the device under the rule."""
-        return sum(device_bytes(made.nbytes(part)) for part, made in self.made)
+        return sum(device_bytes(made.nbytes(part)) for part, made in self.made if not part.tied)
 
 
 def keeps_of(info: ComponentInfo) -> Keeps:

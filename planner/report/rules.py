@@ -57,7 +57,7 @@ def _numbers(effect: Effect, unit: Unit) -> tuple[str, ...]:
     parts = effect.taken.parts
     stay = f" ({len(effect.stays)} stay)" if effect.stays else ""
     sizes = (effect.before, effect.after) if effect.taken.sure else (None, None)
-    parameters = sum(part.parameters for part in parts)
+    parameters = sum(part.parameters for part in parts if not part.tied)
     return f"{len(parts)}{stay}", f"{parameters:,}", *map(unit.number, sizes)
 
 

@@ -33,6 +33,10 @@ RENAMED: Mapping[str, tuple[tuple[re.Pattern[str], str], ...]] = {
 (transformers 5.23, conversion_mapping.py)."""
 
 
+HEADED = ("ForCausalLM", "ForConditionalGeneration")
+"""How transformers names the classes that have a head."""
+
+
 def renamed(tensors: Iterable[Stored], cls: str) -> tuple[Stored, ...]:
     """The tensors under the names that they have in a loaded model of class ``cls``."""
 
@@ -43,6 +47,14 @@ def renamed(tensors: Iterable[Stored], cls: str) -> tuple[Stored, ...]:
         return said
 
     return tuple(replace(tensor, name=name(tensor)) for tensor in tensors)
+
+
+def tied(names: Iterable[str], classes: Iterable[str]) -> tuple[str, ...]:
+    """The embedding of a language model whose file has no head: it is the head's weight too."""
+    found = tuple(names)
+    if "lm_head.weight" in found or not any(cls.endswith(HEADED) for cls in classes):
+        return ()
+    return tuple(name for name in found if name.endswith("embed_tokens.weight"))
 
 
 def cast_sizes(tensors: Iterable[Stored], dtype: str, keep: Iterable[str]) -> Iterator[tuple[str, int]]:

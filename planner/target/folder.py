@@ -18,7 +18,7 @@ from planner.diagnostics.table.p3_target import BROKEN_FOLDER, MODULAR, NO_VARIA
 from planner.source.text import Span
 from planner.target import catalogue
 from planner.target.blocks import blocks_of
-from planner.target.casting import TIED, cast_sizes, quantized_sizes, renamed
+from planner.target.casting import cast_sizes, quantized_sizes, renamed, tied
 from planner.target.files import only_pickled, stored_tensors
 from planner.target.headers import Broken, read_json
 from planner.target.index import INDEX, MODULAR_INDEX, Index, read_index
@@ -176,7 +176,7 @@ class _Reader:
         sizes = dict(cast_sizes(tensors, self.dtype, keep))
         loaded = [(tensor, sizes[tensor.name]) for tensor in tensors if tensor.name in sizes]
         known = library in ("diffusers", "transformers") or self._known(info)
-        parts = parts_in(loaded, self.dtype, library=known, tied=TIED)
+        parts = parts_in(loaded, self.dtype, library=known, tied=tied(sizes, info.classes))
         self.read[info.name] = tuple(sizes.items()), parts
         return blocks_of(tree_of(sizes.items()))
 

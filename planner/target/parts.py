@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +45,7 @@ class Part:
     ``kinds``: those that it may be of (one for a built module, several where a header leaves it open, none
     for a norm); ``classes``: its class and that class's bases, None when not known; ``shape`` and ``dtype``
     of its weight, the latter as torch names it; ``parameters`` of all of its tensors, and the bytes of each
-    in ``tensors``, the weight's first.
+    in ``tensors``, the weight's first; ``tied``: a module before it has the same weight.
     """
 
     name: str
@@ -56,6 +55,7 @@ class Part:
     dtype: str = ""
     parameters: int = 0
     tensors: tuple[int, ...] = ()
+    tied: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -67,33 +67,38 @@ def parts_of(module: Any) -> Iterator[Part]:
     """The modules of a built model, on any device, that have weights and are of a kind. Duck-typed.
 
     peft's ``x.base_layer`` is told as ``x``, the name that it has without an adapter. Left out: what torch
-    reads without calling (the output projection of ``MultiheadAttention``), since no hook would see it;
-    and modules that share a weight, which would be changed for one of them and not for the other.
+    reads without calling (the output projection of ``MultiheadAttention``), since no hook would see it; and
+    what shares a weight with a module of another kind (an Embedding and the Linear at the end of a language
+    model), which few backends take both of.
     """
-    owners = Counter(id(part._parameters.get("weight")) for part in module.modules())
+    kinds_of: dict[int, set[frozenset[str]]] = {}
+    for part in module.modules():
+        kinds_of.setdefault(id(part._parameters.get("weight")), set()).add(_kinds(part))
     read = {
         id(child)
         for parent in module.modules()
         if "MultiheadAttention" in {c.__name__ for c in type(parent).__mro__}
         for child in parent.children()
     }
+    seen: set[int] = set()
     for name, part in module.named_modules():
-        classes = frozenset(c.__name__ for c in type(part).__mro__)
-        kinds = classes & KINDS
         weight = part._parameters.get("weight")
-        if not kinds or weight is None or id(part) in read or owners[id(weight)] > 1:
+        kinds = _kinds(part)
+        if not kinds or weight is None or id(part) in read or len(kinds_of[id(weight)]) > 1:
             continue
         others = (t for key, t in part._parameters.items() if key != "weight" and t is not None)
         own = (weight, *others)
         yield Part(
             name=name.replace(".base_layer", ""),
             kinds=kinds,
-            classes=classes,
+            classes=frozenset(c.__name__ for c in type(part).__mro__),
             shape=tuple(weight.shape),
             dtype=str(weight.dtype).removeprefix("torch."),
             parameters=sum(t.numel() for t in own),
             tensors=tuple(t.numel() * t.element_size() for t in own),
+            tied=id(weight) in seen,
         )
+        seen.add(id(weight))
 
 
 def parts_in(
@@ -102,9 +107,9 @@ def parts_in(
     """The modules that a file's tensors, each with its bytes once loaded, belong to.
 
     ``half``: the dtype of what is loaded in two bytes; ``library``: the model is of a class whose names are
-    known; ``tied``: names of tensors that two modules share. A weight's dimensions tell what it may be of:
-    more than two a convolution, two a Linear or an Embedding. The latter has no bias, and no other name
-    than those of EMBEDDINGS in a library's model.
+    known; ``tied``: names of tensors that modules of two kinds share. A weight's dimensions tell what it may
+    be of: more than two a convolution, two a Linear or an Embedding. The latter has no bias, and no other
+    name than those of EMBEDDINGS in a library's model.
     """
     found: dict[str, dict[str, tuple[Stored, int]]] = {}
     for stored, nbytes in tensors:
@@ -128,6 +133,10 @@ def parts_in(
             )
         )
     return tuple(made)
+
+
+def _kinds(module: Any) -> frozenset[str]:
+    return KINDS & {c.__name__ for c in type(module).__mro__}
 
 
 def _possible(name: str, shape: tuple[int, ...], biased: bool, library: bool) -> frozenset[str]:

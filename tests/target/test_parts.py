@@ -14,7 +14,7 @@ from pipelines.all import CASES
 from pipelines.registry import WIDE, build
 from torch import nn
 
-from planner.target.casting import TIED
+from planner.target.casting import tied
 from planner.target.headers import Stored
 from planner.target.parts import EMBEDDINGS, OPEN, Part, parts_in, parts_of
 
@@ -28,11 +28,12 @@ def header(module: nn.Module) -> tuple[Part, ...]:
             stored = Stored(name=name, dtype="F32", numel=tensor.numel(), shape=tuple(tensor.shape))
             tensors.append((stored, tensor.nbytes))
         seen.add(id(tensor))
-    return parts_in(tensors, "bfloat16", library=True, tied=TIED)
+    names = [stored.name for stored, _ in tensors]
+    return parts_in(tensors, "bfloat16", library=True, tied=tied(names, [type(module).__name__]))
 
 
 def differences(module: nn.Module) -> Iterator[str]:
-    built = {part.name: part for part in parts_of(module)}
+    built = {part.name: part for part in parts_of(module) if not part.tied}
     told = {part.name: part for part in header(module) if part.kinds}
     for name in sorted(built.keys() | told.keys()):
         if name not in built or name not in told:
@@ -101,7 +102,7 @@ def called(call: ast.Call) -> str:
     return str(getattr(function, "attr", getattr(function, "id", "")))
 
 
-def test_what_is_shared_or_read_without_a_call_is_left_out() -> None:
+def test_what_is_shared_by_two_kinds_or_read_without_a_call_is_left_out() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -110,8 +111,10 @@ def test_what_is_shared_or_read_without_a_call_is_left_out() -> None:
             self.one = nn.Linear(4, 4)
             self.head = nn.Linear(4, 8, bias=False)
             self.head.weight = self.embed_tokens.weight
+            self.two = nn.Linear(4, 4)
+            self.two.weight = self.one.weight
 
-    assert [part.name for part in parts_of(Model())] == ["one"]
+    assert [(part.name, part.tied) for part in parts_of(Model())] == [("one", False), ("two", True)]
 
 
 def test_a_matrix_in_an_unknown_model_may_be_either() -> None:

@@ -62,24 +62,5 @@ PAIR_REFUSED = Code(
     wrong="quantization: [{component: unet, backend: bitsandbytes, type: int8}]\ncomponents: {unet: stream}",
     right="quantization: [{component: unet, backend: bitsandbytes, type: nf4}]\ncomponents: {unet: stream}",
 )
-GGUF_SOURCE = Code(
-    id="P377",
-    name="gguf-source",
-    severity=Severity.ERROR,
-    help="A GGUF file is quantized by whoever wrote it, so it is a source: `components.X.source`. A rule for "
-    "it says in which dtype it is computed (`compute_dtype`) and nothing else, and no other backend "
-    "quantizes it again.",
-    wrong="quantization: [{component: transformer, backend: gguf}]",
-    right="components: {transformer: {source: ./flux1-dev-Q4_K_S.gguf}}\n"
-    "quantization: [{component: transformer, backend: gguf, compute_dtype: bfloat16}]",
-)
 
-CODES = (
-    UNKNOWN_OPTION,
-    BAD_OPTION,
-    SHADOWED_RULE,
-    UNMATCHED_RULE,
-    RULE_NOT_CHECKED,
-    PAIR_REFUSED,
-    GGUF_SOURCE,
-)
+CODES = (UNKNOWN_OPTION, BAD_OPTION, SHADOWED_RULE, UNMATCHED_RULE, RULE_NOT_CHECKED, PAIR_REFUSED)
