@@ -164,7 +164,7 @@ def _shadows(above: Sequence[QuantizationRule], rule: QuantizationRule) -> Itera
 def _without_effect(component: str, parts: Sequence[Part], done: Sequence[Effect]) -> Iterator[Diagnostic]:
     for effect in done:
         rule = effect.rule
-        if effect.made or not rule.required:
+        if len(effect.stays) < len(effect.taken.parts) or not rule.required:
             continue
         if effect.stays:
             said = f'no weight of "{component}" that the rule takes has a shape that {rule.backend} packs so'

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.backends import BACKENDS
-from planner.quantization.formats import Made, made_of
+from planner.quantization.formats import ITEM, Made, made_of
 from planner.quantization.matrix import row_of
 from planner.quantization.select import Keeps, Taken, take
 from planner.target.blocks import blocks_of
@@ -19,7 +19,8 @@ from planner.target.tree import tree_of
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
     """What one rule does to a component. ``made``: each module that it changes with what it becomes;
-    ``stays``: those that it takes and whose shape its format does not fit."""
+    ``stays``: those that it takes and whose shape its format does not fit. What is quantized already is
+    neither."""
 
     taken: Taken
     made: tuple[tuple[Part, Made], ...]
@@ -96,7 +97,7 @@ def _effect(taken: Taken) -> Effect:
     return Effect(
         taken=taken,
         made=tuple((part, made) for part, made in found if made is not None),
-        stays=tuple(part for part, made in found if made is None),
+        stays=tuple(part for part, made in found if made is None and part.dtype in ITEM),
     )
 
 

@@ -11,16 +11,20 @@ import pytest
 import torch
 from models import at
 from pipelines.all import CASES
+from pipelines.plans import plan_for
 from pipelines.registry import build
 from torch import nn
 
 from planner.plan.model import QuantizationRule
+from planner.quantization.backends import BACKENDS
+from planner.quantization.check import check_parts
 from planner.quantization.select import take
-from planner.quantization.sizes import effects, keeps_of, resized
+from planner.quantization.sizes import effects, keeps_of, resized, sized
 from planner.target.blocks import blocks_of
 from planner.target.folder import read_folder
 from planner.target.loaded import describe
 from planner.target.model import Target
+from quantization.making import MADE
 
 NAMES = (
     "StableDiffusionXLPipeline",
@@ -137,3 +141,15 @@ def test_what_a_header_leaves_open_has_no_size(saved: Any) -> None:
     own = replace(vae, keeps=((), None))
     assert resized(own, [rule("layerwise_cast", **cast)]).bytes is None
     assert resized(own, [rule("torchao", type="int8_weight_only")]).bytes is not None
+
+
+@pytest.mark.parametrize(("backend", "kind"), list(MADE))
+def test_rules_for_what_is_quantized_already_are_no_mistake(backend: str, kind: str) -> None:
+    """A loaded pipeline, whose rules were executed while it was loaded."""
+    pipe = build("FluxPipeline").to(torch.bfloat16)
+    MADE[backend, kind](pipe.transformer)
+    key = BACKENDS[backend].type_key
+    plan = plan_for(pipe, f"quantization: [{{component: transformer, backend: {backend}, {key}: {kind}}}]")
+    target = describe(pipe)
+    assert check_parts(plan, target) == []
+    assert sized(plan, target) is target
