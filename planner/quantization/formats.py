@@ -114,18 +114,16 @@ def _quanto_byte(part: Part, options: Options) -> Made:
 def _quanto_bits(bits: int) -> Callable[[Part, Options], Made]:
     def made(part: Part, options: Options) -> Made:
         """``bits`` an element, and for each group a scale and a shift of the weight's dtype. Rows of at most
-        128 are one group. bfloat16 in groups of 128 is kept for torch's tinygemm, scales and shifts in one.
+        128 are one group.
 
         optimum-quanto 0.2.7, nn/qmodule.py: QModuleMixin; tensor/packed.py: pack_weights;
-        tensor/weights/qbits.py: WeightQBitsTensor.create on a CPU.
+        tensor/weights/qbits.py: WeightQBitsTensor, not the packing for the kernels of one device.
         """
         rows, columns = part.shape
         item = ITEM[part.dtype]
         group = _quanto_group(columns)
         scales = rows * columns // group
         packed = ceil(scales * bits / 8) * group
-        if bits == 4 and part.dtype == "bfloat16" and group == GROUP < columns:
-            return Made(weight=(packed, 2 * scales * item), buffers=(item, item))
         return Made(weight=(packed, scales * item, scales * item), buffers=(item, item))
 
     return made

@@ -120,10 +120,6 @@ _QUANTO = {
     "xpu": _untried("plain torch operations", _QUANTO_DOCS),
     "sim": _shown(UNDER_A_PLAN, _untried("plain torch operations, run on the CPU")),
 }
-_PACKED_FOR_A_CPU = _no(
-    "bfloat16 weights are packed for the CPU that they are loaded on, and each device packs them in its way",
-    "https://github.com/huggingface/optimum-quanto/blob/v0.2.7/optimum/quanto/tensor/weights/qbits.py",
-)
 _TORCHAO_LORA = _untried(
     "peft has a layer of its own for it", f"{_PEFT}/torchao.py", ("peft", "0.17"), ("torchao", "0.16.0")
 )
@@ -228,20 +224,8 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         backend="quanto",
-        types=("int2",),
-        cells={**_QUANTO, "mps": _untried("its kernels", _QUANTO_DOCS)},
-    ),
-    Row(
-        backend="quanto",
-        types=("int4",),
-        cells={
-            **_QUANTO,
-            **_TAKEN_APART,
-            "cuda": _PACKED_FOR_A_CPU,
-            "xpu": _PACKED_FOR_A_CPU,
-            "mps": _PACKED_FOR_A_CPU,
-            "sim": _untried("plain torch operations, run on the CPU"),
-        },
+        types=("int4", "int2"),
+        cells={**_QUANTO, "mps": _untried("plain torch operations", _QUANTO_DOCS)},
     ),
     Row(
         backend="gguf",

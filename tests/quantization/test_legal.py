@@ -53,6 +53,7 @@ def test_the_smallest_comes_first(transformer: ComponentInfo) -> None:
         "layerwise_cast float8_e5m2",
         "quanto float8",
         "quanto int2",
+        "quanto int4",
         "quanto int8",
         "torchao float8_dynamic",
         "torchao float8_weight_only",
