@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from planner.plan.model import QuantizationRule
 from planner.quantization.backends import BACKENDS, Backend
-from planner.quantization.matrix import Row, Verdict, needs_of, row_of
+from planner.quantization.matrix import Verdict, needs_of, row_of, verdict_of
 from planner.quantization.probe import lacking
 from planner.quantization.sizes import effects, resized
 from planner.source.text import Span
@@ -48,7 +48,7 @@ def choices(
     ``policy``: ``resident``, ``offload`` or ``stream``; ``device_type``: ``cuda``, ``xpu``, ``mps`` or
     ``sim``; ``loras``, ``compiled``: it has adapters, it is compiled; ``versions``: of what is installed, in
     which case a format whose packages are not there is none. Nothing for a component whose modules are not
-    known. Double quantization is bitsandbytes' own choice to leave out, and so it is here.
+    known. Options have their usual values.
     """
     if info.weights is None:
         return ()
@@ -58,7 +58,7 @@ def choices(
     for backend in BACKENDS.values():
         for kind in backend.types if backend.when != "never" else ():
             row = row_of(backend.name, kind)
-            verdict = _verdict(row, columns)
+            verdict = verdict_of(row, *columns)
             if verdict == "no" or (versions is not None and lacking(needs_of(row, *columns), versions)):
                 continue
             rule = _rule(info.name, backend, kind)
@@ -67,12 +67,6 @@ def choices(
                 modules = sum(len(effect.made) for effect in effects([rule], info) or ())
                 found.append(Choice(rule=rule, modules=modules, before=before, after=after, verdict=verdict))
     return tuple(sorted(found, key=lambda choice: choice.after))
-
-
-def _verdict(row: Row, columns: tuple[str, ...]) -> Verdict:
-    """The worst of its cells."""
-    verdicts = {row.cells[column].verdict for column in columns}
-    return "no" if "no" in verdicts else "untried" if "untried" in verdicts else "shown"
 
 
 def _rule(component: str, backend: Backend, kind: str) -> QuantizationRule:

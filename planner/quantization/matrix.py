@@ -263,16 +263,21 @@ def instead(row: Row, column: str) -> str:
     ``column`` is a refused one. A policy is changed rather than the backend; a device and what a plan has
     beside it are given.
     """
-    near = " or ".join(that.name for that in going(column, row)[:2])
+    near = " or ".join(that.name for that in going(row, column)[:2])
     if column in AXES["policy"] and (policies := row.legal("policy")):
         best = "offload" if "offload" in policies else policies[0]
         return f"policy: {best}; or {near}, which goes with {WORDS.get(column, column)}"
     return f"{near} goes with {WORDS.get(column, column)}"
 
 
-def going(column: str, near: Row) -> list[Row]:
-    """The rows that go with ``column``, of the backend of ``near`` first, then those that a test has shown. A
-    GGUF file is none: it is another source."""
-    order = ("shown", "untried")
-    rows = [row for row in ROWS if row.cells[column].verdict in order and row.backend != "gguf"]
-    return sorted(rows, key=lambda row: (row.backend != near.backend, order.index(row.cells[column].verdict)))
+def going(near: Row, *columns: str) -> list[Row]:
+    """The rows that go with all of ``columns``, of the backend of ``near`` first, then those that a test has
+    shown. A GGUF file is none: it is another source."""
+    rows = [row for row in ROWS if row.backend != "gguf" and verdict_of(row, *columns) != "no"]
+    return sorted(rows, key=lambda row: (row.backend != near.backend, verdict_of(row, *columns) == "untried"))
+
+
+def verdict_of(row: Row, *columns: str) -> Verdict:
+    """The worst of a row's cells: ``shown`` when a test runs each of them."""
+    verdicts = {row.cells[column].verdict for column in columns}
+    return "no" if "no" in verdicts else "untried" if "untried" in verdicts else "shown"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p3_quantization import PAIR_REFUSED
@@ -43,7 +43,7 @@ def refusals(
         columns = [column for column, _ in asked(plan, rule, device_type)]
         for name, least in lacking(needs_of(row, *columns), have):
             if name not in said:
-                found.append(_package(rule, row, name, least, have))
+                found.append(_package(rule, columns, name, least, have))
             said.add(name)
     return found
 
@@ -83,17 +83,20 @@ def files(plan: Plan) -> Iterator[QuantizationRule]:
             yield QuantizationRule(component=name, backend="gguf", options={}, spans={}, span=span)
 
 
-def _package(rule: QuantizationRule, row: Row, name: str, least: str, have: Mapping[str, str]) -> Diagnostic:
+def _package(
+    rule: QuantizationRule, columns: Sequence[str], name: str, least: str, have: Mapping[str, str]
+) -> Diagnostic:
+    row = row_of(rule.backend, BACKENDS[rule.backend].type_of(rule.options))
+    near = next(
+        (that.name for that in going(row, *columns) if not lacking(needs_of(that, *columns), have)), ""
+    )
     install = f"pip install '{name}>={least}'"
-    near = next((that.name for that in going("offload", row) if not lacking(needs_of(that), have)), "")
     hint = f"{install}; or {near}, which is here" if near and rule.backend != "gguf" else install
     what = f'"{rule.component}" by {_who(rule, row)}'
     if name not in have:
         said = f'package "{name}" is missing, and {what} needs it'
         return finding(PACKAGE_MISSING, said, span=rule.span, hint=hint)
-    said = (
-        f'package "{name}" is version {have[name]}, and "{rule.component}" by {_who(rule, row)} needs {least}'
-    )
+    said = f'package "{name}" is version {have[name]}, and {what} needs {least}'
     return finding(PACKAGE_TOO_OLD, said, span=rule.span, hint=hint)
 
 

@@ -55,8 +55,8 @@ def effects(rules: Sequence[QuantizationRule], info: ComponentInfo) -> tuple[Eff
 
 
 def resized(info: ComponentInfo, rules: Sequence[QuantizationRule]) -> ComponentInfo:
-    """A component of a folder with the bytes and blocks that it has once its rules are executed; without
-    them where a header leaves open what the rules take."""
+    """A component, not quantized yet, with the bytes and blocks that it has once its rules are executed;
+    without them where a header leaves open what the rules take."""
     done = effects(rules, info)
     if done is None or info.weights is None or not all(effect.taken.sure for effect in done):
         return replace(info, bytes=None, blocks=None)

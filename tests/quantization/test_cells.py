@@ -139,7 +139,7 @@ def test_every_format_has_one_row_and_every_cell_its_reason() -> None:
 def test_what_is_refused_has_something_near_that_is_not() -> None:
     for row in ROWS:
         for column, cell in row.cells.items():
-            near = going(column, row)
+            near = going(row, column)
             assert near
             assert all(that.cells[column].verdict != "no" for that in near)
             if cell.verdict == "no":
@@ -147,7 +147,7 @@ def test_what_is_refused_has_something_near_that_is_not() -> None:
     assert instead(row_of("bitsandbytes", "int8"), "stream").startswith(
         "policy: offload; or bitsandbytes nf4"
     )
-    assert going("sim", row_of("bitsandbytes", "nf4"))[0].cells["sim"].verdict == "shown"
+    assert going(row_of("bitsandbytes", "nf4"), "sim")[0].cells["sim"].verdict == "shown"
 
 
 def test_the_newest_version_of_those_asked_for() -> None:

@@ -59,6 +59,9 @@ def test_a_package_is_missing() -> None:
         'P901 package "optimum-quanto" is missing, and "transformer" by quanto int8 needs it; '
         "pip install 'optimum-quanto>=0.2.6'; or torchao int8_weight_only, int8_dynamic, which is here"
     )
+    alone = {"accelerate": "1.15.0"}
+    (one,) = said("{component: transformer, backend: quanto, type: int8}", device="mps", versions=alone)
+    assert "which is here" not in one  # what needs no package has no float8 there
     (one,) = said("{component: transformer, backend: torchao, type: int4_weight_only}")
     assert one.startswith('P901 package "mslk" is missing')
     assert said("{component: transformer, backend: torchao, type: int4_weight_only}", device=None) == []
