@@ -20,7 +20,7 @@ from planner.plan.build import build_plan
 from planner.plan.model import Plan
 from planner.plan.resolve import check_names
 from planner.quantization.check import check_parts, check_rules
-from planner.quantization.sizes import unsized
+from planner.quantization.sizes import sized
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
@@ -310,7 +310,7 @@ def _back(
     found += check_parts(plan, known)
     if errors(found):
         return None, found
-    known = unsized(plan, known)
+    known = sized(plan, known)
     graph, problems = build_graph(plan, known)
     found += problems
     if graph is None:

@@ -47,6 +47,42 @@ def test_the_picture_is_what_is_printed(
     assert without_seconds(printed) == without_seconds(block("picture"))
 
 
+def test_the_rules_are_explained_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from diffusers import AutoencoderKL, FluxTransformer2DModel
+    from hollow import hollow
+    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+    from planner.cli.main import run
+
+    t5 = T5Config(d_model=4096, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu")
+    models = {
+        "transformer": lambda: FluxTransformer2DModel(guidance_embeds=True),
+        "text_encoder_2": lambda: T5EncoderModel(t5),
+        "text_encoder": lambda: CLIPTextModel(CLIPTextConfig()),
+        "vae": AutoencoderKL,
+    }
+    others = {
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
+        "tokenizer": ("transformers", "CLIPTokenizer"),
+        "tokenizer_2": ("transformers", "T5TokenizerFast"),
+    }
+    hollow(tmp_path / "flux-dev", "FluxPipeline", models, others)
+    monkeypatch.chdir(tmp_path)
+    Path("flux-int8.plan.yaml").write_text(
+        "version: 1\n"
+        "pipeline: {class: FluxPipeline, source: ./flux-dev, dtype: bfloat16}\n"
+        "quantization:\n"
+        "  - {component: transformer, match: transformer_blocks, backend: torchao, type: int8_weight_only}\n"
+        "  - {component: transformer, backend: layerwise_cast}\n"
+        "  - {component: text_encoder_2, backend: bitsandbytes, type: nf4}\n"
+    )
+    assert run(["explain", "flux-int8.plan.yaml"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.split("\n\n")[1].rstrip() == block("rules").rstrip()
+
+
 @pytest.mark.parametrize("text_of_plan", re.findall(r"```yaml\n(version: 1\n.*?)```", README, re.DOTALL))
 def test_the_plans_are_valid(text_of_plan: str, tmp_path: Path) -> None:
     (tmp_path / "flux.plan.yaml").write_text((ROOT / "plans/flux.plan.yaml").read_text(encoding="utf-8"))

@@ -11,6 +11,8 @@ import click
 from rich.table import Table
 
 from planner.cli.terminal import put
+from planner.quantization.probe import DISTRIBUTIONS, installed
+from planner.report.matrix import matrix_table
 from planner.schedule.fit import gib
 
 PACKAGES = (
@@ -20,8 +22,7 @@ PACKAGES = (
     "transformers",
     "safetensors",
     "imageio",
-    "peft",
-    "bitsandbytes",
+    *(name for name in DISTRIBUTIONS if name != "accelerate"),
 )
 
 
@@ -36,6 +37,8 @@ def doctor_command() -> int:
     for device in devices:
         made.add_row("device", device)
     put(made)
+    table, notes = matrix_table(installed())
+    put("", table, "", *notes)
     if importlib.util.find_spec("torch") is None:
         put("", "validate, compile and explain work here; for apply: pip install 'offload-planner[apply]'")
         return 4

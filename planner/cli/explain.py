@@ -15,6 +15,7 @@ from planner.diagnostics.table.p0_tool import UNKNOWN_CODE
 from planner.plan.write import to_yaml
 from planner.report.image import image_line
 from planner.report.render import host_words
+from planner.report.rules import rules_table
 from planner.report.steps import pinned_first, placements_table, steps_table, totals
 
 
@@ -44,10 +45,12 @@ def explain_command(
         print(to_yaml(compiled.plan), end="")
         return 0
     plan = compiled.plan
+    rules = (rules_table(plan, compiled.target), "") if plan.quantization else ()
     put(
         f"{plan.name}   {compiled.target.cls}   semantics: {plan.semantics.value}   idle: {plan.idle.value}",
         image_line(plan),
         "",
+        *rules,
         placements_table(compiled.schedule),
         "",
         steps_table(compiled.schedule),

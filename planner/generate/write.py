@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -17,19 +17,38 @@ from planner.target.model import WalkStage
 def catalogue_text() -> str:
     """One class a line, sorted: the same diffusers gives the same bytes, and a diff shows what changed."""
     pipelines = pipeline_classes()
-    classes = [f"  {json.dumps(cls.__name__)}: {_compact(_record(cls))}" for cls in pipelines]
-    kept = [f"  {json.dumps(name)}: {_compact(said)}" for name, said in _kept(pipelines).items()]
-    head = f'{{"format": 1, "diffusers": {json.dumps(metadata.version("diffusers"))}, "keep_float32": {{\n'
-    return head + ",\n".join(kept) + '\n}, "classes": {\n' + ",\n".join(classes) + "\n}}\n"
+    models = _models(pipelines)
+    said = (
+        f'{{"format": 1, "diffusers": {json.dumps(metadata.version("diffusers"))}',
+        _lines("keep_float32", _kept(models)),
+        _lines("skip_casting", _uncast(models)),
+        _lines("classes", {cls.__name__: _record(cls) for cls in pipelines}),
+    )
+    return ", ".join(said) + "}\n"
 
 
-def _kept(pipelines: Iterable[type]) -> dict[str, dict[str, list[str]]]:
+def _lines(key: str, values: Mapping[str, Any]) -> str:
+    lines = [f"  {json.dumps(name)}: {_compact(said)}" for name, said in values.items()]
+    return f'"{key}": {{\n' + ",\n".join(lines) + "\n}"
+
+
+def _models(pipelines: Iterable[type]) -> dict[str, type | None]:
+    """The classes in the annotations of constructors, by name."""
+    names = sorted({(cls.__module__, n) for cls in pipelines for a in components(cls) for n in a.classes})
+    return {name: resolve(module, name) for module, name in names}
+
+
+def _uncast(models: Mapping[str, type | None]) -> dict[str, list[str]]:
+    """What models leave alone when they are cast: diffusers' ``_skip_layerwise_casting_patterns``."""
+    found = {n: getattr(m, "_skip_layerwise_casting_patterns", None) for n, m in models.items()}
+    return {name: list(patterns) for name, patterns in sorted(found.items()) if patterns}
+
+
+def _kept(models: Mapping[str, type | None]) -> dict[str, dict[str, list[str]]]:
     """What models keep in float32. diffusers does so for every half dtype (modeling_utils.py); transformers
     for float16 alone, unless the model is strict about it."""
     found = {}
-    names = sorted({(cls.__module__, n) for cls in pipelines for a in components(cls) for n in a.classes})
-    for module, name in names:
-        model = resolve(module, name)
+    for name, model in models.items():
         loose = sorted(getattr(model, "_keep_in_fp32_modules", None) or ())
         strict = sorted(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
         ours = model is not None and model.__module__.startswith("diffusers.")

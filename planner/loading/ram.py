@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from planner.diagnostics.diagnostic import Diagnostic
 from planner.loading.paths import beside
 from planner.plan.model import Plan
-from planner.quantization.sizes import unsized
+from planner.quantization.sizes import sized
 from planner.schedule.fit import host_findings
 from planner.session.ram import short_of_memory
 from planner.target.find import find_target
@@ -27,6 +27,6 @@ def check_ram(plan: Plan) -> Iterator[Diagnostic]:
         sources={name: said.source for name, said in plan.components.items() if said.source is not None},
     )
     if target is not None:
-        sizes = [info.bytes for info in unsized(plan, target).components.values() if info.present]
+        sizes = [info.bytes for info in sized(plan, target).components.values() if info.present]
         yield from host_findings(plan, sizes)
         yield from short_of_memory(plan, sum(size or 0 for size in sizes))

@@ -28,9 +28,10 @@ class Option:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """Who quantizes. ``when``: while the weights are read, or after; ``kinds``: the torch classes that it
-    quantizes; ``types``: its formats, by the key that names them; ``required``: keys a rule must have.
+    quantizes; ``types``: its formats, by the key that names them.
 
-    ``distribution`` and ``least``: the package to install, and the oldest version that works.
+    ``distribution`` and ``least``: the package to install, and the oldest version that works; ``beside``:
+    what loading with it needs more.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Backend:
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     distribution: str = ""
     least: str = ""
+    beside: tuple[tuple[str, str], ...] = ()
     reference: str
 
     def keys(self) -> tuple[str, ...]:
@@ -55,6 +57,11 @@ class Backend:
     def install(self) -> str:
         """The command that brings its package."""
         return f"pip install '{self.distribution}>={self.least}'"
+
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """Distributions and the oldest version of each; none for what torch does by itself."""
+        return ((self.distribution, self.least), *self.beside) if self.distribution else ()
 
 
 _DOCS = "https://huggingface.co/docs/diffusers/quantization"
@@ -74,7 +81,8 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                     "threshold": Option(values=float, types=("int8",)),
                 },
                 distribution="bitsandbytes",
-                least="0.43.3",  # diffusers bnb_quantizer.py: validate_environment
+                least="0.46.1",  # transformers import_utils.py; diffusers is content with 0.43.3
+                beside=(("accelerate", "1.1.0"),),  # the same
                 reference=f"{_DOCS}/bitsandbytes",
             ),
             Backend(
@@ -97,6 +105,7 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                 types=("int8", "float8", "int4", "int2"),
                 distribution="optimum-quanto",
                 least="0.2.6",  # diffusers quanto_quantizer.py: validate_environment
+                beside=(("accelerate", "1.1.0"),),  # transformers import_utils.py
                 reference=f"{_DOCS}/quanto",
             ),
             Backend(
@@ -106,7 +115,8 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                 types=("file",),
                 options={"compute_dtype": Option(values=FLOATS)},
                 distribution="gguf",
-                least="0.10.0",
+                least="0.10.0",  # diffusers gguf_quantizer.py: validate_environment
+                beside=(("accelerate", "0.26.0"),),  # the same
                 reference=f"{_DOCS}/gguf",
             ),
             Backend(

@@ -19,9 +19,10 @@ from planner.diagnostics.table.p3_quantization import (
 )
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.backends import BACKENDS, SELECTORS, Option
-from planner.quantization.matrix import AXES, instead, row_of
-from planner.quantization.select import Keeps, Taken, take
-from planner.target.model import ComponentInfo, Target
+from planner.quantization.refuse import files, pairs
+from planner.quantization.sizes import Effect, effects
+from planner.target.model import Target
+from planner.target.parts import Part
 
 
 def check_rules(plan: Plan) -> list[Diagnostic]:
@@ -30,34 +31,39 @@ def check_rules(plan: Plan) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     for number, rule in enumerate(plan.quantization):
         said = [*_options(plan, number, rule)]
-        found += said or _pairs(plan, rule)
+        found += said or pairs(plan, rule, plan.device.partition(":")[0])
         found += _skips(rule)
         found += _shadows(plan.quantization[:number], rule)
+        found += _of_a_file(rule)
+        found += _alike(plan.quantization[:number], rule)
+    for rule in files(plan):
+        found += pairs(plan, rule, plan.device.partition(":")[0])
     return found
 
 
 def check_parts(plan: Plan, target: Target) -> list[Diagnostic]:
-    """Rules that take no module of ``target``, as far as it knows its modules' names."""
+    """Rules that change no module of ``target``, as far as it knows its modules' names; a note where it does
+    not, or does not know what they weigh then."""
     found = []
-    for name in dict.fromkeys(rule.component for rule in plan.quantization):
+    for name in dict.fromkeys(rule.component for rule in plan.quantization if rule.backend != "gguf"):
         info = target.components.get(name)
         rules = rules_of(plan, name)
-        if info is None or not info.present or info.parts is None:
+        done = effects(rules, info) if info is not None and info.present else None
+        if info is None or done is None:
             said = f'which modules of "{name}" its rules take is not known here'
             found.append(finding(RULE_NOT_CHECKED, said, span=rules[0].span))
             continue
-        found += _taken(name, take(rules, info.parts, keeps_of(info)))
+        found += _without_effect(name, info.parts or (), done)
+        unsure = next((effect.rule for effect in done if not effect.taken.sure), None)
+        if unsure is not None:
+            said = f'of which kind each module of "{name}" is, and so what it weighs then, is not known here'
+            found.append(finding(RULE_NOT_CHECKED, said, span=unsure.span))
     return found
 
 
 def rules_of(plan: Plan, component: str) -> tuple[QuantizationRule, ...]:
     """One component's rules, in order."""
     return tuple(rule for rule in plan.quantization if rule.component == component)
-
-
-def keeps_of(info: ComponentInfo) -> Keeps:
-    """What the component's class asks to leave alone, as far as it is known."""
-    return Keeps(float32=info.keeps[0], cast=info.keeps[1] or ())
 
 
 def _options(plan: Plan, number: int, rule: QuantizationRule) -> Iterator[Diagnostic]:
@@ -106,6 +112,28 @@ def _shown(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value).lower() if value is None else str(value)
 
 
+def _of_a_file(rule: QuantizationRule) -> Iterator[Diagnostic]:
+    """What a GGUF file holds quantized is settled by whoever wrote it."""
+    for key in ("match", "classes", "skip"):
+        if rule.backend == "gguf" and key in rule.spans:
+            said = f'gguf has no option "{key}": which modules are quantized is in the file'
+            yield finding(UNKNOWN_OPTION, said, span=rule.spans[key])
+
+
+def _alike(above: Sequence[QuantizationRule], rule: QuantizationRule) -> Iterator[Diagnostic]:
+    """bitsandbytes and quanto have one configuration for a component."""
+    for earlier in above:
+        if (earlier.component, earlier.backend) != (rule.component, rule.backend):
+            continue
+        if rule.backend in ("bitsandbytes", "quanto") and earlier.options != rule.options:
+            said = (
+                f'"{rule.component}" by {rule.backend} does not go with the rule in line '
+                f"{earlier.span.line}: its type and options are one for the whole component"
+            )
+            yield finding(PAIR_REFUSED, said, span=rule.span, hint="torchao takes several types")
+            return
+
+
 def _skips(rule: QuantizationRule) -> Iterator[Diagnostic]:
     for pattern in rule.skip:
         try:
@@ -118,7 +146,7 @@ def _skips(rule: QuantizationRule) -> Iterator[Diagnostic]:
 def _shadows(above: Sequence[QuantizationRule], rule: QuantizationRule) -> Iterator[Diagnostic]:
     """A rule for all modules of a component leaves nothing to one below it of the same kinds."""
     for earlier in above:
-        if earlier.component != rule.component or earlier.skip:
+        if earlier.component != rule.component or earlier.skip or not rule.required:
             continue
         same_names = earlier.match is None or earlier.match == rule.match
         same_classes = not earlier.classes or (
@@ -133,45 +161,43 @@ def _shadows(above: Sequence[QuantizationRule], rule: QuantizationRule) -> Itera
             return
 
 
-def _taken(component: str, taken: Sequence[Taken]) -> Iterator[Diagnostic]:
-    for one in taken:
-        rule = one.rule
-        if one.parts or not rule.required:
+def _without_effect(component: str, parts: Sequence[Part], done: Sequence[Effect]) -> Iterator[Diagnostic]:
+    for effect in done:
+        rule = effect.rule
+        if len(effect.stays) < len(effect.taken.parts) or not rule.required:
             continue
-        if one.wanted:
+        if effect.stays:
+            said = f'no weight of "{component}" that the rule takes has a shape that {rule.backend} packs so'
+            yield finding(UNMATCHED_RULE, said, span=rule.span)
+        elif effect.taken.wanted:
             said = f'rules above this one take every module of "{component}" that it would'
             yield finding(SHADOWED_RULE, said, span=rule.span, hint="write the narrower rule first")
-            continue
-        by = "what the rule asks for" if rule.match is None else f'matched by "{rule.match}"'
-        said = f'no module of "{component}" that {rule.backend} quantizes is {by}'
-        place = rule.spans.get("match", rule.span)
-        yield finding(UNMATCHED_RULE, said, span=place, hint="required: false if that is fine")
+        else:
+            yield _unmatched(component, rule, parts)
 
 
-def _pairs(plan: Plan, rule: QuantizationRule) -> Iterator[Diagnostic]:
-    """Against the component's policy, the plan's LoRAs and its device."""
-    if BACKENDS[rule.backend].when == "never":
-        return  # it has a diagnostic of its own
-    said = plan.components.get(rule.component)
-    excluded = {name.name: name.span for name in plan.exclude}
-    if said is not None and said.policy is not None:
-        yield from _pair(rule, said.policy.value, said.spans.get("policy", said.span))
-    elif rule.component in excluded:
-        yield from _pair(rule, "resident", excluded[rule.component])
-    if plan.loras:
-        yield from _pair(rule, "lora", plan.loras[0].span)
-    device = plan.device.partition(":")[0]
-    if device in AXES["device"]:
-        yield from _pair(rule, device, plan.place("/device"))
+def _unmatched(component: str, rule: QuantizationRule, parts: Sequence[Part]) -> Diagnostic:
+    asked = " and ".join(
+        [f'matched by "{rule.match}"'] * (rule.match is not None)
+        + [f"of class {', '.join(rule.classes)}"] * bool(rule.classes)
+    )
+    said = f'no module of "{component}" that {rule.backend} quantizes is {asked or "left to take"}'
+    near = _near_class(rule, parts) or _near_name(rule, parts)
+    place = rule.spans.get("match", rule.spans.get("classes", rule.span))
+    hint = f'did you mean "{near}"?' if near else "required: false if that is fine"
+    return finding(UNMATCHED_RULE, said, span=place, hint=hint)
 
 
-def _pair(rule: QuantizationRule, column: str, place: Any) -> Iterator[Diagnostic]:
-    backend = BACKENDS[rule.backend]
-    kind = backend.type_of(rule.options)
-    row = row_of(rule.backend, kind)
-    cell = row.cells[column]
-    who = rule.backend if row.types == backend.types else f"{rule.backend} {kind}"
-    if cell.verdict == "no" and backend.when != "never":
-        words = {"lora": "LoRAs", "compile": "torch.compile"}.get(column, column)
-        said = f'"{rule.component}" by {who} does not go with {words}: {cell.reason}'
-        yield finding(PAIR_REFUSED, said, span=place, hint=instead(row, column))
+def _near_class(rule: QuantizationRule, parts: Sequence[Part]) -> str | None:
+    """The class that the first one was meant to be that no module has."""
+    known = {name for part in parts for name in (part.classes or part.kinds)}
+    wrong = next((name for name in rule.classes if name not in known), None)
+    return nearest(wrong, known) if wrong is not None else None
+
+
+def _near_name(rule: QuantizationRule, parts: Sequence[Part]) -> str | None:
+    """The step of a module's name that the first word of ``match`` was meant to be that is in none."""
+    steps = {step for part in parts for step in part.name.split(".")}
+    words = re.findall(r"[A-Za-z_]\w+", re.sub(r"\\.", " ", rule.match or ""))
+    wrong = next((word for word in words if not any(word in step for step in steps)), None)
+    return nearest(wrong, steps) if wrong is not None else None

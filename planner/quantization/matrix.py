@@ -1,18 +1,23 @@
-"""What goes with what: backend and format x policy x LoRA x torch.compile x device type, as data.
+"""What goes with what: backend and format x policy x LoRA x torch.compile x device type x version, as data.
 
-Each cell has its reason and where it is known from. ``untried`` is what the libraries say works, or our own
-code should, and no test has run yet; ``no`` is refused before any weight is read.
+Each cell has its reason and where it is known from. ``shown``: a test of this project runs it; ``untried``:
+the libraries say that it works, or our own code should, and no test has run it; ``no``: refused before any
+weight is read. ``needs`` are the oldest versions with which a cell is what it says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from packaging.version import Version
 
 from planner.quantization.backends import BACKENDS
 
-Verdict = Literal["untried", "no"]
+Verdict = Literal["shown", "untried", "no"]
+Needs = tuple[tuple[str, str], ...]
+"""Distributions and the oldest version of each."""
 
 AXES: Mapping[str, tuple[str, ...]] = {
     "policy": ("resident", "offload", "stream"),
@@ -20,15 +25,23 @@ AXES: Mapping[str, tuple[str, ...]] = {
     "device": ("cuda", "xpu", "mps", "sim"),
 }
 COLUMNS = tuple(value for values in AXES.values() for value in values)
+WORDS: Mapping[str, str] = {
+    **{policy: f"policy: {policy}" for policy in AXES["policy"]},
+    "lora": "LoRAs",
+    "compile": "torch.compile",
+}
+"""Columns as a message names them, where that is another word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """Whether a row goes with a column, why, and the source of the fact."""
+    """Whether a row goes with a column, why, the source of the fact, and the test that shows it."""
 
     verdict: Verdict
     reason: str
     reference: str
+    needs: Needs = ()
+    test: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,113 +63,103 @@ class Row:
         return tuple(value for value in AXES[axis] if self.cells[value].verdict != "no")
 
 
+UNDER_A_PLAN = "tests/quantization/test_cells.py::test_under_a_plan_it_is_what_it_is_without"
+WITH_AN_ADAPTER = "tests/quantization/test_cells.py::test_an_adapter_is_added_to_it"
+COMPILED = "tests/quantization/test_cells.py::test_it_is_captured_whole"
+
 _OURS = "planner/session/member.py"
-_PR = "https://github.com/huggingface/diffusers/pull"
-_ISSUE = "https://github.com/huggingface/diffusers/issues"
-_QUANTIZERS = "https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/quantizers"
+_DIFFUSERS = "https://github.com/huggingface/diffusers"
+_QUANTIZERS = f"{_DIFFUSERS}/blob/v0.42.1/src/diffusers/quantizers"
+_BNB = f"{_QUANTIZERS}/bitsandbytes/bnb_quantizer.py#L64"
+_BNB_README = "https://github.com/bitsandbytes-foundation/bitsandbytes/blob/0.50.2/README.md"
+_BNB_DOCS = BACKENDS["bitsandbytes"].reference
 _PEFT = "https://github.com/huggingface/peft/blob/v0.21.2/src/peft/tuners/lora"
 _TORCHAO = "https://docs.pytorch.org/ao/stable/workflows/inference.html"
+_MPS_FLOAT8 = "https://github.com/pytorch/pytorch/issues/132624"
 
 
-def _ours(reason: str) -> Cell:
-    return Cell(verdict="untried", reason=reason, reference=_OURS)
+def _untried(reason: str, reference: str = _OURS, *needs: tuple[str, str]) -> Cell:
+    return Cell(verdict="untried", reason=reason, reference=reference, needs=needs)
 
 
-def _untried(reason: str, reference: str) -> Cell:
-    return Cell(verdict="untried", reason=reason, reference=reference)
-
-
-def _no(reason: str, reference: str) -> Cell:
+def _no(reason: str, reference: str = _OURS) -> Cell:
     return Cell(verdict="no", reason=reason, reference=reference)
 
 
-_MOVED = {
-    "resident": _ours("its tensors cross as the plain ones that they are made of"),
-    "offload": _ours("its tensors cross as the plain ones that they are made of"),
-    "stream": _ours("a block's tensors are put together again over the bytes that came"),
+def _shown(test: str, cell: Cell) -> Cell:
+    return replace(cell, verdict="shown", test=test)
+
+
+_TAKEN_APART = {
+    "resident": _untried("its tensors cross as the plain ones that they are made of"),
+    "offload": _untried("its tensors cross as the plain ones that they are made of"),
+    "stream": _untried("a block's tensors are put together again over the bytes that came"),
 }
-_NO_FLOAT8 = "no float8 kernels on this device"
-_NO_PACKAGE = "nothing is loaded by it yet"
-
-
-def _int8_movable() -> Cell:
-    reason = "needs bitsandbytes >= 0.48 and transformers >= 4.58, else it stays where it is"
-    return _untried(reason, f"{_PR}/12972")
-
+_ON_A_CPU = {
+    **_TAKEN_APART,
+    "resident": _shown(UNDER_A_PLAN, _TAKEN_APART["resident"]),
+    "offload": _shown(UNDER_A_PLAN, _TAKEN_APART["offload"]),
+}
+_MOVES_ITSELF = _untried("moved by its own class, since bitsandbytes 0.48", f"{_DIFFUSERS}/pull/12972")
+_BNB_CELLS = {
+    "lora": _untried("peft has layers of its own for it", f"{_PEFT}/bnb.py", ("peft", "0.17")),
+    "compile": _shown(
+        COMPILED, _untried("no breaks in the graph since 0.46", _BNB_DOCS, ("bitsandbytes", "0.46"))
+    ),
+    "cuda": _untried("its first device", _BNB_DOCS),
+    "xpu": _untried("since 0.46", _BNB, ("bitsandbytes", "0.46")),
+    "sim": _no("diffusers quantizes on a real accelerator only", _BNB),
+}
+_CAPTURED = _shown(COMPILED, _untried("captured whole, as shown on a CPU"))
+_QUANTO_DOCS = BACKENDS["quanto"].reference
+_QUANTO = {
+    **_ON_A_CPU,
+    "lora": _shown(WITH_AN_ADAPTER, _untried("its layer is a Linear to peft", f"{_PEFT}/layer.py")),
+    "compile": _shown(COMPILED, _untried("captured whole; diffusers' docs promise int8 only", _QUANTO_DOCS)),
+    "cuda": _untried("its kernels, or plain torch operations", _QUANTO_DOCS),
+    "xpu": _untried("plain torch operations", _QUANTO_DOCS),
+    "sim": _shown(UNDER_A_PLAN, _untried("plain torch operations, run on the CPU")),
+}
+_TORCHAO_LORA = _untried(
+    "peft has a layer of its own for it", f"{_PEFT}/torchao.py", ("peft", "0.17"), ("torchao", "0.16.0")
+)
 
 ROWS: tuple[Row, ...] = (
-    Row(
-        backend="bitsandbytes",
-        types=("nf4", "fp4"),
-        cells={
-            **_MOVED,
-            "lora": _untried("peft has layers of its own for it", f"{_PEFT}/bnb.py"),
-            "compile": _untried(
-                "its kernels break the graph before 0.46", BACKENDS["bitsandbytes"].reference
-            ),
-            "cuda": _untried("its first device", BACKENDS["bitsandbytes"].reference),
-            "xpu": _untried("since 0.46", f"{_QUANTIZERS}/bitsandbytes/bnb_quantizer.py#L64"),
-            "mps": _untried("since 0.49", f"{_QUANTIZERS}/bitsandbytes/bnb_quantizer.py#L64"),
-            "sim": _no(
-                "diffusers quantizes on a real accelerator",
-                f"{_QUANTIZERS}/bitsandbytes/bnb_quantizer.py#L64",
-            ),
-        },
-    ),
-    Row(
-        backend="bitsandbytes",
-        types=("int8",),
-        cells={
-            **_MOVED,
-            "offload": _int8_movable(),
-            "lora": _untried("peft has layers of its own for it", f"{_PEFT}/bnb.py"),
-            "compile": _untried(
-                "its kernels break the graph before 0.46", BACKENDS["bitsandbytes"].reference
-            ),
-            "cuda": _untried("its first device", BACKENDS["bitsandbytes"].reference),
-            "xpu": _untried("since 0.46", f"{_QUANTIZERS}/bitsandbytes/bnb_quantizer.py#L64"),
-            "mps": _no("no 8-bit kernels for it", BACKENDS["bitsandbytes"].reference),
-            "sim": _no(
-                "diffusers quantizes on a real accelerator",
-                f"{_QUANTIZERS}/bitsandbytes/bnb_quantizer.py#L64",
-            ),
-        },
-    ),
     Row(
         backend="torchao",
         types=("int8_weight_only", "int8_dynamic"),
         cells={
-            **_MOVED,
-            "lora": _untried("peft has a layer of its own for it", f"{_PEFT}/torchao.py"),
-            "compile": _untried("what it is made for", _TORCHAO),
+            **_ON_A_CPU,
+            "lora": _shown(WITH_AN_ADAPTER, _TORCHAO_LORA),
+            "compile": _shown(COMPILED, _untried("what it is made for", _TORCHAO)),
             "cuda": _untried("plain torch operations and Triton", _TORCHAO),
             "xpu": _untried("plain torch operations", _TORCHAO),
             "mps": _untried("plain torch operations", _TORCHAO),
-            "sim": _ours("plain torch operations, run on the CPU"),
+            "sim": _shown(UNDER_A_PLAN, _untried("plain torch operations, run on the CPU")),
         },
     ),
     Row(
         backend="torchao",
         types=("float8_weight_only",),
         cells={
-            **_MOVED,
-            "lora": _untried("peft has a layer of its own for it", f"{_PEFT}/torchao.py"),
-            "compile": _untried("what it is made for", _TORCHAO),
+            **_ON_A_CPU,
+            "lora": _shown(WITH_AN_ADAPTER, _TORCHAO_LORA),
+            "compile": _shown(COMPILED, _untried("what it is made for", _TORCHAO)),
             "cuda": _untried("weights are upcast: any card that has the dtype", _TORCHAO),
             "xpu": _untried("weights are upcast", _TORCHAO),
-            "mps": _no(_NO_FLOAT8, "https://github.com/pytorch/pytorch/issues/132624"),
-            "sim": _ours("weights are upcast, on the CPU"),
+            "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
+            "sim": _shown(UNDER_A_PLAN, _untried("weights are upcast, on the CPU")),
         },
     ),
     Row(
         backend="torchao",
         types=("int4_weight_only",),
         cells={
-            **_MOVED,
+            **_TAKEN_APART,
             "lora": _no("peft refuses torchao's Int4Tensor", f"{_PEFT}/torchao.py#L48"),
             "compile": _untried("what it is made for", _TORCHAO),
-            "cuda": _untried("by the kernels of the package mslk", _TORCHAO),
-            "xpu": _untried("by kernels of torch", _TORCHAO),
+            "cuda": _untried("by the kernels of mslk, which also makes it", _TORCHAO, ("mslk", "1.0.0")),
+            "xpu": _no("what it makes by default is for mslk, which runs on CUDA", _TORCHAO),
             "mps": _no("no kernels for it", _TORCHAO),
             "sim": _no("its kernels run on a real accelerator only", _TORCHAO),
         },
@@ -165,48 +168,76 @@ ROWS: tuple[Row, ...] = (
         backend="torchao",
         types=("float8_dynamic",),
         cells={
-            **_MOVED,
-            "lora": _untried("peft has a layer of its own for it", f"{_PEFT}/torchao.py"),
+            **_TAKEN_APART,
+            "lora": _TORCHAO_LORA,
             "compile": _untried("what it is made for", _TORCHAO),
             "cuda": _untried("needs compute capability 8.9", _TORCHAO),
             "xpu": _untried("by kernels of torch", _TORCHAO),
-            "mps": _no(_NO_FLOAT8, "https://github.com/pytorch/pytorch/issues/132624"),
+            "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
             "sim": _no("torchao asserts a card with float8 kernels", _TORCHAO),
         },
-    ),
-    Row(
-        backend="quanto",
-        types=BACKENDS["quanto"].types,
-        cells={
-            **_MOVED,
-            "lora": _no("peft has no layer for quanto's", f"{_PEFT}/model.py#L59"),
-            "compile": _untried("int8 only, its docs say", BACKENDS["quanto"].reference),
-            "cuda": _untried("its kernels, or plain torch operations", BACKENDS["quanto"].reference),
-            "xpu": _untried("plain torch operations", BACKENDS["quanto"].reference),
-            "mps": _untried("its kernels", BACKENDS["quanto"].reference),
-            "sim": _ours("plain torch operations, run on the CPU"),
-        },
-    ),
-    Row(
-        backend="gguf",
-        types=("file",),
-        cells={column: _no(_NO_PACKAGE, BACKENDS["gguf"].reference) for column in COLUMNS},
     ),
     Row(
         backend="layerwise_cast",
         types=BACKENDS["layerwise_cast"].types,
         cells={
-            "resident": _ours("float8 is a plain tensor"),
-            "offload": _ours("float8 is a plain tensor"),
-            "stream": _ours("float8 is a plain tensor, and half the bytes cross"),
-            "lora": _ours("adapters loaded before the plan is applied stay as they are"),
-            "compile": _no(
-                "each layer's weights are replaced around its forward, which a graph would not see", _OURS
-            ),
+            "resident": _untried("its bytes are a plain float8 tensor"),
+            "offload": _untried("its bytes are a plain float8 tensor"),
+            "stream": _untried("its bytes are a plain float8 tensor, and half as many cross"),
+            "lora": _untried("adapters are not cast"),
+            "compile": _untried("a weight tells torch what it is made of"),
             "cuda": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
             "xpu": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
-            "mps": _no("it has no float8 dtypes", "https://github.com/pytorch/pytorch/issues/132624"),
-            "sim": _ours("a cast, run on the CPU"),
+            "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
+            "sim": _untried("a cast, run on the CPU"),
+        },
+    ),
+    Row(
+        backend="bitsandbytes",
+        types=("nf4", "fp4"),
+        cells={
+            **_TAKEN_APART,
+            **_BNB_CELLS,
+            "mps": _untried("since 0.49", _BNB, ("bitsandbytes", "0.49")),
+        },
+    ),
+    Row(
+        backend="bitsandbytes",
+        types=("int8",),
+        cells={
+            "resident": replace(_MOVES_ITSELF, needs=(("bitsandbytes", "0.48"),)),
+            "offload": replace(_MOVES_ITSELF, needs=(("bitsandbytes", "0.48"),)),
+            "stream": _no("its scales lie in a state beside the weight, which only its own class moves"),
+            **_BNB_CELLS,
+            "mps": _untried("without kernels of its own", _BNB_README, ("bitsandbytes", "0.50")),
+        },
+    ),
+    Row(
+        backend="quanto",
+        types=("int8",),
+        cells={**_QUANTO, "compile": _CAPTURED, "mps": _untried("its kernels", _QUANTO_DOCS)},
+    ),
+    Row(
+        backend="quanto",
+        types=("float8",),
+        cells={**_QUANTO, "mps": _no("it has no float8 dtypes", _MPS_FLOAT8)},
+    ),
+    Row(
+        backend="quanto",
+        types=("int4", "int2"),
+        cells={**_QUANTO, "mps": _untried("plain torch operations", _QUANTO_DOCS)},
+    ),
+    Row(
+        backend="gguf",
+        types=("file",),
+        cells={
+            **_TAKEN_APART,
+            "lora": _untried("its layer is a Linear to peft", f"{_PEFT}/layer.py"),
+            "compile": _untried("plain torch operations", BACKENDS["gguf"].reference),
+            "cuda": _untried("unpacked by plain torch operations", f"{_QUANTIZERS}/gguf/utils.py"),
+            "xpu": _untried("unpacked by plain torch operations", f"{_QUANTIZERS}/gguf/utils.py"),
+            "mps": _untried("unpacked by plain torch operations", f"{_QUANTIZERS}/gguf/utils.py"),
+            "sim": _untried("unpacked by plain torch operations, on the CPU"),
         },
     ),
 )
@@ -217,20 +248,36 @@ def row_of(backend: str, kind: str) -> Row:
     return next(row for row in ROWS if row.backend == backend and kind in row.types)
 
 
+def needs_of(row: Row, *columns: str) -> Needs:
+    """What must be installed for a row with ``columns``: the newest version that is asked of each."""
+    asked = [*BACKENDS[row.backend].needs, *(need for column in columns for need in row.cells[column].needs)]
+    found: dict[str, str] = {}
+    for name, least in asked:
+        found[name] = max(found.get(name, "0"), least, key=Version)
+    return tuple(found.items())
+
+
 def instead(row: Row, column: str) -> str:
     """The nearest that is legal: another value of the axis with the same backend, else another backend.
 
     ``column`` is a refused one. A policy is changed rather than the backend; a device and what a plan has
     beside it are given.
     """
-    near = " or ".join(list(_that(column))[:2])
-    if column in AXES["policy"] and (others := row.legal("policy")):
-        best = "offload" if "offload" in others else others[0]
-        return f"policy: {best}" + (f"; or {near}, which goes with {column}" if near else "")
-    return f"{near} goes with {column}" if near else ""
+    near = " or ".join(that.name for that in going(row, column)[:2])
+    if column in AXES["policy"] and (policies := row.legal("policy")):
+        best = "offload" if "offload" in policies else policies[0]
+        return f"policy: {best}; or {near}, which goes with {WORDS.get(column, column)}"
+    return f"{near} goes with {WORDS.get(column, column)}"
 
 
-def _that(column: str) -> Iterator[str]:
-    """Rows that go with ``column``, those that a test has shown first."""
-    for verdict in ("untried",):
-        yield from (row.name for row in ROWS if row.cells[column].verdict == verdict)
+def going(near: Row, *columns: str) -> list[Row]:
+    """The rows that go with all of ``columns``, of the backend of ``near`` first, then those that a test has
+    shown. A GGUF file is none: it is another source."""
+    rows = [row for row in ROWS if row.backend != "gguf" and verdict_of(row, *columns) != "no"]
+    return sorted(rows, key=lambda row: (row.backend != near.backend, verdict_of(row, *columns) == "untried"))
+
+
+def verdict_of(row: Row, *columns: str) -> Verdict:
+    """The worst of a row's cells: ``shown`` when a test runs each of them."""
+    verdicts = {row.cells[column].verdict for column in columns}
+    return "no" if "no" in verdicts else "untried" if "untried" in verdicts else "shown"

@@ -13,11 +13,15 @@ from planner.target.parts import KINDS, Part
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """What one rule takes of a component, and what it would take if no rule stood above it."""
+    """What one rule takes of a component, and what it would take if no rule stood above it.
+
+    ``sure``: whether it takes them all, whatever a header leaves open of their kinds and classes.
+    """
 
     rule: QuantizationRule
     parts: tuple[Part, ...]
     wanted: tuple[Part, ...]
+    sure: bool = True
 
     @property
     def names(self) -> frozenset[str]:
@@ -28,10 +32,11 @@ class Taken:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeps:
     """What a model's class asks to leave alone: ``float32`` are parts of names that loading keeps in
-    float32, ``cast`` regular expressions that casting skips, ``whole`` names of modules."""
+    float32, ``cast`` regular expressions that casting skips (None when not known), ``whole`` names of
+    modules."""
 
     float32: tuple[str, ...] = ()
-    cast: tuple[str, ...] = ()
+    cast: tuple[str, ...] | None = ()
     whole: frozenset[str] = frozenset()
 
 
@@ -45,6 +50,7 @@ def take(rules: Sequence[QuantizationRule], parts: Sequence[Part], keeps: Keeps)
     made = []
     for rule in rules:
         wanted, taken = [], []
+        sure = rule.backend != "layerwise_cast" or keeps.cast is not None
         for part in parts:
             kinds = _kinds(rule, part, keeps)
             if kinds:
@@ -52,7 +58,9 @@ def take(rules: Sequence[QuantizationRule], parts: Sequence[Part], keeps: Keeps)
             if kinds & left[part.name]:
                 taken.append(part)
                 left[part.name] -= kinds
-        made.append(Taken(rule=rule, parts=tuple(taken), wanted=tuple(wanted)))
+                named = part.classes is not None or KINDS.issuperset(rule.classes)
+                sure = sure and kinds == part.kinds and named
+        made.append(Taken(rule=rule, parts=tuple(taken), wanted=tuple(wanted), sure=sure))
     return tuple(made)
 
 
@@ -78,6 +86,6 @@ def _skipped(rule: QuantizationRule, name: str, keeps: Keeps) -> bool:
     patterns: Iterable[str] = rule.skip
     if rule.backend == "layerwise_cast":
         # diffusers' casting searches for all of them, those of the adapters and of float32 too.
-        patterns = (*rule.skip, *CAST_SKIPS, *keeps.cast, *keeps.float32, *ADAPTERS)
+        patterns = (*rule.skip, *CAST_SKIPS, *(keeps.cast or ()), *keeps.float32, *ADAPTERS)
     above = [".".join(steps[:n]) for n in range(1, len(steps) + 1)]
     return any(re.search(pattern, prefix) for pattern in patterns for prefix in above)

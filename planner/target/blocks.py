@@ -116,7 +116,7 @@ def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Itera
     outside.append(module)
     leaves = tuple(child for child in children if not any(True for _ in child.children()))
     seen.update(map(id, (module, *leaves)))
-    if type(module).__name__ in CONTAINERS:
+    if _lists(module):
         yield from (Group(leaf, (leaf,)) for leaf in leaves)
     elif leaves:
         yield Group(leaves[0], leaves, module)

@@ -80,6 +80,20 @@ def kept_in_float32(cls: str, dtype: str, version: str | None = None) -> tuple[s
     )
 
 
+def skipped_in_casting(cls: str, version: str | None = None) -> tuple[str, ...]:
+    """The patterns of names that model class ``cls`` leaves alone when it is cast."""
+    return tuple(_file(version or versions()[0])["skip_casting"].get(cls, ()))
+
+
+@cache
+def models(version: str | None = None) -> frozenset[str]:
+    """Every model class that a constructor of this version names: library classes, whose source is known."""
+    records = _classes(version or versions()[0]).values()
+    return frozenset(
+        name for record in records for said in record["components"].values() for name in said["classes"]
+    )
+
+
 def _classes(version: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = _file(version)["classes"]
     return found

@@ -18,11 +18,11 @@ from planner.diagnostics.table.p3_target import BROKEN_FOLDER, MODULAR, NO_VARIA
 from planner.source.text import Span
 from planner.target import catalogue
 from planner.target.blocks import blocks_of
-from planner.target.casting import cast_sizes, quantized_sizes
+from planner.target.casting import cast_sizes, quantized_sizes, renamed, tied
 from planner.target.files import only_pickled, stored_tensors
 from planner.target.headers import Broken, read_json
 from planner.target.index import INDEX, MODULAR_INDEX, Index, read_index
-from planner.target.model import Blocks, ComponentInfo, Target
+from planner.target.model import Blocks, ComponentInfo, Target, Weights
 from planner.target.parts import Part, parts_in
 from planner.target.tree import tree_of
 
@@ -93,8 +93,8 @@ class _Reader:
     span: Span | None
     found: list[Diagnostic] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
-    read: dict[str, tuple[tuple[Part, ...], tuple[str, ...]]] = field(default_factory=dict)
-    """By component: its modules, and parts of names that stay float32."""
+    read: dict[str, tuple[Weights, tuple[Part, ...]]] = field(default_factory=dict)
+    """By component: its tensors and its modules."""
 
     def broken(self, said: str) -> None:
         self.found.append(finding(BROKEN_FOLDER, f'"{self.folder.name}": {said}', span=self.span))
@@ -111,17 +111,26 @@ class _Reader:
                 there = info.module and os.path.isdir(given[name])
                 blocks = self._blocks(given[name], "", info) if there else None
                 info = replace(info, present=True, bytes=blocks.bytes if blocks else None, blocks=blocks)
-                info = self._named(info)
+                info = self._named(info, "")
             elif info.present and info.module:
                 blocks = self._blocks(self.folder / name, library or "", info)
                 info = replace(info, bytes=blocks.bytes if blocks else None, blocks=blocks)
-                info = self._named(info)
+                info = self._named(info, library or "")
             made[name] = info
         return made
 
-    def _named(self, info: ComponentInfo) -> ComponentInfo:
-        parts, keep = self.read.get(info.name, (None, ()))
-        return replace(info, parts=parts, keeps=(keep, None))
+    def _named(self, info: ComponentInfo, library: str) -> ComponentInfo:
+        """With its modules' names, and what its class keeps of them: a model of transformers casts all."""
+        weights, parts = self.read.get(info.name, (None, None))
+        keep = [p for cls in info.classes for p in catalogue.kept_in_float32(cls, "float16", self.version)]
+        skip = [p for cls in info.classes for p in catalogue.skipped_in_casting(cls, self.version)]
+        known = library == "transformers" or self._known(info)
+        return replace(
+            info, weights=weights, parts=parts, keeps=(tuple(keep), tuple(skip) if known else None)
+        )
+
+    def _known(self, info: ComponentInfo) -> bool:
+        return catalogue.models(self.version).issuperset(info.classes)
 
     def judge_variant(self, components: Mapping[str, ComponentInfo]) -> None:
         """Plain files stand in for a variant's; where no component has it, diffusers stops."""
@@ -158,7 +167,7 @@ class _Reader:
         if read is None:
             raise Broken(f"{place.name} has no weight files")
         config = read_json(place / "config.json")
-        tensors, of_variant = read
+        tensors, of_variant = renamed(read[0], "".join(info.classes[:1])), read[1]
         if library and self.variant is not None and not of_variant:
             self.plain.append(info.name)
         if isinstance(config, dict) and "quantization_config" in config:
@@ -166,7 +175,9 @@ class _Reader:
         keep = [p for cls in info.classes for p in catalogue.kept_in_float32(cls, self.dtype, self.version)]
         sizes = dict(cast_sizes(tensors, self.dtype, keep))
         loaded = [(tensor, sizes[tensor.name]) for tensor in tensors if tensor.name in sizes]
-        self.read[info.name] = parts_in(loaded), tuple(keep)
+        known = library in ("diffusers", "transformers") or self._known(info)
+        parts = parts_in(loaded, self.dtype, library=known, tied=tied(sizes, info.classes))
+        self.read[info.name] = tuple(sizes.items()), parts
         return blocks_of(tree_of(sizes.items()))
 
 

@@ -28,12 +28,12 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One tensor of a file: its dtype as safetensors names it, its number of elements and dimensions."""
+    """One tensor of a file: its dtype as safetensors names it, its number of elements and its shape."""
 
     name: str
     dtype: str
     numel: int
-    ndim: int = 0
+    shape: tuple[int, ...] = ()
 
 
 def read_header(path: Path) -> tuple[Stored, ...]:
@@ -79,7 +79,7 @@ def _stored(path: Path, name: str, entry: Any) -> tuple[Stored, int]:
                 if dtype not in BYTES:
                     raise Broken(f'{path.name} has a dtype that is not known: "{dtype}" of "{name}"')
                 if 0 <= start <= end and end - start == numel * BYTES[dtype]:
-                    return Stored(name=name, dtype=dtype, numel=numel, ndim=len(shape)), end
+                    return Stored(name=name, dtype=dtype, numel=numel, shape=tuple(shape)), end
     raise Broken(f'{path.name} has a header that makes no sense: tensor "{name}"')
 
 

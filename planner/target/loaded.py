@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -38,6 +39,7 @@ def describe(pipe: Any) -> Target:
             bytes=blocks.bytes if blocks else None,
             blocks=blocks,
             entries=expected.entries if expected else (),
+            weights=tuple(weights_of(component)) if module else None,
             parts=tuple(parts_of(component)) if module else None,
             keeps=keeps_of(component) if module else ((), None),
         )
@@ -62,13 +64,20 @@ def _blocks(module: Any) -> Blocks:
     return blocks
 
 
+def weights_of(module: Any) -> Iterator[tuple[str, int]]:
+    """Every parameter and buffer with its bytes, under the name that it has without an adapter."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        yield name.replace(".base_layer.", "."), tensor.numel() * tensor.element_size()
+
+
 def keeps_of(module: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What its class keeps in float32, and what it skips when it is cast."""
-    keeps = (
-        getattr(module, "_keep_in_fp32_modules", None),
-        getattr(module, "_skip_layerwise_casting_patterns", None),
-    )
-    return tuple(keeps[0] or ()), tuple(keeps[1] or ())
+
+    def said(name: str) -> tuple[str, ...]:
+        return tuple(getattr(module, name, None) or ())
+
+    keep = (*said("_keep_in_fp32_modules_strict"), *said("_keep_in_fp32_modules"))
+    return keep, said("_skip_layerwise_casting_patterns")
 
 
 def _installed() -> str:

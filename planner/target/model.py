@@ -11,6 +11,9 @@ from planner.target.parts import Part
 ALIGNMENT = 512
 """Bytes: each tensor starts at a multiple of this on the device, as torch's own allocator rounds."""
 
+Weights = tuple[tuple[str, int], ...]
+"""Names and bytes of tensors."""
+
 Origin = Literal["catalogue", "folder", "loaded"]
 WalkLoop = Literal["", "steps", "times"]
 
@@ -63,9 +66,9 @@ class ComponentInfo:
     annotated or actual class names; ``present``: False for a component that is None;
     ``bytes``: of its weights as they will lie on the device (``device_bytes``), None when not known;
     ``blocks``: how they split, None when not known; ``entries``: paths under it that pipelines call
-    (``encode``, ``decode``), without ``forward``; ``parts``: its modules that quantization knows, None when
-    their names are not known; ``keeps``: of its class, ``_keep_in_fp32_modules`` and
-    ``_skip_layerwise_casting_patterns``, the latter None when not known.
+    (``encode``, ``decode``), without ``forward``; ``weights``: its tensors once loaded, and
+    ``parts``: its modules that quantization knows, None when their names are not known; ``keeps``: of its
+    class, ``_keep_in_fp32_modules`` and ``_skip_layerwise_casting_patterns``, the latter None when not known.
     """
 
     name: str
@@ -76,6 +79,7 @@ class ComponentInfo:
     bytes: int | None = None
     blocks: Blocks | None = None
     entries: tuple[str, ...] = ()
+    weights: Weights | None = None
     parts: tuple[Part, ...] | None = None
     keeps: tuple[tuple[str, ...], tuple[str, ...] | None] = ((), None)
 

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
-def tree_of(tensors: Iterable[tuple[str, int]]) -> Tree:
+def tree_of(tensors: Iterable[tuple[str, int]], buffers: Iterable[tuple[str, int]] = ()) -> Tree:
     """The tree of tensors given as ``(name, bytes)``."""
     tree = Tree()
     for name, nbytes in tensors:
         tree.add(name, nbytes)
+    for name, nbytes in buffers:
+        tree.add(name, nbytes, buffer=True)
     return tree
 
 
@@ -38,13 +40,18 @@ class Tree:
         self._parameters: dict[str, Weight] = {}
         self._buffers: dict[str, Weight] = {}
 
-    def add(self, name: str, nbytes: int) -> None:
+    def add(self, name: str, nbytes: int, *, buffer: bool = False) -> None:
         """A tensor of ``nbytes``."""
         head, dot, rest = name.partition(".")
         if dot:
-            self._children.setdefault(head, Tree()).add(rest, nbytes)
+            self._children.setdefault(head, Tree()).add(rest, nbytes, buffer=buffer)
         else:
-            self._parameters[head] = Weight(nbytes)
+            (self._buffers if buffer else self._parameters)[head] = Weight(nbytes)
+
+    @property
+    def numbered(self) -> bool:
+        """Its children have numbers for names: a Sequential or a ModuleList, which only call them."""
+        return bool(self._children) and all(name.isdigit() for name in self._children)
 
     def children(self) -> Iterator[Tree]:
         """As torch's."""
@@ -56,16 +63,12 @@ class Tree:
         for child in self._children.values():
             yield from child.modules()
 
-    @property
-    def numbered(self) -> bool:
-        """Its children have numbers for names, as those of lists."""
-        return bool(self._children) and all(name.isdigit() for name in self._children)
-
     def parameters(self) -> Iterator[Weight]:
         """All below."""
         for module in self.modules():
             yield from module._parameters.values()
 
     def buffers(self) -> Iterator[Weight]:
-        """None: a header does not tell them from parameters."""
-        yield from ()
+        """All below; those of a file are told as parameters, a header has no difference."""
+        for module in self.modules():
+            yield from module._buffers.values()

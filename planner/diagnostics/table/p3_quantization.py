@@ -37,8 +37,8 @@ UNMATCHED_RULE = Code(
     name="unmatched-rule",
     severity=Severity.ERROR,
     help="No module of the component is what the rule asks for: by name (`match`), by class (`classes`), "
-    "left out by `skip` or by the model's class, or of a kind that the backend does not quantize. `required: "
-    "false` says that this is fine.",
+    "left out by `skip` or by the model's class, of a kind that the backend does not quantize, or of a shape "
+    "that its format does not pack. `required: false` says that this is fine.",
     wrong="quantization: [{component: unet, match: 'atn\\d', backend: torchao, type: int8_weight_only}]",
     right="quantization: [{component: unet, match: 'attn\\d', backend: torchao, type: int8_weight_only}]",
 )
@@ -59,10 +59,8 @@ PAIR_REFUSED = Code(
     severity=Severity.ERROR,
     help="A backend does not go together with what the plan or the machine has beside it: a policy, LoRAs, "
     "torch.compile, the device, a version. `plan doctor` prints what goes with what, and why.",
-    wrong="quantization: [{component: unet, backend: torchao, type: int8_weight_only}]\n"
-    "components: {unet: stream}",
-    right="quantization: [{component: unet, backend: torchao, type: int8_weight_only}]\n"
-    "components: {unet: offload}",
+    wrong="quantization: [{component: unet, backend: bitsandbytes, type: int8}]\ncomponents: {unet: stream}",
+    right="quantization: [{component: unet, backend: bitsandbytes, type: nf4}]\ncomponents: {unet: stream}",
 )
 
 CODES = (UNKNOWN_OPTION, BAD_OPTION, SHADOWED_RULE, UNMATCHED_RULE, RULE_NOT_CHECKED, PAIR_REFUSED)

@@ -1,0 +1,42 @@
+"""Folders of true size that hold no weights: headers, and files with nothing in them but their length."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NAMES = {"diffusers": "diffusion_pytorch_model.safetensors", "transformers": "model.safetensors"}
+
+
+def hollow(
+    folder: Path, cls: str, models: Mapping[str, Callable[[], Any]], others: Mapping[str, tuple[str, str]]
+) -> Path:
+    """A pipeline's folder in bfloat16: ``models`` are built on the meta device, ``others`` weigh nothing."""
+    index: dict[str, Any] = {"_class_name": cls, **others}
+    for name, make in models.items():
+        with torch.device("meta"):
+            module = make()
+        library = type(module).__module__.partition(".")[0]
+        index[name] = [library, type(module).__name__]
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text("{}")
+        _file(folder / name / NAMES[library], module)
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def _file(path: Path, module: Any) -> None:
+    header, at = {}, 0
+    for name, tensor in module.named_parameters():
+        end = at + 2 * tensor.numel()
+        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    os.truncate(path, 8 + len(text) + at)
