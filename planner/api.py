@@ -254,20 +254,24 @@ def attach(plan: Plan, pipe: Any, device: Device, *, loaded_by_us: bool = False)
     from planner.session.attach import attach_schedule
     from planner.session.checks import check_pipeline
     from planner.session.machine import room
+    from planner.session.quantized import quantized, same_rules
     from planner.session.scope import session_of
 
     notes = check_pipeline(plan, pipe, loaded_by_us=loaded_by_us)
     if errors(notes):
         raise PlanError(notes, plan.document.sources)
     there, lowered = room(plan, device.name)
-    compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
     before = session_of(pipe)
-    if before is not None and before.device.name == device.name and before.schedule == compiled.schedule:
-        return before, compiled
+    if before is not None and before.device.name == device.name and same_rules(before.plan, plan):
+        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
+        if before.schedule == compiled.schedule:
+            return before, compiled
     if before is not None:
         before.remove()
-    notes = (*compiled.diagnostics, *notes, *lowered)
-    return attach_schedule(plan, compiled.schedule, pipe, device, notes), compiled
+    with quantized(plan, pipe, device.name, keep=not loaded_by_us) as undo:
+        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
+        notes = (*compiled.diagnostics, *notes, *lowered)
+        return attach_schedule(plan, compiled.schedule, pipe, device, notes, undo), compiled
 
 
 @dataclass(frozen=True, slots=True)
