@@ -4,7 +4,7 @@ what can be done afterwards is done, to exactly the modules that they take."""
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,7 @@ from planner.session.cast import Cast
 from planner.target.loaded import keeps_of
 from planner.target.parts import parts_of
 
-_LATER = ("torchao", "layerwise_cast")
+LATER = ("torchao", "layerwise_cast")
 """Backends that work on a loaded module."""
 
 ON_DEVICE = ("int4_weight_only", "float8_dynamic")
@@ -34,16 +34,18 @@ ON_DEVICE = ("int4_weight_only", "float8_dynamic")
 
 
 @contextmanager
-def quantized(plan: Plan, pipe: Any, device: torch.device, *, keep: bool) -> Iterator[ExitStack]:
+def quantized(
+    plan: Plan, pipe: Any, device: torch.device, *, keep: bool, later: Collection[str] = LATER
+) -> Iterator[ExitStack]:
     """Inside, the components of ``pipe`` are as the rules say; what is yielded takes it back when closed.
 
-    Rules for bitsandbytes, quanto and gguf are compared with what is loaded. torchao and layerwise_cast are
-    done, on the CPU, to what is not quantized yet. ``keep``: the Parameters from before are held until then,
-    and with them their memory, beside that of the quantized ones (where they are views of mapped files, the
-    system may drop it), and all is as it was when something raises inside. Without it nothing is taken back.
+    Rules for bitsandbytes, quanto and gguf are compared with what is loaded. Those of ``later`` are done, on
+    the CPU, to what is not quantized yet. ``keep``: the Parameters from before are held until then, and with
+    them their memory, beside that of the quantized ones (views of mapped files may be dropped by the system);
+    and all is as it was when something raises inside. Without it nothing is taken back.
     Raises PlanError with nothing changed.
     """
-    todo = [(part, taken.rule) for taken, part in _to_do(plan, pipe)]
+    todo = [(part, taken.rule) for taken, part in _to_do(plan, pipe) if taken.rule.backend in later]
     with ExitStack() as failing:
         undo = failing.enter_context(ExitStack())
         with torch.inference_mode(False), torch.no_grad():
@@ -145,13 +147,13 @@ def compare(taken: Taken, modules: Mapping[str, torch.nn.Module]) -> Iterator[Di
         # Which of its tensors are quantized is the file's to say.
         wrong = [] if wanted in found.values() else [*found]
     else:
-        fine = (wanted, None) if rule.backend in _LATER else (wanted,)
+        fine = (wanted, None) if rule.backend in LATER else (wanted,)
         wrong = [name for name, what in found.items() if what not in fine]
     if wrong:
         what = " ".join(found[wrong[0]] or ("not quantized",))
         more = f", and {len(wrong) - 1} more like it" if len(wrong) > 1 else ""
         said = f'"{rule.component}.{wrong[0]}" is {what}, and the plan says {" ".join(wanted)}{more}'
-        hint = "planner.load_pipeline(plan) loads it so" if rule.backend not in _LATER else ""
+        hint = "planner.load_pipeline(plan) loads it so" if rule.backend not in LATER else ""
         yield finding(QUANTIZED_OTHERWISE, said, span=rule.span, hint=hint)
 
 
