@@ -16,8 +16,9 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 _aten: Any = torch.ops.aten
-_SAME = (_aten.detach.default, _aten.alias.default, _aten.clone.default, _aten._to_copy.default)
-"""What another tensor of the same kind comes of: ``.data``, a copy, a move, another dtype to compute in."""
+_SHARED = (_aten.detach.default, _aten.alias.default)
+_SAME = (_aten.clone.default, _aten._to_copy.default)
+"""What another of the same kind comes of: ``.data``; a copy, a move, another dtype to compute in."""
 
 _LAYERS = (
     *(torch.nn.functional.linear, torch.nn.functional.embedding),
@@ -72,6 +73,8 @@ class Cast(torch.Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         mine = args[0] if args else None
+        if func in _SHARED:
+            return Cast(args[0].stored, args[0].dtype)
         if func in _SAME and isinstance(mine, Cast):
             dtype = kwargs.pop("dtype", None) or mine.dtype
             return Cast(func(mine.stored, **kwargs), dtype)
@@ -79,6 +82,7 @@ class Cast(torch.Tensor):
         out = func(*plain, **named)
         if func._schema.is_mutable and isinstance(mine, Cast):
             mine.stored.copy_(plain[0])
+            torch.autograd.graph.increment_version(mine.stored)  # which torch does not do below a dispatch
             return mine
         return out
 
