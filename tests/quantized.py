@@ -12,7 +12,9 @@ import torch
 import planner
 from planner.loading.pipeline import load_pipeline
 from planner.plan.model import Plan
+from planner.quantization.backends import CAST_SKIPS
 from planner.session.quantized import named, quantization_of
+from planner.target.parts import parts_of
 
 FLUX = "pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux', dtype: bfloat16}"
 
@@ -47,6 +49,25 @@ def linears(model: torch.nn.Module, pattern: str = "") -> Iterator[tuple[str, to
 def formats(model: torch.nn.Module) -> dict[str, tuple[str, str]]:
     """Every module that is quantized, and how."""
     return {name: how for name, part in named(model).items() if (how := quantization_of(part)) is not None}
+
+
+def by_torchao(config: str, pipe: Any) -> None:
+    """Every Linear of the transformer, in a format of torchao, by torchao alone."""
+    from torchao import quantization as ao
+
+    chosen = {id(part) for _, part in linears(pipe.transformer)}
+    ao.quantize_(pipe.transformer, getattr(ao, config)(), filter_fn=lambda module, _: id(module) in chosen)
+
+
+@torch.no_grad()
+def by_cast(storage: torch.dtype, pipe: Any) -> None:
+    """The weights cast there and back: what the layers that diffusers would cast compute with."""
+    parts = named(pipe.transformer)
+    for part in parts_of(pipe.transformer):
+        if not any(re.search(p, part.name) for p in (*CAST_SKIPS, "lora_")):
+            for weight in parts[part.name]._parameters.values():
+                if weight is not None:
+                    weight.copy_(weight.to(storage))
 
 
 def write_lora(folder: Path) -> Path:

@@ -12,10 +12,18 @@ from typing import Any
 from packaging.version import Version
 
 from planner.diagnostics.diagnostic import Code, Diagnostic, PlanError, finding
-from planner.diagnostics.table.p9_machine import LOADING_FAILED, PACKAGE_MISSING, PICKLED, SOURCE_NOT_FOUND
+from planner.diagnostics.table.p9_machine import (
+    HUB_UNREACHABLE,
+    LOADING_FAILED,
+    PACKAGE_MISSING,
+    PICKLED,
+    SOURCE_NOT_FOUND,
+)
+from planner.loading.failure import unreachable
 from planner.loading.paths import PICKLES, beside
 from planner.loading.quantize import Ready, only
 from planner.plan.model import Component, Plan
+from planner.session.checks import is_left_in_place
 
 
 def check_sources(plan: Plan, *, allow_pickle: bool) -> list[Diagnostic]:
@@ -42,9 +50,12 @@ def load_components(
         try:
             made[name] = _load(plan, name, cls, where, arguments, ready.get(name))
         except Exception as error:
-            line = " ".join(str(error).split())[:200] or type(error).__name__
             source = where if name not in own else plan.components[name].source
+            line = " ".join(str(error).split())[:200] or type(error).__name__
             problem = _found(LOADING_FAILED, plan, name, f'"{source}" does not load as "{name}": {line}')
+            if unreachable(error):
+                said = f'"{source}" is not on this machine, and the hub could not be asked'
+                problem = _found(HUB_UNREACHABLE, plan, name, said, "a folder as its source needs no network")
             raise PlanError([problem], plan.document.sources) from error
     return made
 
@@ -99,7 +110,7 @@ def _load(
         more["device_map"] = {"": ready.device}
     with only(ready.names):
         model = kind.from_pretrained(str(place), quantization_config=ready.config, **more)
-    return model.to("cpu") if ready.device is not None else model
+    return model if ready.device is None or is_left_in_place(model) else model.to("cpu")
 
 
 def _from_file(

@@ -86,6 +86,18 @@ def test_a_pipeline_of_another_class(folder: Path, make_plan: Any) -> None:
     )
 
 
+def test_a_component_that_the_folder_lacks_is_named_before_anything_is_read(
+    folder: Path, make_plan: Any
+) -> None:
+    for file in folder.rglob("*.safetensors"):
+        file.unlink()
+    found = refused(make_plan("pipeline: {class: StableDiffusionXLControlNetPipeline, source: ./sdxl}"))
+    assert found.message.startswith(
+        '"./sdxl" lacks components of StableDiffusionXLControlNetPipeline: "controlnet"'
+    )
+    assert found.hint == "components: {controlnet: {source: FOLDER}} brings one from elsewhere"
+
+
 @pytest.mark.parametrize("component", ["unet", "text_encoder"])
 def test_weights_that_are_not_there(component: str, folder: Path, make_plan: Any) -> None:
     next((folder / component).glob("*.safetensors")).unlink()

@@ -109,3 +109,12 @@ def test_a_copy_is_plain_and_loads_without_us(tmp_path: Any) -> None:
         loaded = torch.load(file, weights_only=True)
         assert type(loaded["weight"]) is torch.Tensor
         assert torch.equal(loaded["weight"], module.weight.full())
+
+
+@pytest.mark.filterwarnings("ignore:Cast does not implement")
+def test_a_compiled_layer_has_it_whole() -> None:
+    module, x = made("linear")
+    expected = copy.deepcopy(module).to(torch.float8_e4m3fn).to(torch.bfloat16)(x)
+    cast(module)
+    with torch.no_grad():
+        assert torch.equal(torch.compile(module, backend="aot_eager", fullgraph=True)(x), expected)

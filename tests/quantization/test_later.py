@@ -1,4 +1,4 @@
-"""torchao and layerwise_cast on a loaded pipeline: the picture is that of the same done by hand and moved whole,
+"""torchao and layerwise_cast on a loaded pipeline: the picture is that of the same by hand, moved whole,
 under every policy, and what is removed leaves the pipeline as it was."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from quantized import FLUX, formats, linears, picture, plain, plan_of
+from quantized import by_cast, by_torchao, formats, linears, picture, plain, plan_of
 
 import planner
 from planner.diagnostics.diagnostic import PlanError
@@ -24,31 +24,16 @@ from planner.virtual.device import SimDevice
 POLICIES = ["resident", "offload", "stream"]
 
 
-def by_torchao(kind: str, pipe: Any) -> None:
-    from torchao import quantization as ao
-
-    chosen = {id(part) for _, part in linears(pipe.transformer)}
-    ao.quantize_(pipe.transformer, getattr(ao, kind)(), filter_fn=lambda module, _: id(module) in chosen)
-
-
-@torch.no_grad()
-def by_cast(storage: torch.dtype, pipe: Any) -> None:
-    """The weights cast there and back: what the layers that diffusers would cast compute with."""
-    parts = named(pipe.transformer)
-    for part in parts_of(pipe.transformer):
-        if not any(re.search(p, part.name) for p in (*CAST_SKIPS, "lora_")):
-            for weight in parts[part.name]._parameters.values():
-                if weight is not None:
-                    weight.copy_(weight.to(storage))
-
-
 CELLS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "int8_weight_only": ("torchao, type: int8_weight_only", partial(by_torchao, "Int8WeightOnlyConfig")),
     "int8_dynamic": (
         "torchao, type: int8_dynamic",
         partial(by_torchao, "Int8DynamicActivationInt8WeightConfig"),
     ),
-    "float8_weight_only": ("torchao, type: float8_weight_only", partial(by_torchao, "Float8WeightOnlyConfig")),
+    "float8_weight_only": (
+        "torchao, type: float8_weight_only",
+        partial(by_torchao, "Float8WeightOnlyConfig"),
+    ),
     "float8_e4m3fn": ("layerwise_cast, storage_dtype: float8_e4m3fn", partial(by_cast, torch.float8_e4m3fn)),
     "float8_e5m2": ("layerwise_cast, storage_dtype: float8_e5m2", partial(by_cast, torch.float8_e5m2)),
 }
@@ -196,7 +181,9 @@ def test_a_lora_under_the_plan_is_made_in_the_dtype_that_computes(lora: Path, tm
 def test_what_was_written_under_the_plan_is_kept_when_it_goes(tmp_path: Path) -> None:
     SimDevice()
     pipe = plain(tmp_path)
-    plan = plan_of(tmp_path, "quantization: [{component: transformer, match: 'to_q', backend: layerwise_cast}]")
+    plan = plan_of(
+        tmp_path, "quantization: [{component: transformer, match: 'to_q', backend: layerwise_cast}]"
+    )
     layer = pipe.transformer.transformer_blocks[0].attn.to_q
     before = layer.weight
     with planner.apply(plan, pipe, device="sim:0"), torch.no_grad():
@@ -239,26 +226,23 @@ def test_other_rules_take_the_place_of_those_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "line", "said"),
+    ("rule", "said"),
     [
-        ("backend: quanto, type: int8", FLUX, "is not quantized, and the plan says quanto int8, and"),
-        ("match: '^proj_out$', backend: quanto, type: int8", FLUX, '"transformer.proj_out" is not quantized'),
-        ("backend: bitsandbytes, type: nf4", FLUX, "P723 quantized-otherwise"),
-        ("backend: torchao, match: nothing, type: int8_dynamic", FLUX, "P374 unmatched-rule"),
+        ("backend: quanto, type: int8", "is not quantized, and the plan says quanto int8, and"),
+        ("match: '^proj_out$', backend: quanto, type: int8", '"transformer.proj_out" is not quantized'),
+        ("backend: bitsandbytes, type: nf4", "P723 quantized-otherwise"),
+        ("backend: torchao, match: nothing, type: int8_dynamic", "P374 unmatched-rule"),
         (
             "backend: layerwise_cast, compute_dtype: float16",
-            FLUX,
             "loaded in bfloat16, and cannot compute in float16",
         ),
     ],
 )
-def test_what_does_not_go_is_refused_and_changes_nothing(
-    rule: str, line: str, said: str, tmp_path: Path
-) -> None:
+def test_what_does_not_go_is_refused_and_changes_nothing(rule: str, said: str, tmp_path: Path) -> None:
     SimDevice()
     pipe = plain(tmp_path)
     before = dict(pipe.transformer.named_parameters())
-    plan = plan_of(tmp_path, f"quantization: [{{component: transformer, {rule}}}]", flux=line)
+    plan = plan_of(tmp_path, f"quantization: [{{component: transformer, {rule}}}]")
     with pytest.raises(PlanError, match=said):
         planner.apply(plan, pipe, device="sim:0")
     assert all(tensor is before[name] for name, tensor in pipe.transformer.named_parameters())
