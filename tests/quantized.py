@@ -13,7 +13,7 @@ import planner
 from planner.loading.pipeline import load_pipeline
 from planner.plan.model import Plan
 from planner.quantization.backends import CAST_SKIPS
-from planner.session.quantized import named, quantization_of
+from planner.session.formats import named, quantization_of
 from planner.target.parts import parts_of
 
 FLUX = "pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux', dtype: bfloat16}"

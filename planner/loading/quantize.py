@@ -21,7 +21,8 @@ from planner.diagnostics.table.p3_quantization import PAIR_REFUSED, RULE_NOT_CHE
 from planner.diagnostics.table.p7_session import NO_ACCELERATOR, QUANTIZED_OTHERWISE
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.check import check_parts, rules_of
-from planner.session.quantized import lacking, named, quantization_of, quantized, taken_of
+from planner.session.formats import named, quantization_of, taken_of
+from planner.session.quantized import lacking, quantized
 from planner.target.loaded import keeps_of
 from planner.target.model import ComponentInfo, Target
 from planner.target.parts import parts_of

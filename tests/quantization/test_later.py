@@ -17,7 +17,7 @@ import planner
 from planner.diagnostics.diagnostic import PlanError
 from planner.quantization.backends import CAST_SKIPS
 from planner.session.cast import Cast
-from planner.session.quantized import named
+from planner.session.formats import named
 from planner.target.parts import parts_of
 from planner.virtual.device import SimDevice
 
@@ -158,6 +158,8 @@ def test_text_encoders_and_vaes_that_ask_a_layer_for_its_dtype(tmp_path: Path) -
                         if weight is not None:
                             weight.copy_(weight.to(torch.float8_e4m3fn))
             assert getattr(pipe, name).dtype is torch.bfloat16
+        tied = pipe.text_encoder_2
+        assert tied.shared.weight is tied.encoder.embed_tokens.weight
         assert "decoder.up_blocks.0.resnets.0.conv1" in formats(pipe.vae)
         assert torch.equal(picture(pipe), picture(hand.to("sim:0")))
 

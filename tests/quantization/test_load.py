@@ -20,7 +20,7 @@ from planner.api import attach
 from planner.diagnostics.diagnostic import PlanError
 from planner.loading.builtin import builtin_folder
 from planner.loading.quantize import config_of, only
-from planner.session.quantized import quantization_of
+from planner.session.formats import quantization_of
 from planner.virtual.device import SimDevice
 
 SINGLE = r"^single_.*(to_q|proj_out)$"
