@@ -174,8 +174,10 @@ def apply(
 
     ``device``: in place of the plan's (``sim:0`` is the virtual one); ``gpu_id``: its index. The plan
     holds until ``session.remove()`` or until the pipeline is gone, whether or not the result is kept.
-    Applying the same plan again changes nothing; another plan takes the first one's place. Raises
-    PlanError with the pipeline as it was.
+    Applying the same plan again changes nothing; another plan takes the first one's place. Rules for torchao
+    and layerwise_cast are done to what is not quantized yet; what other backends should have done while the
+    pipeline was loaded is compared with what is there. Raises PlanError with the pipeline as it was, but for
+    a plan with other rules, which is off by then.
     """
     from planner.loading.packages import require
 
@@ -191,7 +193,8 @@ def apply(
 
 
 def load_pipeline(source: PathOrPlan, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:
-    """The pipeline that a plan names, loaded by diffusers in the plan's dtype and variant, on the CPU.
+    """The pipeline that a plan names, loaded by diffusers in the plan's dtype and variant, and quantized, on
+    the CPU. ``apply`` does what does not outlast a session: policies, and rules for layerwise_cast.
 
     ``allow_pickle``: weights in pickle files may be read (they can run code); ``trust_remote_code``: code
     that comes with a hub id may be run. A plan cannot grant either. Raises PlanError.

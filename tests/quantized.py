@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 import planner
+from planner.diagnostics.diagnostic import PlanError
 from planner.loading.pipeline import load_pipeline
 from planner.plan.model import Plan
 from planner.quantization.backends import CAST_SKIPS
+from planner.quantization.matrix import row_of
 from planner.session.formats import named, quantization_of
 from planner.target.parts import parts_of
 
@@ -37,6 +40,16 @@ def picture(pipe: Any) -> torch.Tensor:
     seed = torch.Generator().manual_seed(0)
     made = pipe("a cat", height=64, width=64, num_inference_steps=1, output_type="pt", generator=seed)
     return torch.as_tensor(made.images.cpu())
+
+
+def refused(folder: Path, backend: str, kind: str, columns: Collection[str], *lines: str) -> bool:
+    """Whether the matrix refuses a format beside one of ``columns``; then the plan is, before it is loaded."""
+    cells = row_of(backend, kind).cells
+    if all(cells[column].verdict != "no" for column in columns):
+        return False
+    with pytest.raises(PlanError, match="P376"):
+        plan_of(folder, *lines)
+    return True
 
 
 def linears(model: torch.nn.Module, pattern: str = "") -> Iterator[tuple[str, torch.nn.Module]]:

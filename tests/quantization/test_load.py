@@ -12,7 +12,7 @@ import gguf
 import pytest
 import torch
 from accelerate import init_empty_weights
-from quantized import formats, linears, picture, plain, plan_of
+from quantized import formats, linears, picture, plain, plan_of, refused
 from session.test_compile import Cpu
 
 import planner
@@ -20,6 +20,7 @@ from planner.api import attach
 from planner.diagnostics.diagnostic import PlanError
 from planner.loading.builtin import builtin_folder
 from planner.loading.quantize import config_of, only
+from planner.quantization.backends import BACKENDS
 from planner.session.formats import quantization_of
 from planner.virtual.device import SimDevice
 
@@ -29,6 +30,7 @@ MATCHES = {
     "text_encoder": "layers.1.*fc1$",
     "text_encoder_2": r"block.[02].*\.(q|o)$",
 }
+CELLS = [(b.name, kind) for b in BACKENDS.values() if b.name != "gguf" for kind in b.types]
 POLICIES = ["resident", "offload", "stream"]
 
 
@@ -58,12 +60,14 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Any], tor
 def test_quanto_as_diffusers_does_it(kind: str, policy: str, theirs: Any, tmp_path: Path) -> None:
     from diffusers import QuantoConfig
 
-    expected = theirs(kind, lambda: {"transformer": QuantoConfig(weights_dtype=kind)})
-    plan = plan_of(
-        tmp_path,
+    lines = (
         f"components: {{transformer: {policy}}}",
         f"quantization: [{{component: transformer, backend: quanto, type: {kind}}}]",
     )
+    if refused(tmp_path, "quanto", kind, [policy, "sim"], *lines):
+        return
+    expected = theirs(kind, lambda: {"transformer": QuantoConfig(weights_dtype=kind)})
+    plan = plan_of(tmp_path, *lines)
     pipe = planner.load_pipeline(plan)
     every = {name for name, _ in linears(pipe.transformer)}
     assert formats(pipe.transformer) == dict.fromkeys(every, ("quanto", kind))
@@ -305,6 +309,22 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
     found = caught.value.diagnostics[0].span
     assert found is not None
     assert found.line >= 4
+
+
+@pytest.mark.parametrize("column", ["resident", "offload", "stream", "lora", "cuda", "xpu", "mps"])
+@pytest.mark.parametrize(("backend", "kind"), CELLS)
+def test_each_pair_that_the_matrix_refuses_is_refused_before_anything_is_loaded(
+    backend: str, kind: str, column: str, tmp_path: Path
+) -> None:
+    line = f"components: {{transformer: {column}}}"
+    if column == "lora":
+        line = "loras: [{lora_id: ./x}]"
+    elif column in ("cuda", "xpu", "mps"):
+        line = f"device: {column}"
+    key = BACKENDS[backend].type_key
+    rule = f"quantization: [{{component: transformer, backend: {backend}, {key}: {kind}}}]"
+    if not refused(tmp_path, backend, kind, [column], line, rule):
+        assert plan_of(tmp_path, line, rule).quantization
 
 
 def unread(*_: Any, **__: Any) -> Any:
