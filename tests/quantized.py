@@ -43,7 +43,7 @@ def picture(pipe: Any) -> torch.Tensor:
 
 
 def refused(folder: Path, backend: str, kind: str, columns: Collection[str], *lines: str) -> bool:
-    """Whether the matrix refuses a format beside one of ``columns``; then the plan is, before it is loaded."""
+    """Whether the matrix refuses a format beside one of ``columns``: then so is the plan, by itself."""
     cells = row_of(backend, kind).cells
     if all(cells[column].verdict != "no" for column in columns):
         return False

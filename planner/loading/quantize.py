@@ -107,6 +107,7 @@ def finish(plan: Plan, pipe: Any, ready: Mapping[str, Ready]) -> None:
         pass
     problems = []
     for name, how in ready.items():
+        _unpack(pipe.components[name])
         others = {n for n, part in named(pipe.components[name]).items() if quantization_of(part)} - how.names
         others -= {n for taken in taken_of(plan, name, pipe.components[name]) for n in taken.names}
         if others:
@@ -188,6 +189,18 @@ def _ready(plan: Plan, rule: QuantizationRule, model: Any) -> Ready:
         names=frozenset().union(*(t.names for t in taken)),
         device=_accelerator(plan) if rule.backend == "bitsandbytes" else None,
     )
+
+
+def _unpack(model: Any) -> None:
+    """quanto (0.2.7, tensor/weights/qbits.py) packs int4 for the kernels of the device that it lies on; what
+    leaves this CPU must be packed for none."""
+    import torch
+
+    with torch.no_grad():
+        for part in model.modules():
+            weight: Any = part._parameters.get("weight")
+            if type(weight).__name__ == "TinyGemmWeightQBitsTensor":
+                part._parameters["weight"] = torch.nn.Parameter(weight.weight_qbits_tensor(), False)
 
 
 def _accelerator(plan: Plan) -> str | None:

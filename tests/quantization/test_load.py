@@ -303,9 +303,8 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
     plain(tmp_path)  # made now, if it is not there
     monkeypatch.setattr("safetensors.safe_open", unread)
     monkeypatch.setattr("safetensors.torch.load_file", unread)
-    plan = plan_of(tmp_path, "quantization:", *(f"  - {rule}" for rule in rules))
     with pytest.raises(PlanError, match=said) as caught:
-        planner.load_pipeline(plan)
+        planner.load_pipeline(plan_of(tmp_path, "quantization:", *(f"  - {rule}" for rule in rules)))
     found = caught.value.diagnostics[0].span
     assert found is not None
     assert found.line >= 4
