@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.diagnostics.suggest import did_you_mean
+from planner.diagnostics.table.p3_plan import UNKNOWN_COMPONENT
 from planner.diagnostics.table.p9_machine import (
     CLASS_DIFFERS,
     CLASS_NOT_INSTALLED,
@@ -93,6 +95,12 @@ def _missing(plan: Plan, cls: Any, where: Path | str, single: bool) -> Iterator[
 
 def _models(plan: Plan, cls: Any, where: Path | str, single: bool) -> dict[str, Any]:
     """The components that have rules, built without weights; none for what a single file holds."""
+    known = cls._get_signature_types()
+    if unknown := [rule for rule in plan.quantization if rule.component not in known]:
+        said = f'{cls.__name__} has no component "{unknown[0].component}"'
+        hint = did_you_mean(unknown[0].component, known)
+        problem = finding(UNKNOWN_COMPONENT, said, span=unknown[0].spans["component"], hint=hint)
+        raise PlanError([problem], plan.document.sources)
     found = {}
     for name in dict.fromkeys(rule.component for rule in plan.quantization):
         place, inside = place_of(plan, name, where)

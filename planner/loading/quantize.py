@@ -21,8 +21,9 @@ from planner.diagnostics.table.p3_quantization import PAIR_REFUSED, RULE_NOT_CHE
 from planner.diagnostics.table.p7_session import NO_ACCELERATOR, QUANTIZED_OTHERWISE
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.check import check_parts, rules_of
+from planner.quantization.matrix import AXES
 from planner.session.formats import named, quantization_of, taken_of
-from planner.session.quantized import lacking, quantized
+from planner.session.quantized import ON_DEVICE, lacking, quantized
 from planner.target.loaded import keeps_of
 from planner.target.model import ComponentInfo, Target
 from planner.target.parts import parts_of
@@ -57,8 +58,9 @@ def prepare(plan: Plan, models: Mapping[str, Any]) -> dict[str, Ready]:
                 f'"{name}" by {rule.backend} does not go with a single file: its modules are not known before'
             )
             problems.append(finding(PAIR_REFUSED, said, span=rule.span, hint="a folder as its source"))
-        if rule.backend == "bitsandbytes" and _accelerator(plan) is None:
-            said = "bitsandbytes quantizes on an accelerator, and none was found"
+    for rule in plan.quantization if _accelerator(plan) is None else ():
+        if rule.backend == "bitsandbytes" or rule.options.get("type") in ON_DEVICE:
+            said = f"{rule.backend} {rule.options['type']} is made on an accelerator, and none was found"
             problems.append(finding(NO_ACCELERATOR, said, span=rule.span))
     if problems:
         raise PlanError(problems, plan.document.sources)
@@ -204,12 +206,13 @@ def _unpack(model: Any) -> None:
 
 
 def _accelerator(plan: Plan) -> str | None:
+    """The real one that the plan is for, where it is there. torch.accelerator names the virtual one first."""
     import torch
 
-    if plan.device not in ("auto", "sim"):
-        return plan.device
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return None if found is None or found.type == "sim" else f"{found.type}:0"
+    there = [kind for kind in AXES["device"] if kind != "sim" and getattr(torch, kind).is_available()]
+    if plan.device == "auto":
+        return f"{there[0]}:0" if there else None
+    return plan.device if plan.device.partition(":")[0] in there else None
 
 
 def _seeing(preprocess: Any) -> Any:

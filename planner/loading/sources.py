@@ -23,6 +23,7 @@ from planner.loading.failure import unreachable
 from planner.loading.paths import PICKLES, beside
 from planner.loading.quantize import Ready, only
 from planner.plan.model import Component, Plan
+from planner.quantization.check import rules_of
 from planner.session.checks import is_left_in_place
 
 
@@ -73,11 +74,15 @@ def place_of(plan: Plan, name: str, where: Path | str) -> tuple[Path | str, str]
 
 def kind_of(cls: Any, name: str, place: Path | str, inside: str, revision: str | None = None) -> Any:
     """The class of a component, by the pipeline's index, else by its config and the pipeline's signature."""
-    from diffusers import AutoModel
+    from diffusers import AutoModel, pipelines
 
     if inside:
-        library, kind = cls.load_config(place, revision=revision)[name]
-        return getattr(import_module(library), kind)
+        library, kind = cls.load_config(place, revision=revision).get(name) or ("", "")
+        if not library:
+            raise ValueError(f'it has no component "{name}"')
+        # Some pipelines bring models of their own.
+        module = getattr(pipelines, library) if hasattr(pipelines, library) else import_module(library)
+        return getattr(module, kind)
     config = AutoModel.load_config(place, revision=revision)
     if "_class_name" in config:
         return getattr(import_module("diffusers"), config["_class_name"])
@@ -127,8 +132,8 @@ def _from_file(
         import torch
         from diffusers import GGUFQuantizationConfig
 
-        rule = next((rule for rule in plan.quantization if rule.component == name), None)
-        asked = rule.options.get("compute_dtype") if rule is not None else None
+        rules = [rule for rule in rules_of(plan, name) if rule.backend == "gguf"]
+        asked = rules[0].options.get("compute_dtype") if rules else None
         compute = getattr(torch, asked) if asked else next(iter(more.values()))
         more["quantization_config"] = GGUFQuantizationConfig(compute_dtype=compute)
     if isinstance(where, Path) and (where / name / "config.json").is_file():

@@ -14,7 +14,7 @@ from packaging.version import Version
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
-from planner.diagnostics.table.p3_quantization import BAD_OPTION
+from planner.diagnostics.table.p3_quantization import BAD_OPTION, PAIR_REFUSED
 from planner.diagnostics.table.p9_machine import PACKAGE_MISSING, PACKAGE_TOO_OLD
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.backends import BACKENDS
@@ -40,13 +40,14 @@ def quantized(
     todo = [(rule, part) for rule, part in _to_do(plan, pipe) if rule.backend in later]
     tied: MutableMapping[torch.Tensor, torch.nn.Parameter] = WeakTensorKeyDictionary()
     with ExitStack() as failing:
+        for _, part in todo:
+            where = next(part.parameters()).device
+            if where.type != "cpu":
+                failing.callback(part.to, where)
+                part.to("cpu")
         undo = failing.enter_context(ExitStack())
         with torch.inference_mode(False), torch.no_grad():
             for rule, part in todo:
-                where = next(part.parameters()).device
-                if keep and where.type != "cpu":
-                    failing.callback(part.to, where)
-                part.to("cpu")
                 swap = _Swap(part)
                 if rule.backend == "torchao":
                     _torchao(part, rule, device)
@@ -137,8 +138,15 @@ def _torchao(part: torch.nn.Module, rule: QuantizationRule, device: torch.device
     options = {key: value for key, value in rule.options.items() if key != "type"}
     # What torch.compile is set to is not a plan's to change.
     config = kinds[kind](**options, set_inductor_config=False)
-    ao.quantize_(part, config, lambda module, _: module is part, device=device if kind in ON_DEVICE else None)
-    part.to("cpu")
+    on = device if kind in ON_DEVICE else None
+    try:
+        ao.quantize_(part, config, lambda module, _: module is part, device=on)
+    except Exception as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        said = f'"{rule.component}" by torchao {kind} does not go with this machine: {line}'
+        raise PlanError([finding(PAIR_REFUSED, said, span=rule.span)]) from error
+    finally:
+        part.to("cpu")
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,6 +264,19 @@ def test_what_does_not_fit_leaves_the_parameters(tmp_path: Path) -> None:
     assert all(tensor is before[name] for name, tensor in pipe.transformer.named_parameters())
 
 
+def test_what_fails_leaves_a_pipeline_on_the_device_where_it_was(tmp_path: Path) -> None:
+    SimDevice()
+    pipe = plain(tmp_path).to("sim:0")
+    before = picture(pipe)
+    for kind, code in (("int8_weight_only", "P6"), ("float8_dynamic", "P376")):
+        rule = f"quantization: [{{component: transformer, backend: torchao, type: {kind}}}]"
+        with pytest.raises(PlanError, match=code):
+            planner.apply(plan_of(tmp_path, "budget: {vram: 64KiB}", rule), pipe, device="sim:0")
+        assert not formats(pipe.transformer)
+        assert {p.device.type for p in pipe.transformer.parameters()} == {"sim"}
+        assert torch.equal(picture(pipe), before)
+
+
 def test_what_another_backend_quantized_is_not_quantized_again(tmp_path: Path) -> None:
     SimDevice()
     pipe = plain(tmp_path)

@@ -295,6 +295,8 @@ def test_a_component_from_its_own_folder_is_quantized_too(tmp_path: Path) -> Non
             "P376 refused-pair",
         ),
         (["{component: transformer, backend: bitsandbytes, type: nf4}"], "P706 no-accelerator"),
+        (["{component: transformer, backend: torchao, type: int4_weight_only}"], "P706 no-accelerator"),
+        (["{component: nobody, backend: torchao, type: int8_dynamic}"], 'has no component "nobody"'),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(
