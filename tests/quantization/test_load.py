@@ -196,6 +196,39 @@ def test_bitsandbytes_would_replace_exactly_those_layers(kind: str, name: str, t
     assert {n for n, _ in linears(model)} == {n for n, _ in linears(real)}
 
 
+@torch.no_grad()
+def by_bitsandbytes(pipe: Any, kind: str) -> None:
+    """As its quantizer would, on the CPU: bitsandbytes has 4-bit kernels for it, and diffusers wants none."""
+    from bitsandbytes.nn import Linear4bit
+
+    for name, plain_one in [*linears(pipe.transformer, SINGLE)]:
+        layer = Linear4bit(
+            plain_one.in_features, plain_one.out_features, plain_one.bias is not None, torch.bfloat16,
+            compress_statistics=True, quant_type=kind,
+        )  # fmt: skip
+        layer.load_state_dict(plain_one.state_dict())
+        layer.support_avx512bf16_for_cpu = False  # else its forward packs the weights anew
+        pipe.transformer.set_submodule(name, layer.to(torch.bfloat16).to("cpu"))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_bitsandbytes_that_is_loaded_is_compared_and_runs(kind: str, policy: str, tmp_path: Path) -> None:
+    rule = f"{{component: transformer, match: '{SINGLE}', backend: bitsandbytes, type: {kind}}}"
+    plan = plan_of(tmp_path, f"components: {{transformer: {policy}}}", f"quantization: [{rule}]")
+    pipe = plain(tmp_path)
+    by_bitsandbytes(pipe, kind)
+    expected = picture(pipe)
+    device: Any = Cpu(torch.device("cpu"))
+    with attach(plan, pipe, device)[0]:
+        assert torch.equal(picture(pipe), expected)
+        assert torch.equal(picture(pipe), expected)
+    assert torch.equal(picture(pipe), expected)
+    other = plan_of(tmp_path, f"quantization: [{rule.replace(kind, 'nf4' if kind == 'fp4' else 'fp4')}]")
+    with pytest.raises(PlanError, match="P723 quantized-otherwise"):
+        attach(other, pipe, device)
+
+
 def test_another_thread_loads_as_ever(tmp_path: Path) -> None:
     from threading import Thread
 
