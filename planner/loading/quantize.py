@@ -76,7 +76,9 @@ def built(kind: Any, place: Path | str, inside: str, revision: str | None = None
     if hasattr(kind, "config_class"):
         config = kind.config_class.from_pretrained(str(place), **more)
         with init_empty_weights():
-            return kind(config)
+            model = kind(config)
+        model.tie_weights()  # loading does it in the end
+        return model
     config = kind.load_config(str(place), **more)
     with init_empty_weights():
         return kind.from_config(config)

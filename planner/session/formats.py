@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,16 +17,32 @@ from planner.quantization.check import rules_of
 from planner.quantization.select import Keeps, Taken, take
 from planner.session.cast import Cast
 from planner.target.loaded import keeps_of
-from planner.target.parts import parts_of
+from planner.target.parts import Part, parts_of
 
 LATER = ("torchao", "layerwise_cast")
 """Backends that work on a loaded module."""
 
 
 def taken_of(plan: Plan, name: str, module: torch.nn.Module) -> tuple[Taken, ...]:
-    """What each rule for the component ``name`` takes of ``module``, which may lie on the meta device."""
+    """What each rule for the component ``name`` takes of ``module``, which may lie on the meta device.
+
+    A Linear that shares its weight with another module (a language model's head and its embedding) is only
+    cast: quantized, it would have one of its own.
+    """
     float32, casting = keeps_of(module)
-    return take(rules_of(plan, name), tuple(parts_of(module)), Keeps(float32=float32, cast=casting))
+    found = take(rules_of(plan, name), tuple(parts_of(module)), Keeps(float32=float32, cast=casting))
+    owners = Counter(id(part._parameters.get("weight")) for part in module.modules())
+    modules = named(module)
+
+    def alone(part: Part) -> bool:
+        return owners[id(modules[part.name]._parameters.get("weight"))] == 1
+
+    return tuple(
+        one
+        if one.rule.backend == "layerwise_cast"
+        else replace(one, parts=tuple(part for part in one.parts if alone(part)))
+        for one in found
+    )
 
 
 def named(module: torch.nn.Module) -> Mapping[str, torch.nn.Module]:

@@ -19,9 +19,9 @@ import planner
 from planner.api import attach
 from planner.diagnostics.diagnostic import PlanError
 from planner.loading.builtin import builtin_folder
-from planner.loading.quantize import config_of, only
+from planner.loading.quantize import built, config_of, only
 from planner.quantization.backends import BACKENDS
-from planner.session.formats import quantization_of
+from planner.session.formats import quantization_of, taken_of
 from planner.virtual.device import SimDevice
 
 SINGLE = r"^single_.*(to_q|proj_out)$"
@@ -125,6 +125,26 @@ def test_exactly_the_modules_that_the_rules_take(backend: str, tmp_path: Path) -
             layer, _, part = key.rpartition(".")
             assert (layer in wanted and part == "weight") or torch.equal(mine[key], value)
     assert "proj_out" not in formats(pipe.transformer)
+
+
+def test_a_weight_that_two_modules_share_is_not_quantized(tmp_path: Path) -> None:
+    from transformers import QuantoConfig, Qwen2Config, Qwen2ForCausalLM
+
+    made = Qwen2ForCausalLM(
+        Qwen2Config(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+            num_key_value_heads=2, vocab_size=50, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+    made.save_pretrained(tmp_path / "qwen")
+    plan = plan_of(tmp_path, "quantization: [{component: text_encoder, backend: quanto, type: int8}]")
+    names = taken_of(plan, "text_encoder", built(type(made), tmp_path / "qwen", ""))[0].names
+    assert names == {name for name, _ in linears(made)} - {"lm_head"}
+    with only(names):
+        config = QuantoConfig("int8", modules_to_not_convert=[])
+        loaded = type(made).from_pretrained(tmp_path / "qwen", quantization_config=config)
+    assert formats(loaded).keys() == names
+    assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
 
 
 def test_several_formats_of_torchao_on_one_component(tmp_path: Path) -> None:
