@@ -174,8 +174,10 @@ def apply(
 
     ``device``: in place of the plan's (``sim:0`` is the virtual one); ``gpu_id``: its index. The plan
     holds until ``session.remove()`` or until the pipeline is gone, whether or not the result is kept.
-    Applying the same plan again changes nothing; another plan takes the first one's place. Raises
-    PlanError with the pipeline as it was.
+    Applying the same plan again changes nothing; another plan takes the first one's place. Rules for torchao
+    and layerwise_cast are done to what is not quantized yet; what other backends should have done while the
+    pipeline was loaded is compared with what is there. Raises PlanError with the pipeline as it was, but for
+    a plan with other rules, which is off by then.
     """
     from planner.loading.packages import require
 
@@ -191,7 +193,8 @@ def apply(
 
 
 def load_pipeline(source: PathOrPlan, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:
-    """The pipeline that a plan names, loaded by diffusers in the plan's dtype and variant, on the CPU.
+    """The pipeline that a plan names, loaded by diffusers in the plan's dtype and variant, and quantized, on
+    the CPU. ``apply`` does what does not outlast a session: policies, and rules for layerwise_cast.
 
     ``allow_pickle``: weights in pickle files may be read (they can run code); ``trust_remote_code``: code
     that comes with a hub id may be run. A plan cannot grant either. Raises PlanError.
@@ -254,20 +257,24 @@ def attach(plan: Plan, pipe: Any, device: Device, *, loaded_by_us: bool = False)
     from planner.session.attach import attach_schedule
     from planner.session.checks import check_pipeline
     from planner.session.machine import room
+    from planner.session.quantized import quantized, same_rules
     from planner.session.scope import session_of
 
     notes = check_pipeline(plan, pipe, loaded_by_us=loaded_by_us)
     if errors(notes):
         raise PlanError(notes, plan.document.sources)
     there, lowered = room(plan, device.name)
-    compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
     before = session_of(pipe)
-    if before is not None and before.device.name == device.name and before.schedule == compiled.schedule:
-        return before, compiled
+    if before is not None and before.device.name == device.name and same_rules(before.plan, plan):
+        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
+        if before.schedule == compiled.schedule:
+            return before, compiled
     if before is not None:
         before.remove()
-    notes = (*compiled.diagnostics, *notes, *lowered)
-    return attach_schedule(plan, compiled.schedule, pipe, device, notes), compiled
+    with quantized(plan, pipe, device.name, keep=not loaded_by_us) as undo:
+        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
+        notes = (*compiled.diagnostics, *notes, *lowered)
+        return attach_schedule(plan, compiled.schedule, pipe, device, notes, undo), compiled
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def explain(error: BaseException, plan: Plan, folder: Path | None) -> Diagnostic
         what = f'the hub has no "{source}", or not for whoever asks'
         return _found(SOURCE_NOT_FOUND, plan, what, "check the name and revision, or log in: hf auth login")
     on_disk = folder is not None and folder.is_dir()
-    if not on_disk and (names & set(_UNREACHABLE) or "offline mode" in texts.lower()):
+    if not on_disk and unreachable(error):
         what = f'"{source}"' if folder is None else f'the configs that "{source}" needs'
         what += " is" if folder is None else " are"
         what += " not on this machine, and the hub could not be asked"
@@ -60,6 +60,13 @@ def explain(error: BaseException, plan: Plan, folder: Path | None) -> Diagnostic
         what = f'"{source}" lacks components of {plan.pipeline.cls}' + _holds(folder)
         return _found(CLASS_DIFFERS, plan, what, _line(error))
     return _found(LOADING_FAILED, plan, f'"{source}" does not load: {_line(error)}', "")
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether a hub was asked and could not be."""
+    said = [*_chain(error)]
+    named = any(cls.__name__ in _UNREACHABLE for e in said for cls in type(e).__mro__)
+    return named or any("offline mode" in str(e).lower() for e in said)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

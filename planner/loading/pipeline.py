@@ -10,9 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
-from planner.diagnostics.table.p3_plan import QUANTIZATION_LATER
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.diagnostics.suggest import did_you_mean
+from planner.diagnostics.table.p3_plan import UNKNOWN_COMPONENT
 from planner.diagnostics.table.p9_machine import (
+    CLASS_DIFFERS,
     CLASS_NOT_INSTALLED,
     NO_SOURCE,
     PACKAGE_MISSING,
@@ -25,8 +27,9 @@ from planner.loading.failure import explain
 from planner.loading.loras import check_loras, load_loras
 from planner.loading.packages import require
 from planner.loading.paths import PICKLES, beside
+from planner.loading.quantize import built, finish, prepare
 from planner.loading.ram import check_ram
-from planner.loading.sources import own_components
+from planner.loading.sources import check_sources, kind_of, load_components, place_of
 from planner.plan.model import Plan
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -39,44 +42,77 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
 
     Only safetensors are read unless ``allow_pickle``; code in the source runs only with
     ``trust_remote_code``. Components with a source of their own come from there, and LoRAs are loaded and
-    scaled. No plain weight is left in a mapped file. Quantization is not executed yet, and an error. Raises
+    scaled. The modules that quantization rules take are quantized, as far as that lasts: layerwise_cast is
+    done, and undone, by the session. Everything that can be checked is, before any weight is read. Raises
     PlanError; what diffusers raised is its ``__cause__``.
     """
     require()
-    problems = [*_not_executed(plan)]
     if plan.pipeline.source is None:
-        problems.append(_no_source(plan))
-    if problems:
-        raise PlanError(problems, plan.document.sources)
+        raise PlanError([_no_source(plan)], plan.document.sources)
     with quiet():  # importing a pipeline says which image library it falls back to
         cls = _class(plan)
-    if problems := [*check_loras(plan, cls, allow_pickle=allow_pickle)]:
+    problems = [*check_loras(plan, cls, allow_pickle=allow_pickle)]
+    if problems := problems + check_sources(plan, allow_pickle=allow_pickle):
         raise PlanError(problems, plan.document.sources)
     where, single = _where(plan, allow_pickle)
     if problems := [*check_ram(plan)]:
         raise PlanError(problems, plan.document.sources)
     arguments = _arguments(plan, allow_pickle, trust_remote_code)
     load = cls.from_single_file if single else cls.from_pretrained
-    own = {key: arguments[key] for key in arguments if key not in ("revision", "trust_remote_code")}
-    components = own_components(plan, cls, own, allow_pickle=allow_pickle)
-    if single:
-        arguments = {key: arguments[key] for key in arguments if key in (dtype_argument(), "revision")}
     try:
         with quiet() if _builtin(plan) else nullcontext():
+            if problems := [*_missing(plan, cls, where, single)]:
+                raise PlanError(problems, plan.document.sources)
+            ready = prepare(plan, _models(plan, cls, where, single))
+            components = load_components(plan, cls, where, arguments, ready)
+            if single:
+                arguments = {
+                    key: arguments[key] for key in arguments if key in (dtype_argument(), "revision")
+                }
             pipe = load(str(where), **arguments, **components)
+    except PlanError:
+        raise
     except Exception as error:
         found = explain(error, plan, where if isinstance(where, Path) else None)
         raise PlanError([found], plan.document.sources) from error
     load_in(plan, pipe)
+    finish(plan, pipe, ready)
     load_loras(plan, pipe, allow_pickle=allow_pickle)
     return pipe
 
 
-def _not_executed(plan: Plan) -> Iterator[Diagnostic]:
-    """Loading without them would be another pipeline than the plan's."""
-    if plan.quantization:
-        said = "quantization is not executed yet, and unquantized is not what the plan says"
-        yield finding(QUANTIZATION_LATER, said, span=plan.quantization[0].span).at(Severity.ERROR)
+def _missing(plan: Plan, cls: Any, where: Path | str, single: bool) -> Iterator[Diagnostic]:
+    """Components that the class needs and the folder lacks: diffusers says so after reading all others."""
+    if single or not isinstance(where, Path) or not (where / "model_index.json").is_file():
+        return
+    index = cls.load_config(where)
+    needed, _ = cls._get_signature_keys(cls)
+    own = {name for name, said in plan.components.items() if said.source is not None}
+    if lacks := sorted(needed - index.keys() - own - set(cls._optional_components)):
+        listed = ", ".join(f'"{name}"' for name in lacks)
+        said = f'"{plan.pipeline.source}" lacks components of {cls.__name__}: {listed}'
+        if (held := index.get("_class_name")) not in (None, cls.__name__):
+            said += f"; it holds a {held}"
+        hint = f"components: {{{lacks[0]}: {{source: FOLDER}}}} brings one from elsewhere"
+        span = plan.pipeline.span
+        yield finding(CLASS_DIFFERS, said, span=span, pointer="/pipeline", hint=hint)
+
+
+def _models(plan: Plan, cls: Any, where: Path | str, single: bool) -> dict[str, Any]:
+    """The components that have rules, built without weights; none for what a single file holds."""
+    known = cls._get_signature_types()
+    if unknown := [rule for rule in plan.quantization if rule.component not in known]:
+        said = f'{cls.__name__} has no component "{unknown[0].component}"'
+        hint = did_you_mean(unknown[0].component, known)
+        problem = finding(UNKNOWN_COMPONENT, said, span=unknown[0].spans["component"], hint=hint)
+        raise PlanError([problem], plan.document.sources)
+    found = {}
+    for name in dict.fromkeys(rule.component for rule in plan.quantization):
+        place, inside = place_of(plan, name, where)
+        if not (single and place is where) and not Path(place).is_file():
+            revision = plan.pipeline.revision if place is where else None
+            found[name] = built(kind_of(cls, name, place, inside, revision), place, inside, revision)
+    return found
 
 
 def _no_source(plan: Plan) -> Diagnostic:

@@ -200,6 +200,15 @@ def _contradictions(plan: Plan) -> Iterator[Diagnostic]:
         if first and first != rule.backend:
             said = f'"{rule.component}" is quantized by {first} above: one backend while it is loaded'
             yield finding(codes.TWO_BACKENDS, said, span=rule.spans["backend"])
+        source = plan.components[rule.component].source if rule.component in plan.components else None
+        from_file = source is not None and source.endswith(".gguf")
+        if rule.backend == "gguf" and not from_file:
+            said = f'gguf is read from a file that is quantized already, and "{rule.component}" has none'
+            hint = f"components: {{{rule.component}: {{source: FILE.gguf}}}}"
+            yield finding(codes.NO_GGUF_FILE, said, span=rule.spans["backend"], hint=hint)
+        elif from_file and rule.backend not in ("gguf", *_AFTER_LOAD):
+            said = f'"{rule.component}" is quantized by its source, a .gguf file'
+            yield finding(codes.TWO_BACKENDS, said, span=rule.spans["backend"])
     if plan.semantics is Semantics.DIFFUSERS:
         yield from _against_diffusers(plan)
 
@@ -226,8 +235,6 @@ def _later(plan: Plan) -> Iterator[Diagnostic]:
     def note(code: Code, what: str, span: Span) -> Diagnostic:
         return finding(code, f"{what} is checked and not executed yet", span=span)
 
-    if plan.quantization:
-        yield note(codes.QUANTIZATION_LATER, "quantization", plan.quantization[0].span)
     if plan.loras:
         said = "the bytes of LoRAs are counted when they are loaded, not before"
         yield finding(codes.LORAS_LATER, said, span=plan.loras[0].span)

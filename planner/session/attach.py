@@ -25,9 +25,15 @@ from planner.session.wrapped import parts, repacked
 
 
 def attach_schedule(
-    plan: Plan, schedule: Schedule, pipe: Any, device: Device, notes: tuple[Diagnostic, ...] = ()
+    plan: Plan,
+    schedule: Schedule,
+    pipe: Any,
+    device: Device,
+    notes: tuple[Diagnostic, ...] = (),
+    done: ExitStack | None = None,
 ) -> Session:
-    """A session on ``pipe``. The pipeline must have passed ``check_pipeline``.
+    """A session on ``pipe``. The pipeline must have passed ``check_pipeline``. ``done``: what was done to it
+    for this plan already; it is taken back with the plan.
 
     Every component is brought to the CPU first and the device's cache emptied, as
     ``enable_model_cpu_offload`` does; then hooks, then what stays is placed. If anything raises,
@@ -37,6 +43,8 @@ def attach_schedule(
     with ExitStack() as failing:
         failing.callback(_back, {name: _device_of(m) for name, m in modules_of(pipe).items()}, pipe)
         undo = session.undo = failing.enter_context(ExitStack())
+        if done is not None:
+            undo.callback(done.close)
         undo.callback(device.cap, None)
         _free_of_stock(pipe, session, undo)
         entries = _entries(schedule)

@@ -81,7 +81,8 @@ class Weight:
 
 
 Snapshot = Mapping[str, Mapping[str, Weight]]
-"""Component -> name -> weight; parameters and buffers, tied ones under each name."""
+"""Component -> name -> weight; parameters and buffers, tied ones under each name, a quantized one as what it
+is made of."""
 
 
 def snapshot(*pipelines: Any) -> Snapshot:
@@ -232,8 +233,9 @@ class Audit:
         self._use(component)
         with session_work(), torch.no_grad():
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-                if tensor is not None and tensor.numel():
-                    self._check(component, prefix + name, tensor, type(module).__name__)
+                for path, part in _plain(prefix + name, tensor):
+                    if part is not None and part.numel():
+                        self._check(component, path, part, type(module).__name__)
 
     def _check(self, component: str, path: str, tensor: torch.Tensor, cls: str) -> None:
         if not isinstance(tensor, SimTensor):
@@ -335,8 +337,18 @@ def _components(pipelines: Iterable[Any]) -> dict[str, torch.nn.Module]:
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)
+    for found in (module.named_parameters, module.named_buffers):
+        for path, tensor in found(remove_duplicate=False):
+            yield from _plain(path, tensor)
+
+
+def _plain(path: str, tensor: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """A quantized weight as the plain tensors that it is made of."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield path, tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from _plain(f"{path}.{name}", getattr(tensor, name))
 
 
 def _weight(tensor: torch.Tensor) -> Weight:

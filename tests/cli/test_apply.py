@@ -123,19 +123,21 @@ def test_an_output_that_cannot_be(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "code"),
+    "rule",
     [
-        ("quantization: [{component: transformer, backend: torchao, type: int8_weight_only}]", "P390"),
+        "backend: torchao, type: int8_weight_only",
+        "backend: quanto, type: int8",
+        "backend: layerwise_cast, storage_dtype: float8_e4m3fn",
     ],
 )
-def test_what_is_not_executed_yet_is_refused(
-    here: Path, line: str, code: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (here / "x.plan.yaml").write_text(FLUX + RUN + line + "\n")
-    assert run(["validate", "x.plan.yaml"]) == 0
-    assert run(["apply", "x.plan.yaml", "--simulate"]) != 0
-    assert code in capsys.readouterr().out
-    assert not list(here.glob("*.png"))
+def test_a_quantized_component(here: Path, rule: str) -> None:
+    assert run(["apply", "x.plan.yaml", "--simulate", "--out", "plain.png"]) == 0
+    (here / "q.plan.yaml").write_text(FLUX + RUN + f"quantization: [{{component: transformer, {rule}}}]\n")
+    assert run(["apply", "q.plan.yaml", "--simulate", "--out", "q.png", "--report", "q.json"]) == 0
+    assert (here / "q.png").read_bytes() != (here / "plain.png").read_bytes()
+    report = json.loads((here / "q.json").read_text())
+    assert report["measured"]["misses"] == []
+    assert report["measured"]["peak_weights"] == report["promised"]["peak_weights"]
 
 
 def test_missing_packages_are_named(

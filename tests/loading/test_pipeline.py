@@ -80,7 +80,22 @@ def test_a_folder_that_holds_no_pipeline(folder: Path, make_plan: Any) -> None:
 def test_a_pipeline_of_another_class(folder: Path, make_plan: Any) -> None:
     found = refused(make_plan("pipeline: {class: FluxPipeline, source: ./sdxl}"))
     assert found.code.name == "source-of-another-class"
-    assert found.message == '"./sdxl" lacks components of FluxPipeline: it holds a StableDiffusionXLPipeline'
+    assert (
+        found.message
+        == '"./sdxl" lacks components of FluxPipeline: "transformer"; it holds a StableDiffusionXLPipeline'
+    )
+
+
+def test_a_component_that_the_folder_lacks_is_named_before_anything_is_read(
+    folder: Path, make_plan: Any
+) -> None:
+    for file in folder.rglob("*.safetensors"):
+        file.unlink()
+    found = refused(make_plan("pipeline: {class: StableDiffusionXLControlNetPipeline, source: ./sdxl}"))
+    assert found.message.startswith(
+        '"./sdxl" lacks components of StableDiffusionXLControlNetPipeline: "controlnet"'
+    )
+    assert found.hint == "components: {controlnet: {source: FOLDER}} brings one from elsewhere"
 
 
 @pytest.mark.parametrize("component", ["unet", "text_encoder"])
@@ -188,21 +203,6 @@ def test_a_class_that_diffusers_lacks(make_plan: Any) -> None:
 
 def test_a_plan_without_a_source(make_plan: Any) -> None:
     assert refused(make_plan("pipeline: FluxPipeline")).code.name == "no-source"
-
-
-def test_all_that_is_not_executed_yet_is_refused_at_once(make_plan: Any) -> None:
-    plan = make_plan(
-        "pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}\n"
-        "components: {vae: {source: ./vae}}\n"
-        "quantization: [{component: transformer, backend: torchao, type: int8_weight_only}]\n"
-        "loras: [{lora_id: ./x.safetensors}]"
-    )
-    with pytest.raises(PlanError) as caught:
-        load_pipeline(plan)
-    found = caught.value.diagnostics
-    assert [(d.code.id, d.span.line if d.span else 0, d.severity.value) for d in found] == [
-        ("P390", 4, "error"),
-    ]
 
 
 @pytest.mark.parametrize(

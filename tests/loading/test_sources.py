@@ -52,6 +52,23 @@ def test_a_component_from_another_pipelines_folder(make_plan: Any, other: Any, t
     assert same(load_pipeline(plan).transformer, other)
 
 
+def test_a_text_encoder_from_a_folder_is_of_the_pipelines_class(make_plan: Any, tmp_path: Path) -> None:
+    """Not the whole T5 or CLIP that transformers' AutoModel makes of it."""
+    pipe = load_pipeline(make_plan(f"pipeline: {{{FLUX}}}"))
+    for name in ("text_encoder", "text_encoder_2"):
+        getattr(pipe, name).save_pretrained(tmp_path / name)
+        plan = make_plan(f"pipeline: {{{FLUX}}}\ncomponents: {{{name}: {{source: ./{name}}}}}")
+        loaded = getattr(load_pipeline(plan), name)
+        assert type(loaded) is type(getattr(pipe, name))
+        assert same(loaded, getattr(pipe, name))
+
+
+def test_a_hub_id_offline(make_plan: Any) -> None:
+    found = refused(make_plan(f"pipeline: {{{FLUX}}}\ncomponents:\n  vae: {{source: nobody/nothing}}"))
+    assert found[0].code.name == "hub-unreachable"
+    assert found[0].span.line == 4
+
+
 def test_a_component_from_a_gguf_file_is_read_by_diffusers_or_says_why(
     make_plan: Any, tmp_path: Path
 ) -> None:

@@ -150,14 +150,15 @@ ENTRY_NOT_CHECKED = Code(
     wrong="order: text_encoder -> unet.mid_block -> vae",
     right="order: text_encoder -> unet -> vae.decode",
 )
-QUANTIZATION_LATER = Code(
-    id="P390",
-    name="quantization-not-executed",
-    severity=Severity.WARNING,
-    help="Quantization rules are checked and not executed yet: `plan apply` refuses a plan that has them, "
-    "rather than run it unquantized.",
-    wrong="quantization: [{component: unet, backend: torchao, type: int8_weight_only}]",
-    right="# quantize when you load the pipeline yourself, then planner.apply(plan, pipe)",
+NO_GGUF_FILE = Code(
+    id="P318",
+    name="no-gguf-file",
+    severity=Severity.ERROR,
+    help="A rule of backend gguf quantizes nothing: it says in which dtype a component computes whose source "
+    "is a .gguf file, which holds quantized weights.",
+    wrong="quantization: [{component: transformer, backend: gguf, compute_dtype: bfloat16}]",
+    right="components: {transformer: {source: ./flux-Q4_0.gguf}}\n"
+    "quantization: [{component: transformer, backend: gguf, compute_dtype: bfloat16}]",
 )
 LORAS_LATER = Code(
     id="P393",
@@ -195,7 +196,7 @@ CODES = (
     OTHER_CLASS,
     TWO_BACKENDS,
     ENTRY_NOT_CHECKED,
-    QUANTIZATION_LATER,
+    NO_GGUF_FILE,
     LORAS_LATER,
     WORKLOAD_LATER,
 )

@@ -231,6 +231,18 @@ COMPILED_WHOLE = Code(
     right="pipe.transformer.compile_repeated_blocks(fullgraph=True)",
 )
 
+QUANTIZED_OTHERWISE = Code(
+    id="P723",
+    name="quantized-otherwise",
+    severity=Severity.ERROR,
+    help="The modules that a rule of `quantization` takes are not quantized as it says. bitsandbytes, quanto "
+    "and gguf work while weights are read: load the pipeline with `planner.load_pipeline` or `plan apply`. "
+    "torchao and layerwise_cast also work on a loaded pipeline, on modules that are not quantized yet.",
+    wrong='pipe = FluxPipeline.from_pretrained("./flux")\n'
+    'planner.apply("flux-nf4.plan.yaml", pipe)  # the plan says bitsandbytes\n',
+    right='pipe = planner.load_pipeline("flux-nf4.plan.yaml")\nplanner.apply("flux-nf4.plan.yaml", pipe)\n',
+)
+
 PAGEABLE_BY_BUDGET = Code(
     id="P730",
     name="pageable-by-budget",
@@ -276,6 +288,7 @@ CODES = (
     NOT_A_PIPELINE,
     OTHER_DIFFUSERS,
     COMPILED_WHOLE,
+    QUANTIZED_OTHERWISE,
     PAGEABLE_BY_BUDGET,
     PAGEABLE_BY_MACHINE,
 )
