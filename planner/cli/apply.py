@@ -83,7 +83,12 @@ def _apply(
     pipe = (
         from_factory(factory)
         if factory
-        else load_pipeline(plan, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+        else load_pipeline(
+            plan,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+            device_type=machine.device.name.type,
+        )
     )
     arguments = call_of(plan, pipe)
     truth = snapshot(pipe) if simulate else None

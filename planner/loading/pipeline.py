@@ -37,14 +37,21 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 SINGLE_FILE = (".safetensors", ".gguf")
 
 
-def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:
+def load_pipeline(
+    plan: Plan,
+    *,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    device_type: str | None = None,
+) -> Any:
     """The pipeline that ``plan`` names, loaded in the plan's dtype (float32 when left out).
 
     Only safetensors are read unless ``allow_pickle``; code in the source runs only with
     ``trust_remote_code``. Components with a source of their own come from there, and LoRAs are loaded and
     scaled. The modules that quantization rules take are quantized, as far as that lasts: layerwise_cast is
-    done, and undone, by the session. Everything that can be checked is, before any weight is read. Raises
-    PlanError; what diffusers raised is its ``__cause__``.
+    done, and undone, by the session. ``device_type``: of the device that the plan will be applied on, where
+    it was chosen already. Everything that can be checked is, before any weight is read, and none is left in a
+    mapped file that is not quantized. Raises PlanError; what diffusers raised is its ``__cause__``.
     """
     require()
     if plan.pipeline.source is None:
@@ -63,7 +70,7 @@ def load_pipeline(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: 
         with quiet() if _builtin(plan) else nullcontext():
             if problems := [*_missing(plan, cls, where, single)]:
                 raise PlanError(problems, plan.document.sources)
-            ready = prepare(plan, _models(plan, cls, where, single))
+            ready = prepare(plan, _models(plan, cls, where, single), device_type)
             components = load_components(plan, cls, where, arguments, ready)
             if single:
                 arguments = {

@@ -22,8 +22,9 @@ from planner.diagnostics.table.p7_session import NO_ACCELERATOR, QUANTIZED_OTHER
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.check import check_parts, rules_of
 from planner.quantization.matrix import AXES
+from planner.quantization.refuse import refusals
 from planner.session.formats import named, quantization_of, taken_of
-from planner.session.quantized import ON_DEVICE, lacking, quantized
+from planner.session.quantized import ON_DEVICE, quantized
 from planner.target.loaded import keeps_of
 from planner.target.model import ComponentInfo, Target
 from planner.target.parts import parts_of
@@ -44,21 +45,23 @@ class Ready:
     device: str | None
 
 
-def prepare(plan: Plan, models: Mapping[str, Any]) -> dict[str, Ready]:
-    """The components that a quantizer is needed for. ``models``: those with rules, built on the meta device.
+def prepare(plan: Plan, models: Mapping[str, Any], device_type: str | None) -> dict[str, Ready]:
+    """The components that a quantizer is needed for. ``models``: those with rules, built on the meta device;
+    ``device_type``: of the device that the plan will be applied on, None for the one that is there.
 
     Raises PlanError with all rules that take nothing, all that do not go together, and what is missing here.
     """
-    problems = [*lacking(plan)] or [*_checked(plan, models)]
+    here = _accelerator(plan)
+    problems = refusals(plan, device_type or (here and here.partition(":")[0]))
+    problems = problems or [*_checked(plan, models)]
     wanted = {rule.component: rule for rule in plan.quantization if rule.backend in QUANTIZERS}
     for name, rule in wanted.items():
-        problems += [*_alike(plan, name)]
         if name not in models:
             said = (
                 f'"{name}" by {rule.backend} does not go with a single file: its modules are not known before'
             )
             problems.append(finding(PAIR_REFUSED, said, span=rule.span, hint="a folder as its source"))
-    for rule in plan.quantization if _accelerator(plan) is None else ():
+    for rule in plan.quantization if here is None else ():
         if rule.backend == "bitsandbytes" or rule.options.get("type") in ON_DEVICE:
             said = f"{rule.backend} {rule.options['type']} is made on an accelerator, and none was found"
             problems.append(finding(NO_ACCELERATOR, said, span=rule.span))
@@ -171,18 +174,6 @@ def _checked(plan: Plan, models: Mapping[str, Any]) -> Iterator[Diagnostic]:
         origin="loaded",
     )
     yield from (d for d in check_parts(plan, target) if d.code is not RULE_NOT_CHECKED)
-
-
-def _alike(plan: Plan, name: str) -> Iterator[Diagnostic]:
-    """A quantizer has one configuration for a component."""
-    first, *others = [rule for rule in rules_of(plan, name) if rule.backend in QUANTIZERS]
-    for rule in others:
-        if rule.backend == first.backend and rule.options != first.options:
-            said = (
-                f'"{name}" by {rule.backend} {rule.options["type"]} does not go with the rule in line '
-                f"{first.span.line}: its type and options are one for the whole component"
-            )
-            yield finding(PAIR_REFUSED, said, span=rule.span, hint="torchao takes several types")
 
 
 def _ready(plan: Plan, rule: QuantizationRule, model: Any) -> Ready:

@@ -66,6 +66,10 @@ class Row:
 UNDER_A_PLAN = "tests/quantization/test_cells.py::test_under_a_plan_it_is_what_it_is_without"
 WITH_AN_ADAPTER = "tests/quantization/test_cells.py::test_an_adapter_is_added_to_it"
 COMPILED = "tests/quantization/test_cells.py::test_it_is_captured_whole"
+AFTER_LOAD = "tests/quantization/test_later.py::test_the_picture_is_that_of_the_same_by_hand"
+A_CAST_LAYER = "tests/quantization/test_cast.py::test_a_compiled_layer_has_it_whole"
+FOUR_BITS = "tests/quantization/test_load.py::test_bitsandbytes_that_is_loaded_is_compared_and_runs"
+A_FILE = "tests/quantization/test_load.py::test_a_gguf_file"
 
 _OURS = "planner/session/member.py"
 _DIFFUSERS = "https://github.com/huggingface/diffusers"
@@ -95,11 +99,7 @@ _TAKEN_APART = {
     "offload": _untried("its tensors cross as the plain ones that they are made of"),
     "stream": _untried("a block's tensors are put together again over the bytes that came"),
 }
-_ON_A_CPU = {
-    **_TAKEN_APART,
-    "resident": _shown(UNDER_A_PLAN, _TAKEN_APART["resident"]),
-    "offload": _shown(UNDER_A_PLAN, _TAKEN_APART["offload"]),
-}
+_ON_A_CPU = {policy: _shown(UNDER_A_PLAN, cell) for policy, cell in _TAKEN_APART.items()}
 _MOVES_ITSELF = _untried("moved by its own class, since bitsandbytes 0.48", f"{_DIFFUSERS}/pull/12972")
 _BNB_CELLS = {
     "lora": _untried("peft has layers of its own for it", f"{_PEFT}/bnb.py", ("peft", "0.17")),
@@ -181,22 +181,22 @@ ROWS: tuple[Row, ...] = (
         backend="layerwise_cast",
         types=BACKENDS["layerwise_cast"].types,
         cells={
-            "resident": _untried("its bytes are a plain float8 tensor"),
-            "offload": _untried("its bytes are a plain float8 tensor"),
-            "stream": _untried("its bytes are a plain float8 tensor, and half as many cross"),
-            "lora": _untried("adapters are not cast"),
-            "compile": _untried("a weight tells torch what it is made of"),
+            "resident": _shown(AFTER_LOAD, _untried("its bytes are a plain float8 tensor")),
+            "offload": _shown(AFTER_LOAD, _untried("its bytes are a plain float8 tensor")),
+            "stream": _shown(AFTER_LOAD, _untried("its bytes are plain float8, and half as many cross")),
+            "lora": _shown(AFTER_LOAD, _untried("adapters are not cast")),
+            "compile": _shown(A_CAST_LAYER, _untried("a weight tells torch what it is made of")),
             "cuda": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
             "xpu": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
             "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
-            "sim": _untried("a cast, run on the CPU"),
+            "sim": _shown(AFTER_LOAD, _untried("a cast, run on the CPU")),
         },
     ),
     Row(
         backend="bitsandbytes",
         types=("nf4", "fp4"),
         cells={
-            **_TAKEN_APART,
+            **{policy: _shown(FOUR_BITS, cell) for policy, cell in _TAKEN_APART.items()},
             **_BNB_CELLS,
             "mps": _untried("since 0.49", _BNB, ("bitsandbytes", "0.49")),
         },
@@ -231,7 +231,7 @@ ROWS: tuple[Row, ...] = (
         backend="gguf",
         types=("file",),
         cells={
-            **_TAKEN_APART,
+            **{policy: _shown(A_FILE, cell) for policy, cell in _TAKEN_APART.items()},
             "lora": _untried("its layer is a Linear to peft", f"{_PEFT}/layer.py"),
             "compile": _untried("plain torch operations", BACKENDS["gguf"].reference),
             "cuda": _untried("unpacked by plain torch operations", f"{_QUANTIZERS}/gguf/utils.py"),

@@ -6,18 +6,16 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from importlib import metadata
 from typing import Any
 
 import torch
-from packaging.version import Version
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p3_quantization import BAD_OPTION, PAIR_REFUSED
-from planner.diagnostics.table.p9_machine import PACKAGE_MISSING, PACKAGE_TOO_OLD
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.backends import BACKENDS
+from planner.quantization.refuse import refusals
 from planner.session.cast import Cast
 from planner.session.formats import LATER, compare, named, quantization_of, taken_of
 
@@ -37,7 +35,7 @@ def quantized(
     and all is as it was when something raises inside. Without it nothing is taken back. Raises PlanError with
     nothing changed.
     """
-    todo = [(rule, part) for rule, part in _to_do(plan, pipe) if rule.backend in later]
+    todo = [(rule, part) for rule, part in _to_do(plan, pipe, device) if rule.backend in later]
     tied: MutableMapping[torch.Tensor, torch.nn.Parameter] = WeakTensorKeyDictionary()
     with ExitStack() as failing:
         for _, part in todo:
@@ -66,26 +64,9 @@ def same_rules(a: Plan, b: Plan) -> bool:
     return mine == other
 
 
-def lacking(plan: Plan) -> Iterator[Diagnostic]:
-    """A finding for each package that the rules' backends need and that is missing or too old."""
-    for rule in {rule.backend: rule for rule in plan.quantization}.values():
-        backend = BACKENDS[rule.backend]
-        if not backend.distribution:
-            continue
-        try:
-            version = metadata.version(backend.distribution)
-        except metadata.PackageNotFoundError:
-            said = f'package "{backend.distribution}" is missing, and rules for {backend.name} need it'
-            yield finding(PACKAGE_MISSING, said, span=rule.span, hint=backend.install)
-            continue
-        if Version(Version(version).base_version) < Version(backend.least):
-            said = f'package "{backend.distribution}" is version {version}, expected {backend.least} or newer'
-            yield finding(PACKAGE_TOO_OLD, said, span=rule.span, hint=backend.install)
-
-
-def _to_do(plan: Plan, pipe: Any) -> list[tuple[QuantizationRule, torch.nn.Module]]:
+def _to_do(plan: Plan, pipe: Any, device: torch.device) -> list[tuple[QuantizationRule, torch.nn.Module]]:
     """Every module that a rule takes and that is not quantized yet."""
-    problems, todo = [*lacking(plan)], []
+    problems, todo = refusals(plan, device.type), []
     for name in dict.fromkeys(rule.component for rule in plan.quantization):
         module = pipe.components.get(name)
         if not isinstance(module, torch.nn.Module):

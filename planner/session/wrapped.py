@@ -48,10 +48,11 @@ def joined(like: torch.Tensor, pieces: Iterator[torch.Tensor]) -> torch.Tensor:
 
 def repacked(tensor: torch.Tensor, device: torch.device) -> bool:
     """Whether its class lays it out anew for ``device``: quanto (0.2.7) does for its kernels on CUDA, where
-    they could be built, for float8 and int4 alone."""
+    they could be built, for float8 and int4 alone, and int4 for those of the CPU."""
     kind = str(getattr(tensor, "qtype", ""))
     quanto = type(tensor).__module__.startswith("optimum.quanto")
-    return quanto and device.type == "cuda" and any(name in kind for name in ("qfloat8", "qint4"))
+    cuda = device.type == "cuda" and any(name in kind for name in ("qfloat8", "qint4"))
+    return quanto and (cuda or type(tensor).__name__ == "TinyGemmWeightQBitsTensor")
 
 
 def _state(state: Any, pieces: Iterator[torch.Tensor]) -> Any:

@@ -405,7 +405,7 @@ def test_a_package_that_is_missing_or_old(
                 raise metadata.PackageNotFoundError(name)
             return answer
 
-        monkeypatch.setattr("planner.session.quantized.metadata.version", version)
+        monkeypatch.setattr("planner.quantization.probe.metadata.version", version)
         with pytest.raises(PlanError, match=code) as caught:
             planner.load_pipeline(plan)
         assert f"pip install '{distribution}>=" in caught.value.diagnostics[0].hint
