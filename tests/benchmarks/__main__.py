@@ -24,14 +24,16 @@ DEFAULT = {
     "wan": "resident plan:budget.vram=32GB plan:budget.vram=16GB model group-leaf mmgp1 mmgp2",
 }
 OTHER = "resident plan: translated model"
-GIVES_BACK = ("resident", "plan", "translated")
+GIVES_BACK = ("resident", "plan", "translated", "cast", "int8")
 """Modes after which the pipeline is as it was; each peer gets a process of its own."""
 
 
 @click.command(help="Times plans beside the resident pipeline and the peers that are installed.")
 @click.argument("pipeline", type=click.Choice([*DEFAULT, *NAMES]))
 @click.option("--steps", default="4,28", help="Numbers of steps, with commas.")
-@click.option("--modes", default="", help="Modes with spaces: resident, plan:KEY=VALUE,..., or a peer.")
+@click.option(
+    "--modes", default="", help="Modes with spaces: resident, {plan,cast,int8}:KEY=VALUE,..., or a peer."
+)
 @click.option("--small", is_flag=True, help="The same structure with few layers, for a CPU.")
 @click.option("--saved", is_flag=True, help="The components are saved and loaded again before.")
 @click.option("--device", default="", help="cuda:0 by default, sim:0 without a GPU.")
