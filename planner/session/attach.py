@@ -84,7 +84,8 @@ def _adopt(
 
 
 def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
-    """A component replaced or added since: it is adopted. Hooks that others put in our place are wrapped."""
+    """A component replaced or added since: it is adopted. Hooks that others put in our place are wrapped.
+    What stays and was sent home to be changed is placed again."""
     for name, module in modules_of(pipe).items():
         member = session.members.get(name)
         if member is None or member.module is not module:
@@ -93,10 +94,10 @@ def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -
             if member is not None and name in session.resident():
                 session._evict(name, "")
             _adopt(session, name, module, entries.get(name, ()), session.undo)
-            if session.members[name].fixed:
-                session.place(session.members[name])
         elif not _hooked(module):
             module.__dict__["_hf_hook"] = HfHook(session, name, module.__dict__.get("_hf_hook"))
+        if (member := session.members[name]).fixed and not member.here:
+            session.place(member)
 
 
 def _hooked(module: torch.nn.Module) -> bool:

@@ -145,6 +145,18 @@ class Session:
         finally:
             self._aside -= 1
 
+    @contextmanager
+    def at_home(self, component: str | None = None) -> Iterator[None]:
+        """Inside it the weights of ``component``, of all where there is none, are the host's tensors: to be
+        read, changed or copied. They come to the device again when they are used; who is running stays."""
+        with self._lock:
+            for name in [*self._resident] if component is None else [component]:
+                if name in self._resident and name not in self._running:
+                    if self._calls:
+                        self._record.departures.append(f"{name} was changed or copied")
+                    self._evict(name, "")
+            yield
+
     # -- what the hooks call
 
     def begin(self, component: str, entry: str) -> None:
@@ -267,7 +279,7 @@ class Session:
         if moved_to.type == "cpu":
             if member.here and not member.left and member.unmoved_by(fn, self.execution_device):
                 return False
-            if member.here and not member.fixed and not member.left:
+            if member.here and not member.left:
                 if self._calls:
                     self._record.departures.append(f"{component} was cast or moved")
                 self._evict(component, "")
