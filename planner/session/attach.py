@@ -47,7 +47,8 @@ def attach_schedule(
             session.prepare(member)
             if member.fixed and not member.left:
                 session.place(member)
-        enter_subclass(pipe, session, partial(_refresh, session, weakref.proxy(pipe), entries), undo)
+        given = (session, weakref.proxy(pipe), entries)
+        enter_subclass(pipe, session, partial(_take_in, *given), partial(_refresh, *given), undo)
         weakref.finalize(pipe, _gone, weakref.ref(session), session._pins).atexit = False
         session.undo = undo.pop_all()
         failing.pop_all()
@@ -83,21 +84,28 @@ def _adopt(
     attach(session, name, module, entries, undo)
 
 
+def _take_in(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
+    """A component replaced or added since: it is adopted. Hooks that others put in our place are wrapped."""
+    with session._lock:
+        for name, module in modules_of(pipe).items():
+            member = session.members.get(name)
+            if member is None or member.module is not module:
+                if any(m.module is module for m in session.members.values()):
+                    continue
+                if member is not None and name in session.resident():
+                    session._evict(name, "")
+                _adopt(session, name, module, entries.get(name, ()), session.undo)
+            elif not _hooked(module):
+                module.__dict__["_hf_hook"] = HfHook(session, name, module.__dict__.get("_hf_hook"))
+
+
 def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
-    """A component replaced or added since: it is adopted. Hooks that others put in our place are wrapped.
-    What stays and was sent home to be changed is placed again."""
-    for name, module in modules_of(pipe).items():
-        member = session.members.get(name)
-        if member is None or member.module is not module:
-            if any(m.module is module for m in session.members.values()):
-                continue
-            if member is not None and name in session.resident():
-                session._evict(name, "")
-            _adopt(session, name, module, entries.get(name, ()), session.undo)
-        elif not _hooked(module):
-            module.__dict__["_hf_hook"] = HfHook(session, name, module.__dict__.get("_hf_hook"))
-        if (member := session.members[name]).fixed and not member.here:
-            session.place(member)
+    """A call begins: what is new is adopted, what stays and was sent home to be changed is placed again."""
+    with session._lock:
+        _take_in(session, pipe, entries)
+        for member in session.members.values():
+            if member.fixed and not member.here:
+                session.place(member)
 
 
 def _hooked(module: torch.nn.Module) -> bool:

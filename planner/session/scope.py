@@ -46,9 +46,15 @@ class PlanWarning(UserWarning):
     """A call that a plan makes unnecessary or impossible."""
 
 
-def enter_subclass(pipe: Any, session: Session, refresh: Callable[[], None], undo: ExitStack) -> None:
-    """Gives ``pipe`` the subclass. ``refresh`` runs when a call's scope opens: components may have
-    been replaced or added since."""
+def enter_subclass(
+    pipe: Any,
+    session: Session,
+    take_in: Callable[[], None],
+    refresh: Callable[[], None],
+    undo: ExitStack,
+) -> None:
+    """Gives ``pipe`` the subclass. ``take_in`` runs when a component is set, ``refresh`` before a call's
+    scope opens."""
     base = type(pipe)
     ignored = functools.partial(_ignored, session, set())
 
@@ -66,11 +72,17 @@ def enter_subclass(pipe: Any, session: Session, refresh: Callable[[], None], und
             ignored(f"to({str(device)!r})")
         return base.to(self, dtypes[0]) if dtypes else self
 
+    def set_attribute(self: Any, name: str, value: Any) -> None:
+        base.__setattr__(self, name, value)
+        if isinstance(value, torch.nn.Module):
+            take_in()
+
     def reduce(self: Any, protocol: Any) -> Any:
         state = {key: value for key, value in self.__dict__.items() if key != KEY}
         return copyreg._reconstructor, (base, object, None), state  # type: ignore[attr-defined]
 
     members: dict[str, Any] = {"__call__": call, "to": to, "__reduce_ex__": reduce}
+    members["__setattr__"] = set_attribute
     members |= {name: _nothing(ignored, name) for name in _IGNORED if hasattr(base, name)}
     members |= {name: _at_home(session, getattr(base, name)) for name in _AT_HOME if hasattr(base, name)}
     members |= {n: getattr(base, n) for n in ("__module__", "__qualname__", "__doc__")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -61,35 +62,20 @@ def test_a_module_inside_of_a_component_is_replaced(mode: str, tmp_path: Path) -
     assert_same_lives(("call", "replace_inside", "call"), mode, tmp_path)
 
 
-def at_random(seed: int, length: int = 7) -> tuple[str, ...]:
-    """Operations that may follow each other, with calls between them."""
-    choose = random.Random(seed)
-    loaded: set[str] = set()
-    fused = False
-    life: list[str] = []
-    for _ in range(length):
-        ways = ["encode", "fail", "preview", "under_inference_mode", "deep_copy", "image_to_image"]
-        ways += ["replace_vae", "half_component", "load_state"] if not loaded else []
-        ways += ["load_lora"] if not loaded and not fused else []
-        if loaded and not fused:
-            ways += ["scale", "fuse", "disable", "enable", "change_in_the_middle", "unload", "from_a_thread"]
-            ways += ["load_another"] if "two" not in loaded else ["delete"]
-        ways += ["unfuse"] if fused else []
-        chosen = choose.choice(ways)
-        fused = chosen == "fuse" or (fused and chosen != "unfuse")
-        if chosen in ("unload", "delete"):
-            loaded.clear() if chosen == "unload" else loaded.discard("one")
-        if chosen == "delete":
-            life += ["delete", "call", "unload"]
-            loaded.clear()
-        elif chosen.startswith("load_lora"):
-            loaded.add("one")
-        if chosen == "load_another":
-            loaded.add("two")
-        if chosen != "delete":
-            life.append(chosen)
-        if choose.random() < 0.6:
-            life.append("call")
+ALWAYS = ("encode", "fail", "preview", "under_inference_mode", "deep_copy", "image_to_image", "from_a_thread")
+PLAIN = ("load_lora", "replace_vae", "half_component", "load_state", "fuse_projections part_projections")
+LOADED = ("scale", "fuse", "disable", "enable", "change_in_the_middle", "unload", "load_another call unload")
+
+
+def at_random(seed: int) -> tuple[str, ...]:
+    """Operations that may follow each other, and calls between them."""
+    choose, state, life = random.Random(seed), "plain", []
+    for _ in range(7):
+        possible = {"plain": PLAIN, "loaded": LOADED, "fused": ("unfuse",)}[state]
+        chosen = choose.choice((*ALWAYS, *possible, *possible))
+        after = {"load_lora": "loaded", "fuse": "fused", "unfuse": "loaded", "unload": "plain"}
+        state = after.get(chosen.split()[-1], state)
+        life += [*chosen.split(), *choose.choice(((), ("call",)))]
     return (*life, "call")
 
 

@@ -1,4 +1,4 @@
-"""The same operations on a pipeline under a plan and on a plain one that goes whole to the device for a call."""
+"""The same operations on a pipeline under a plan and on a plain one that goes to the device for a call."""
 
 from __future__ import annotations
 
@@ -169,7 +169,8 @@ class World:
     def _image_to_image(self, **more: Any) -> None:
         from diffusers import StableDiffusionImg2ImgPipeline
 
-        other = StableDiffusionImg2ImgPipeline.from_pipe(self.pipe, **more)
+        own = copy.deepcopy(self.pipe.scheduler)  # img2img leaves its tables on the device
+        other = StableDiffusionImg2ImgPipeline.from_pipe(self.pipe, scheduler=own, **more)
         other.set_progress_bar_config(disable=True)
         self.call(other, "StableDiffusionImg2ImgPipeline")
 
