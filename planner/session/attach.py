@@ -81,20 +81,23 @@ def _adopt(
     fixed = name in session.schedule.course.fixed
     placement = session.schedule.placements.get(name)
     session.members[name] = Member(name, module, placement, fixed=fixed, whole=whole, left=left)
-    attach(session, name, module, entries, undo)
+    hooks = session.hooks[name] = undo.enter_context(ExitStack())
+    attach(session, name, module, entries, hooks)
 
 
 def _take_in(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
-    """A component replaced or added since: it is adopted. Hooks that others put in our place are wrapped."""
+    """Components replaced or added since are adopted, those that are gone dismissed. Hooks that others put in
+    our place are wrapped."""
     with session._lock:
-        for name, module in modules_of(pipe).items():
+        now = modules_of(pipe)
+        for name, member in list(session.members.items()):
+            if not any(member.module is module for module in now.values()):
+                session.dismiss(name)
+        for name, module in now.items():
             member = session.members.get(name)
             if member is None or member.module is not module:
-                if any(m.module is module for m in session.members.values()):
-                    continue
-                if member is not None and name in session.resident():
-                    session._evict(name, "")
-                _adopt(session, name, module, entries.get(name, ()), session.undo)
+                if not any(m.module is module for m in session.members.values()):
+                    _adopt(session, name, module, entries.get(name, ()), session.undo)
             elif not _hooked(module):
                 module.__dict__["_hf_hook"] = HfHook(session, name, module.__dict__.get("_hf_hook"))
 

@@ -74,7 +74,7 @@ def enter_subclass(
 
     def set_attribute(self: Any, name: str, value: Any) -> None:
         base.__setattr__(self, name, value)
-        if isinstance(value, torch.nn.Module):
+        if isinstance(value, torch.nn.Module) or name in session.members:
             take_in()
 
     def reduce(self: Any, protocol: Any) -> Any:

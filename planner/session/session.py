@@ -52,6 +52,7 @@ class Session:
         self.last: Record | None = None
         self.observers: list[Observer] = []
         self.members: dict[str, Member] = {}
+        self.hooks: dict[str, ExitStack] = {}
         self.undo = ExitStack()
         self.removed = False
         pinned = plan.budget.pinned
@@ -288,6 +289,13 @@ class Session:
         return False
 
     # -- moves
+
+    def dismiss(self, name: str) -> None:
+        """A component that the pipeline has no more: it is as it was found."""
+        if name in self._resident:
+            self._evict(name, "")
+        self.hooks.pop(name).close()
+        self.members.pop(name).master = None
 
     def place(self, member: Member) -> None:
         """Loads a component that stays."""

@@ -20,6 +20,7 @@ LIVES: dict[str, str] = {
     "an IP-Adapter": "call ip_adapter call_with_image load_lora call_with_image forget_ip_adapter call",
     "projections": "call fuse_projections call part_projections call",
     "replaced": "call replace call load_lora call replace_vae call unload call",
+    "swapped": "call swap call load_lora swap call swap call",
     "another dtype": "call half call single call half_component call",
     "from_pipe": "call image_to_image call load_lora image_to_image call unload image_to_image",
     "from_pipe as it is": "half call image_to_image_as_it_is call image_to_image call",

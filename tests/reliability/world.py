@@ -136,6 +136,14 @@ class World:
     def replace_vae(self) -> None:
         self.pipe.vae = scaled(build(SD).vae, 0.9)
 
+    def swap(self) -> None:
+        """Another UNet for a call, and the first one again; it computes alone meanwhile."""
+        first, self.pipe.unet = self.pipe.unet, other_unet()
+        self.call()
+        with torch.no_grad():
+            self.heard.append((first(noise(1, 1, 4, 8, 8), 1, noise(2, 1, 7, 32)).sample,))
+        self.pipe.unet = first
+
     def replace_inside(self) -> None:
         self.pipe.unet.conv_out = scaled(build(SD).unet.conv_out, 0.5)
 
