@@ -15,11 +15,12 @@ from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, STOCK_OFFLOAD
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
-from planner.session.checks import is_left_in_place, modules_of
+from planner.session.checks import is_left_in_place, modules_of, relay_of
 from planner.session.hooks import HfHook, attach
 from planner.session.member import Member
 from planner.session.scope import enter_subclass
 from planner.session.session import Session
+from planner.session.shared import Relay
 from planner.session.weights import movable, slots_of
 
 
@@ -36,7 +37,7 @@ def attach_schedule(
     with ExitStack() as failing:
         failing.callback(_back, {name: _device_of(m) for name, m in modules_of(pipe).items()}, pipe)
         undo = session.undo = failing.enter_context(ExitStack())
-        undo.callback(device.cap, None)
+        failing.callback(_uncap, session)
         _free_of_stock(pipe, session, undo)
         entries = _entries(schedule)
         for name, module in modules_of(pipe).items():
@@ -53,6 +54,13 @@ def attach_schedule(
         session.undo = undo.pop_all()
         failing.pop_all()
     return session
+
+
+def _uncap(session: Session) -> None:
+    """Applying failed: the cap is what it was."""
+    session.removed = True
+    others = session.group.living()
+    session.device.cap(others[0].schedule.course.budget if others and others[0].capped else None)
 
 
 def _gone(session: weakref.ref[Session], pins: Pins) -> None:
@@ -72,7 +80,7 @@ def _adopt(
             finding(LEFT_IN_PLACE, f'component "{name}" is 8-bit bitsandbytes and stays where it is')
         )
     elif _device_of(module).type != "cpu":
-        module.to("cpu")
+        module.to("cpu")  # where another plan has it on the device, it sends it home
     whole = not left and not all(movable(slot.host) for slot in slots_of(module))
     if whole:
         session.notes.append(
@@ -82,7 +90,12 @@ def _adopt(
     placement = session.schedule.placements.get(name)
     session.members[name] = Member(name, module, placement, fixed=fixed, whole=whole, left=left)
     hooks = session.hooks[name] = undo.enter_context(ExitStack())
-    attach(session, name, module, entries, hooks)
+    relay = relay_of(module)
+    if relay is None:
+        relay = Relay(session.device, session.group)
+        attach(relay, name, module, entries, relay.undo)
+    session.relays[name] = relay
+    hooks.callback(relay.join(session, name))
 
 
 def _take_in(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
@@ -99,7 +112,8 @@ def _take_in(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -
                 if not any(m.module is module for m in session.members.values()):
                     _adopt(session, name, module, entries.get(name, ()), session.undo)
             elif not _hooked(module):
-                module.__dict__["_hf_hook"] = HfHook(session, name, module.__dict__.get("_hf_hook"))
+                relay = session.relays[name]
+                module.__dict__["_hf_hook"] = HfHook(relay, name, module.__dict__.get("_hf_hook"))
 
 
 def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:

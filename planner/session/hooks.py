@@ -115,7 +115,7 @@ def attach(
     for name in AT_HOME:
         if callable(getattr(module, name, None)):
             _replace(module, name, _AtHome(watcher, component, module, name), undo)
-    _replace(module, "_apply", _Guard(watcher, component, module), undo)
+    _replace(module, "_apply", Guard(watcher, component, module), undo)
     _replace(module, "__reduce_ex__", _Reduce(watcher, component, module), undo)
 
 
@@ -241,17 +241,18 @@ class _Reduce(_AtHome):
         return make, given, {k: v for k, v in state.items() if k != "__reduce_ex__"}, *more
 
 
-class _Guard:
+class Guard:
     """In the place of ``module._apply``, which every ``to``, ``half`` and ``cpu`` goes through."""
 
     def __init__(self, watcher: Watcher, component: str, module: torch.nn.Module) -> None:
-        self._watcher = watcher
+        self.watcher = watcher
         self._component = component
         self._module = module
         self._original: Any = module._apply
 
     def __call__(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> torch.nn.Module:
-        if self._watcher.recast(self._component, fn):
+        """As ``Module._apply``."""
+        if self.watcher.recast(self._component, fn):
             self._original(fn, recurse)
         return self._module
 
