@@ -168,16 +168,18 @@ def apply(
     *,
     device: str | torch.device | None = None,
     gpu_id: int | None = None,
+    budget: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Session:
     """Puts a plan on a loaded pipeline, in place of ``pipe.enable_model_cpu_offload()``.
 
-    ``device``: in place of the plan's (``sim:0`` is the virtual one); ``gpu_id``: its index. The plan
-    holds until ``session.remove()`` or until the pipeline is gone, whether or not the result is kept.
-    Applying the same plan again changes nothing; another plan takes the first one's place. Rules for torchao
-    and layerwise_cast are done to what is not quantized yet; what other backends should have done while the
-    pipeline was loaded is compared with what is there. Raises PlanError with the pipeline as it was, but for
-    a plan with other rules, which is off by then.
+    ``device``: in place of the plan's (``sim:0`` is the virtual one); ``gpu_id``: its index. Plans on one
+    device share the first one's budget: a later plan with another is an error, unless ``budget`` (bytes),
+    an earlier session's, overrules it. The plan holds until ``session.remove()`` or until the pipeline is
+    gone, whether or not the result is kept. Applying the same plan again changes nothing; another plan takes
+    the first one's place. Rules for torchao and layerwise_cast are done to what is not quantized yet; what
+    other backends should have done while the pipeline was loaded is compared with what is there. Raises
+    PlanError with the pipeline as it was, but for a plan with other rules, which is off by then.
     """
     from planner.loading.packages import require
 
@@ -189,7 +191,7 @@ def apply(
         from planner.virtual import backend
 
         backend.install()  # torch does not know the name before
-    return attach(plan, pipe, device_for(pick_device(plan, device, gpu_id)))[0]
+    return attach(plan, pipe, device_for(pick_device(plan, device, gpu_id)), budget=budget)[0]
 
 
 def load_pipeline(source: PathOrPlan, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:
@@ -242,7 +244,11 @@ def simulate(source: PathOrPlan) -> Validation:
 
 
 def device_for(name: torch.device) -> Device:
-    """The way to a device: the virtual one for ``sim``, torch's own for the others."""
+    """The way to a device: the virtual one for ``sim``, torch's own for the others; one for all sessions."""
+    from planner.session.shared import device_of
+
+    if (found := device_of(name)) is not None:
+        return found
     if name.type == "sim":
         from planner.virtual.device import SimDevice
 
@@ -252,18 +258,21 @@ def device_for(name: torch.device) -> Device:
     return TorchDevice(name)
 
 
-def attach(plan: Plan, pipe: Any, device: Device, *, loaded_by_us: bool = False) -> tuple[Session, Compiled]:
+def attach(
+    plan: Plan, pipe: Any, device: Device, *, budget: int | None = None, loaded_by_us: bool = False
+) -> tuple[Session, Compiled]:
     """``apply`` on a device that is chosen already."""
     from planner.session.attach import attach_schedule
     from planner.session.checks import check_pipeline
     from planner.session.machine import room
     from planner.session.quantized import quantized, same_rules
     from planner.session.scope import session_of
+    from planner.session.shared import agreed
 
-    notes = check_pipeline(plan, pipe, loaded_by_us=loaded_by_us)
+    notes = check_pipeline(plan, pipe, device, loaded_by_us=loaded_by_us)
     if errors(notes):
         raise PlanError(notes, plan.document.sources)
-    there, lowered = room(plan, device.name)
+    there, lowered = agreed(plan, pipe, device, budget) or room(plan, device.name)
     before = session_of(pipe)
     if before is not None and before.device.name == device.name and same_rules(before.plan, plan):
         compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
@@ -274,7 +283,9 @@ def attach(plan: Plan, pipe: Any, device: Device, *, loaded_by_us: bool = False)
     with quantized(plan, pipe, device.name, keep=not loaded_by_us) as undo:
         compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
         notes = (*compiled.diagnostics, *notes, *lowered)
-        return attach_schedule(plan, compiled.schedule, pipe, device, notes, undo), compiled
+        session = attach_schedule(plan, compiled.schedule, pipe, device, notes, undo)
+    session.budget = there.budget
+    return session, compiled
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, STOCK_OFFLOAD
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
-from planner.session.checks import is_left_in_place, modules_of
+from planner.session.checks import is_left_in_place, modules_of, relay_of
 from planner.session.hooks import HfHook, attach
 from planner.session.member import Member
 from planner.session.pageable import prepare_all
 from planner.session.scope import enter_subclass
 from planner.session.session import Session
+from planner.session.shared import Relay
 from planner.session.wrapped import parts, repacked
 
 
@@ -45,7 +46,7 @@ def attach_schedule(
         undo = session.undo = failing.enter_context(ExitStack())
         if done is not None:
             undo.callback(done.close)
-        undo.callback(device.cap, None)
+        failing.callback(_uncap, session)
         _free_of_stock(pipe, session, undo)
         entries = _entries(schedule)
         for name, module in modules_of(pipe).items():
@@ -56,11 +57,19 @@ def attach_schedule(
         for member in list(session.members.values()):
             if member.fixed and not member.left:
                 session.place(member)
-        enter_subclass(pipe, session, partial(_refresh, session, weakref.proxy(pipe), entries), undo)
+        given = (session, weakref.proxy(pipe), entries)
+        enter_subclass(pipe, session, partial(_take_in, *given), partial(_refresh, *given), undo)
         weakref.finalize(pipe, _gone, weakref.ref(session), session._pins).atexit = False
         session.undo = undo.pop_all()
         failing.pop_all()
     return session
+
+
+def _uncap(session: Session) -> None:
+    """Applying failed: the cap is what it was."""
+    session.removed = True
+    others = session.group.living()
+    session.device.cap(others[0].schedule.course.budget if others and others[0].capped else None)
 
 
 def _gone(session: weakref.ref[Session], pins: Pins) -> None:
@@ -80,7 +89,7 @@ def _adopt(
             finding(LEFT_IN_PLACE, f'component "{name}" is 8-bit bitsandbytes and stays where it is')
         )
     elif _device_of(module).type != "cpu":
-        module.to("cpu")
+        module.to("cpu")  # where another plan has it on the device, it sends it home
     tensors = (*module.parameters(), *module.buffers())
     whole = not left and any(parts(t) is None or repacked(t, session.device.name) for t in tensors)
     if whole:
@@ -90,23 +99,40 @@ def _adopt(
     fixed = name in session.schedule.course.fixed
     placement = session.schedule.placements.get(name)
     session.members[name] = Member(name, module, placement, fixed=fixed, whole=whole, left=left)
-    attach(session, name, module, entries, undo)
+    hooks = session.hooks[name] = undo.enter_context(ExitStack())
+    relay = relay_of(module)
+    if relay is None:
+        relay = Relay(session.device, session.group)
+        attach(relay, name, module, entries, relay.undo)
+    session.relays[name] = relay
+    hooks.callback(relay.join(session, name))
+
+
+def _take_in(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
+    """Components replaced or added since are adopted, those that are gone dismissed. Hooks that others put in
+    our place are wrapped."""
+    with session._lock:
+        now = modules_of(pipe)
+        for name, member in list(session.members.items()):
+            if not any(member.module is module for module in now.values()):
+                session.dismiss(name)
+        for name, module in now.items():
+            member = session.members.get(name)
+            if member is None or member.module is not module:
+                if not any(m.module is module for m in session.members.values()):
+                    _adopt(session, name, module, entries.get(name, ()), session.undo)
+            elif not _hooked(module):
+                relay = session.relays[name]
+                module.__dict__["_hf_hook"] = HfHook(relay, name, module.__dict__.get("_hf_hook"))
 
 
 def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
-    """A component replaced or added since: it is adopted. Hooks that others put in our place are wrapped."""
-    for name, module in modules_of(pipe).items():
-        member = session.members.get(name)
-        if member is None or member.module is not module:
-            if any(m.module is module for m in session.members.values()):
-                continue
-            if member is not None and name in session.resident():
-                session._evict(name, "")
-            _adopt(session, name, module, entries.get(name, ()), session.undo)
-            if session.members[name].fixed:
-                session.place(session.members[name])
-        elif not _hooked(module):
-            module.__dict__["_hf_hook"] = HfHook(session, name, module.__dict__.get("_hf_hook"))
+    """A call begins: what is new is adopted, what stays and was sent home to be changed is placed again."""
+    with session._lock:
+        _take_in(session, pipe, entries)
+        for member in session.members.values():
+            if member.fixed and not member.here:
+                session.place(member)
 
 
 def _hooked(module: torch.nn.Module) -> bool:

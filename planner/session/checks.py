@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from packaging.version import Version
 
+from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p3_plan import UNKNOWN_ENTRY
@@ -25,18 +26,22 @@ from planner.diagnostics.table.p7_session import (
     TILING_UNSUPPORTED,
 )
 from planner.plan.model import Plan
+from planner.session.hooks import Guard
 from planner.session.ram import short_of_memory
+from planner.session.shared import Relay
 from planner.session.unread import unread_bytes
 from planner.session.versions import version_notes
 
 
-def check_pipeline(plan: Plan, pipe: Any, *, loaded_by_us: bool = False) -> tuple[Diagnostic, ...]:
-    """Everything that speaks against applying ``plan`` to ``pipe``. Changes nothing."""
+def check_pipeline(
+    plan: Plan, pipe: Any, device: Device | None = None, *, loaded_by_us: bool = False
+) -> tuple[Diagnostic, ...]:
+    """Everything that speaks against applying ``plan`` to ``pipe`` on ``device``. Changes nothing."""
     kind = _kind(pipe)
     if kind:
         return (kind,)
     found = [*_placement(pipe), *_named(plan, pipe), *_dtype(plan, pipe), *_tiling(plan, pipe)]
-    found += [*_entries(plan, pipe), *_shared(pipe), *version_notes(plan, type(pipe).__name__)]
+    found += [*_entries(plan, pipe), *_shared(pipe, device), *version_notes(plan, type(pipe).__name__)]
     found += short_of_memory(plan, unread_bytes(modules_of(pipe).values()))
     if not loaded_by_us:
         found += _unused(plan)
@@ -52,6 +57,12 @@ def modules_of(pipe: Any) -> dict[str, torch.nn.Module]:
             seen.add(id(component))
             named[name] = component
     return named
+
+
+def relay_of(module: torch.nn.Module) -> Relay | None:
+    """The one between the hooks on ``module`` and the sessions that it is under; None without any."""
+    guard = module.__dict__.get("_apply")
+    return guard.watcher if isinstance(guard, Guard) and isinstance(guard.watcher, Relay) else None
 
 
 def is_left_in_place(module: torch.nn.Module) -> bool:
@@ -171,17 +182,14 @@ def _tiling(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
             )
 
 
-def _shared(pipe: Any) -> Iterator[Diagnostic]:
-    from planner.session.hooks import HfHook
-    from planner.session.scope import session_of
-
-    mine = session_of(pipe)
+def _shared(pipe: Any, device: Device | None) -> Iterator[Diagnostic]:
+    """One device's sessions share components; a component has one device."""
     for name, module in modules_of(pipe).items():
-        hook = module.__dict__.get("_hf_hook")
-        if isinstance(hook, HfHook) and hook.watcher is not mine:
+        relay = relay_of(module)
+        if relay is not None and device is not None and relay.device is not device:
             yield finding(
                 SHARED_COMPONENT,
-                f'component "{name}" is shared with a pipeline that is under a plan of its own',
+                f'component "{name}" is shared with a pipeline that is under a plan on another device',
                 hint="call session.remove() on that one first",
             )
 

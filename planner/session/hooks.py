@@ -12,7 +12,7 @@ import copy
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -30,6 +30,15 @@ _NOTHING: tuple[Any, ...] = (getattr, (nullcontext(), "__exit__"))
 GENERIC = ("encode", "decode", "generate", "get_text_features", "get_image_features")
 """Methods beside ``forward`` that compute with a component's weights, in any class that has them."""
 
+AT_HOME = (
+    *("load_lora_adapter", "load_adapter", "add_adapter", "set_adapter", "set_adapters", "delete_adapter"),
+    *("delete_adapters", "enable_adapters", "disable_adapters", "enable_lora", "disable_lora", "fuse_lora"),
+    *("unfuse_lora", "unload_lora", "enable_lora_hotswap", "load_attn_procs", "save_attn_procs"),
+    *("set_attn_processor", "fuse_qkv_projections", "unfuse_qkv_projections", "_load_ip_adapter_weights"),
+    *("resize_token_embeddings", "requires_grad_", "state_dict", "load_state_dict", "save_pretrained"),
+)
+"""Methods that read or change a component's weights without computing with them: by the host's tensors."""
+
 
 class Watcher(Giver, Protocol):
     """What the hooks call; a ``Session`` is one."""
@@ -45,6 +54,9 @@ class Watcher(Giver, Protocol):
 
     def recast(self, component: str, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
         """``module._apply(fn)`` was called. True when the host's tensors should be changed by it."""
+
+    def at_home(self, component: str) -> AbstractContextManager[None]:
+        """Inside it the component's weights are the host's tensors."""
 
 
 class HfHook:
@@ -100,7 +112,11 @@ def attach(
             _forward(watcher, component, entry, part, undo)
         else:
             _replace(owner, name, _Entry(watcher, component, entry, owner, name), undo)
-    _replace(module, "_apply", _Guard(watcher, component, module), undo)
+    for name in AT_HOME:
+        if callable(getattr(module, name, None)):
+            _replace(module, name, _AtHome(watcher, component, module, name), undo)
+    _replace(module, "_apply", Guard(watcher, component, module), undo)
+    _replace(module, "__reduce_ex__", _Reduce(watcher, component, module), undo)
 
 
 def _hf(watcher: Watcher, component: str, module: torch.nn.Module) -> Callable[[], None]:
@@ -195,17 +211,48 @@ class _Entry:
         return getattr, (self._owner, self._name)
 
 
-class _Guard:
+class _AtHome:
+    """In the place of a method that reads or changes weights."""
+
+    def __init__(self, watcher: Watcher, component: str, module: torch.nn.Module, name: str) -> None:
+        self._watcher = watcher
+        self._component = component
+        self._module = module
+        self._name = name
+        self._method = getattr(module, name)
+        functools.update_wrapper(self, self._method, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self._watcher.at_home(self._component):
+            return self._method(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self._module, self._name)
+
+
+class _Reduce(_AtHome):
+    """In the place of ``module.__reduce_ex__``: copies, deep or pickled, are of the host's tensors."""
+
+    def __init__(self, watcher: Watcher, component: str, module: torch.nn.Module) -> None:
+        super().__init__(watcher, component, module, "__reduce_ex__")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        make, given, state, *more = super().__call__(*args, **kwargs)
+        return make, given, {k: v for k, v in state.items() if k != "__reduce_ex__"}, *more
+
+
+class Guard:
     """In the place of ``module._apply``, which every ``to``, ``half`` and ``cpu`` goes through."""
 
     def __init__(self, watcher: Watcher, component: str, module: torch.nn.Module) -> None:
-        self._watcher = watcher
+        self.watcher = watcher
         self._component = component
         self._module = module
         self._original: Any = module._apply
 
     def __call__(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> torch.nn.Module:
-        if self._watcher.recast(self._component, fn):
+        """As ``Module._apply``."""
+        if self.watcher.recast(self._component, fn):
             self._original(fn, recurse)
         return self._module
 

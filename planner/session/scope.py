@@ -33,14 +33,28 @@ _IGNORED = (
     "remove_all_hooks",
 )
 
+_AT_HOME = (
+    *("load_lora_weights", "unload_lora_weights", "fuse_lora", "unfuse_lora", "set_adapters", "enable_lora"),
+    *("disable_lora", "delete_adapters", "set_lora_device", "enable_lora_hotswap", "load_textual_inversion"),
+    *("unload_textual_inversion", "load_ip_adapter", "unload_ip_adapter", "fuse_qkv_projections"),
+    *("unfuse_qkv_projections",),
+)
+"""Methods that change weights past the methods of the components."""
+
 
 class PlanWarning(UserWarning):
     """A call that a plan makes unnecessary or impossible."""
 
 
-def enter_subclass(pipe: Any, session: Session, refresh: Callable[[], None], undo: ExitStack) -> None:
-    """Gives ``pipe`` the subclass. ``refresh`` runs when a call's scope opens: components may have
-    been replaced or added since."""
+def enter_subclass(
+    pipe: Any,
+    session: Session,
+    take_in: Callable[[], None],
+    refresh: Callable[[], None],
+    undo: ExitStack,
+) -> None:
+    """Gives ``pipe`` the subclass. ``take_in`` runs when a component is set, ``refresh`` before a call's
+    scope opens."""
     base = type(pipe)
     ignored = functools.partial(_ignored, session, set())
 
@@ -58,12 +72,19 @@ def enter_subclass(pipe: Any, session: Session, refresh: Callable[[], None], und
             ignored(f"to({str(device)!r})")
         return base.to(self, dtypes[0]) if dtypes else self
 
+    def set_attribute(self: Any, name: str, value: Any) -> None:
+        base.__setattr__(self, name, value)
+        if isinstance(value, torch.nn.Module) or name in session.members:
+            take_in()
+
     def reduce(self: Any, protocol: Any) -> Any:
         state = {key: value for key, value in self.__dict__.items() if key != KEY}
         return copyreg._reconstructor, (base, object, None), state  # type: ignore[attr-defined]
 
     members: dict[str, Any] = {"__call__": call, "to": to, "__reduce_ex__": reduce}
+    members["__setattr__"] = set_attribute
     members |= {name: _nothing(ignored, name) for name in _IGNORED if hasattr(base, name)}
+    members |= {name: _at_home(session, getattr(base, name)) for name in _AT_HOME if hasattr(base, name)}
     members |= {n: getattr(base, n) for n in ("__module__", "__qualname__", "__doc__")}
     pipe.__class__ = type(base.__name__, (base,), members)
     pipe.__dict__[KEY] = session
@@ -88,6 +109,15 @@ def _nothing(ignored: Callable[[str], None], name: str) -> Callable[..., None]:
         ignored(f"{name}()")
 
     return method
+
+
+def _at_home(session: Session, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with session.at_home():
+            return method(*args, **kwargs)
+
+    return run
 
 
 def _ignored(session: Session, said: set[str], call: str) -> None:

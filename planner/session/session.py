@@ -7,7 +7,6 @@ and the report says where the two differ.
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +28,7 @@ from planner.session.headroom import Headroom
 from planner.session.machine import describe_device
 from planner.session.member import Member
 from planner.session.record import Event, Record
+from planner.session.shared import Relay, group_of
 
 Observer = Callable[[str, str], None]
 """Called with ``("stage", id)`` when a stage begins and ``("use", component)`` at each use."""
@@ -52,6 +52,8 @@ class Session:
         self.last: Record | None = None
         self.observers: list[Observer] = []
         self.members: dict[str, Member] = {}
+        self.hooks: dict[str, ExitStack] = {}
+        self.relays: dict[str, Relay] = {}
         self.undo = ExitStack()
         self.removed = False
         pinned = plan.budget.pinned
@@ -59,9 +61,13 @@ class Session:
         weakref.finalize(self, self._pins.close)
         self._guide = Guide(schedule.course)
         course = schedule.course
-        self._headroom = Headroom(device, course.budget, keep=course.idle is Idle.KEEP)
-        self.capped = self._headroom.capped
-        self._lock = threading.RLock()
+        self.headroom = Headroom(device, course.budget, keep=course.idle is Idle.KEEP)
+        self.capped = self.headroom.capped
+        self.budget: int | None = None
+        """Bytes that the driver may show for this process, for another plan beside this one."""
+        self.group = group_of(device)
+        self.group.join(self)
+        self._lock = self.group.lock
         self._resident: list[str] = []
         self._running: list[str] = []
         self._calls = 0
@@ -80,6 +86,9 @@ class Session:
             for name in [*self._resident]:
                 self._evict(name, "")
             self.undo.close()
+            if not self.group.living():
+                self.device.cap(None)
+            self.group.forget(self)
             self._pins.close()
             for member in self.members.values():
                 member.master = None  # it holds the weights
@@ -119,9 +128,9 @@ class Session:
         """
         with self._lock:
             if self._calls == 0:
-                self._guide.start()
-                self._begin_record()
+                self._open()
             self._calls += 1
+            self.group.calling.append(self)
             try:
                 yield
             except torch.OutOfMemoryError as error:
@@ -129,6 +138,7 @@ class Session:
                 raise
             finally:
                 self._calls -= 1
+                self.group.calling.pop()
                 if self._calls == 0:
                     # An interrupt inside a forward skips torch's forward hooks, so nobody called end().
                     for _ in self._running:
@@ -145,6 +155,20 @@ class Session:
         finally:
             self._aside -= 1
 
+    @contextmanager
+    def at_home(self, component: str | None = None) -> Iterator[None]:
+        """Inside it the weights of ``component``, of all where there is none, are the host's tensors: to be
+        read, changed or copied. They come to the device again when they are used; who is running stays."""
+        with self._lock:
+            for name in [*self._resident] if component is None else [component]:
+                if name in self.idle_residents():
+                    if self._calls:
+                        self._record.departures.append(f"{name} was changed or copied")
+                    self._evict(name, "")
+            for name in self.members if component is None else [component]:
+                self.group.send_home(self, name)
+            yield
+
     # -- what the hooks call
 
     def begin(self, component: str, entry: str) -> None:
@@ -153,8 +177,7 @@ class Session:
         try:
             outermost = component not in self._running
             if not self._running and not self._calls:
-                self._guide.start()
-                self._begin_record()
+                self._open()
             if outermost:
                 self._arrive(component, entry)
                 if (bound := self.members[component].bound) is not None:
@@ -174,7 +197,7 @@ class Session:
         if component not in self._running:
             if (bound := self.members[component].bound) is not None:
                 bound.settle()
-            if sys.exc_info()[0] is None and self._headroom.look(component):
+            if sys.exc_info()[0] is None and self.headroom.look(component):
                 self._record.departures.append(f"{component} met the budget: a kernel may have been changed")
         if not self._running and not self._calls:
             self._leave_scope()
@@ -217,11 +240,11 @@ class Session:
         member = self.members[component]
         if component in self._running or self.removed or member.whole or member.left:
             return False
-        held = member.held(self._headroom) or 0
-        self._headroom.short(component)
+        held = member.held(self.headroom) or 0
+        self.headroom.short(component)
         before = len(self._resident)
         self._yield(member, "")
-        less = (member.held(self._headroom) or 0) < held and not member.fixed
+        less = (member.held(self.headroom) or 0) < held and not member.fixed
         if less and member.here:
             self._evict(component, "")
         if less or len(self._resident) < before:
@@ -240,11 +263,11 @@ class Session:
 
     def _yield(self, member: Member, stage: str) -> None:
         """Who is not needed now leaves, where the activations of ``member`` would not fit beside them."""
-        size = member.held(self._headroom)
+        size = member.held(self.headroom)
         whole = self.schedule.course.size(member.name) if size is None else size
         incoming = 0 if member.whole_here else max(0, whole - member.nbytes)
         for name in self._guide.spare(member.name, self._resident):
-            if not self._headroom.over(member.name, incoming):
+            if not self.headroom.over(member.name, incoming):
                 return
             if name not in self._running:
                 self._evict(name, stage)
@@ -271,7 +294,7 @@ class Session:
         if moved_to.type == "cpu":
             if member.here and not member.left and member.unmoved_by(fn, self.execution_device):
                 return False
-            if member.here and not member.fixed and not member.left:
+            if member.here and not member.left:
                 if self._calls:
                     self._record.departures.append(f"{component} was cast or moved")
                 self._evict(component, "")
@@ -279,7 +302,41 @@ class Session:
         self.arrive(component, "")
         return False
 
+    # -- what other sessions on the device ask
+
+    def runs(self, name: str) -> bool:
+        """Whether ``name`` is running under this session."""
+        return name in self._running
+
+    def idle_residents(self) -> tuple[str, ...]:
+        """The components on the device that do not run."""
+        return tuple(name for name in self._resident if name not in self._running)
+
+    def bytes_of(self, name: str) -> int:
+        """Bytes that ``name`` holds on the device."""
+        return self._bytes(name)
+
+    def evict(self, name: str) -> None:
+        """It makes room, or was changed."""
+        self._evict(name, "")
+
+    def let_go(self, name: str) -> None:
+        """It stays on the device and is another's from now on."""
+        self._write("evict", name, "", "")
+        self._resident.remove(name)
+
+    def took(self, name: str) -> None:
+        """It is on the device, and was another's."""
+        self._resident.append(name)
+
     # -- moves
+
+    def dismiss(self, name: str) -> None:
+        """A component that the pipeline has no more: it is as it was found."""
+        if name in self._resident:
+            self._evict(name, "")
+        self.hooks.pop(name).close()
+        self.members.pop(name).master = None
 
     def place(self, member: Member) -> None:
         """Loads a component that stays."""
@@ -294,6 +351,10 @@ class Session:
     def _load(self, member: Member, stage: str, entry: str = "") -> None:
         if member.module is None:
             return
+        if not member.here:
+            self.group.ready(self, member.name)
+            if member.here:
+                return  # taken over from another pipeline's plan
         if self.capped:
             self.device.trim()  # what is beside the weights afterwards is this component's
         try:
@@ -309,7 +370,7 @@ class Session:
         if member.here and member.bound is not None:
             member.bound.complete()
             return
-        member.bring(self.device, self._pins, self._headroom, self._count, entry)
+        member.bring(self.device, self._pins, self.headroom, self._count, entry)
         if member.whole:
             self._count(self._bytes(member.name))
 
@@ -318,10 +379,11 @@ class Session:
         member = self.members.get(name)
         if member is None or member.module is None or member.here or member.whole:
             return
-        if self._headroom.over(beside, nbytes):
+        self.group.ready(self, name)
+        if member.here or self.headroom.over(beside, nbytes):
             return
         try:
-            member.bring(self.device, self._pins, self._headroom, self._count, early=nbytes)
+            member.bring(self.device, self._pins, self.headroom, self._count, early=nbytes)
         except torch.OutOfMemoryError:
             return  # it comes when it runs
         self._came(member, stage)
@@ -347,9 +409,14 @@ class Session:
 
     # -- the scope
 
+    def _open(self) -> None:
+        self._guide.start()
+        self.group.begin(self)
+        self._begin_record()
+
     def _begin_record(self) -> None:
         self._record = Record()
-        self._headroom.begin()
+        self.headroom.begin()
         self._record.peak = sum(map(self._bytes, self._resident))
 
     def _leave_scope(self) -> None:
@@ -357,7 +424,7 @@ class Session:
         for name in self._guide.finish(tuple(self._resident)):
             self._evict(name, "")
         self._record.finish()
-        self._headroom.end()
+        self.headroom.end()
         if in_call:
             self._record.departures += [f"{name} did not run" for name in self._guide.skipped()]
         self.last = self._record

@@ -156,7 +156,9 @@ def _device_results(out: Any, sims: list[SimTensor], on_device: bool) -> Any:
         storage = out.untyped_storage()._cdata
         for tensor in sims:
             if tensor.elem.untyped_storage()._cdata == storage:
-                return wrap(out, tensor.block)
+                # Inside or outside of inference mode, a view is an inference tensor where its base is one.
+                with torch.inference_mode(tensor.is_inference()):
+                    return wrap(out, tensor.block)
         return wrap(out)
     if isinstance(out, (list, tuple)):
         results = [_device_results(item, sims, on_device) for item in out]

@@ -313,7 +313,7 @@ def test_a_component_replaced_after_apply_is_adopted(sd: Any) -> None:
     assert device.ledger.live == 0
 
 
-def test_shared_components_of_from_pipe_are_refused_under_a_second_plan(sd: Any) -> None:
+def test_shared_components_of_from_pipe_are_refused_under_a_plan_on_another_device(sd: Any) -> None:
     from diffusers import StableDiffusionImg2ImgPipeline
 
     session, _ = attached(plan_for(sd), sd)
@@ -322,7 +322,7 @@ def test_shared_components_of_from_pipe_are_refused_under_a_second_plan(sd: Any)
     assert other.unet is sd.unet
     with pytest.raises(PlanError) as caught:
         api.attach(plan_for(other), other, SimDevice())
-    assert "is shared with a pipeline that is under a plan" in str(caught.value)
+    assert "is shared with a pipeline that is under a plan on another device" in str(caught.value)
     # it runs all the same: each use is a scope of one use
     name = "StableDiffusionImg2ImgPipeline"
     assert same(run(other, name), run(build(name).to("sim:0"), name))

@@ -105,11 +105,24 @@ SHARED_COMPONENT = Code(
     id="P710",
     name="component-under-another-plan",
     severity=Severity.ERROR,
-    help="A component is shared with a pipeline that is under a plan of its own. Several plans over shared "
-    "components are not supported yet: call `session.remove()` on the other one first.",
-    wrong="a = planner.apply('t2i.plan.yaml', pipe)\n"
-    "b = planner.apply('i2i.plan.yaml', other)  # shares pipe.unet\n",
-    right="a.remove()\nb = planner.apply('i2i.plan.yaml', other)\n",
+    help="A component is shared with a pipeline that is under a plan on another device. Pipelines that share "
+    "components may each have a plan, on one device: it has each component once, whichever runs.",
+    wrong="a = planner.apply('t2i.plan.yaml', pipe, device='cuda:0')\n"
+    "b = planner.apply('i2i.plan.yaml', other, device='cuda:1')  # shares pipe.unet\n",
+    right="a = planner.apply('t2i.plan.yaml', pipe, device='cuda:0')\n"
+    "b = planner.apply('i2i.plan.yaml', other, device='cuda:0')\n",
+)
+
+BUDGET_DIFFERS = Code(
+    id="P725",
+    name="budget-differs",
+    severity=Severity.ERROR,
+    help="Plans on one device share one budget, since the driver shows one figure for the process: the first "
+    "plan's. Leave `budget.vram` out of the later one, write the same, or say that it may be overruled.",
+    wrong="a = planner.apply('t2i.plan.yaml', pipe)  # vram: 11GiB\n"
+    "b = planner.apply('i2i.plan.yaml', other)  # vram: 8GiB\n",
+    right="a = planner.apply('t2i.plan.yaml', pipe)\n"
+    "b = planner.apply('i2i.plan.yaml', other, budget=a.budget)\n",
 )
 
 STOCK_OFFLOAD = Code(
@@ -291,4 +304,5 @@ CODES = (
     QUANTIZED_OTHERWISE,
     PAGEABLE_BY_BUDGET,
     PAGEABLE_BY_MACHINE,
+    BUDGET_DIFFERS,
 )
