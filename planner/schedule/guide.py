@@ -151,7 +151,8 @@ class Guide:
         leave = [name for name in movable if future[name] is None]
         stay = [name for name in movable if future[name] is not None]
         held = {*course.fixed, *need, *stay}
-        while stay and sum(self._early.get(name, course.size(name)) for name in held) > course.budget:
+        parts = {name: nbytes for name, nbytes in self._early.items() if name not in need}
+        while stay and sum(parts.get(name, course.size(name)) for name in held) > course.budget:
             last = max(stay, key=lambda name: (future[name] or 0, course.size(name), name))
             stay.remove(last)
             held.remove(last)
