@@ -103,8 +103,8 @@ def _take_in(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -
     our place are wrapped."""
     with session._lock:
         now = modules_of(pipe)
-        for name, member in list(session.members.items()):
-            if not any(member.module is module for module in now.values()):
+        for name, mine in list(session.members.items()):
+            if not any(mine.module is module for module in now.values()):
                 session.dismiss(name)
         for name, module in now.items():
             member = session.members.get(name)
@@ -120,9 +120,9 @@ def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -
     """A call begins: what is new is adopted, what stays and was sent home to be changed is placed again."""
     with session._lock:
         _take_in(session, pipe, entries)
-        for member in session.members.values():
-            if member.fixed and not member.here:
-                session.place(member)
+        for mine in session.members.values():
+            if mine.fixed and not mine.here:
+                session.place(mine)
 
 
 def _hooked(module: torch.nn.Module) -> bool:
