@@ -16,7 +16,7 @@ from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, STO
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
 from planner.session.checks import is_left_in_place, modules_of, relay_of
-from planner.session.hooks import HfHook, attach
+from planner.session.hooks import HfHook, attach, watch_entries
 from planner.session.member import Member
 from planner.session.scope import enter_subclass
 from planner.session.session import Session
@@ -94,6 +94,8 @@ def _adopt(
     if relay is None:
         relay = Relay(session.device, session.group)
         attach(relay, name, module, entries, relay.undo)
+    else:
+        watch_entries(relay, name, module, entries, relay.undo)
     session.relays[name] = relay
     hooks.callback(relay.join(session, name))
 
@@ -120,8 +122,11 @@ def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -
     """A call begins: what is new is adopted, what stays and was sent home to be changed is placed again."""
     with session._lock:
         _take_in(session, pipe, entries)
-        for mine in session.members.values():
-            if mine.fixed and not mine.here:
+        missing = [mine for mine in session.members.values() if mine.fixed and not mine.here]
+        if missing:
+            session.group.begin(session)
+        for mine in missing:
+            if not mine.here:
                 session.place(mine)
 
 
