@@ -23,8 +23,11 @@ TRIES = 3
 class Giver(Protocol):
     """Who can make room; a ``Session`` is one."""
 
-    capped: bool
     execution_device: torch.device
+
+    @property
+    def capped(self) -> bool:
+        """Whether the device holds its allocator to the budget."""
 
     def give_way(self, component: str) -> bool:
         """Fewer weights on the device when ``component`` runs next; False when there are none to give."""

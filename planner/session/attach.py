@@ -16,7 +16,7 @@ from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, STO
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
 from planner.session.checks import is_left_in_place, modules_of, relay_of
-from planner.session.hooks import HfHook, attach
+from planner.session.hooks import HfHook, attach, watch_entries
 from planner.session.member import Member
 from planner.session.pageable import prepare_all
 from planner.session.scope import enter_subclass
@@ -104,6 +104,8 @@ def _adopt(
     if relay is None:
         relay = Relay(session.device, session.group)
         attach(relay, name, module, entries, relay.undo)
+    else:
+        watch_entries(relay, name, module, entries, relay.undo)
     session.relays[name] = relay
     hooks.callback(relay.join(session, name))
 
@@ -113,8 +115,8 @@ def _take_in(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -
     our place are wrapped."""
     with session._lock:
         now = modules_of(pipe)
-        for name, member in list(session.members.items()):
-            if not any(member.module is module for module in now.values()):
+        for name, mine in list(session.members.items()):
+            if not any(mine.module is module for module in now.values()):
                 session.dismiss(name)
         for name, module in now.items():
             member = session.members.get(name)
@@ -130,9 +132,12 @@ def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -
     """A call begins: what is new is adopted, what stays and was sent home to be changed is placed again."""
     with session._lock:
         _take_in(session, pipe, entries)
-        for member in session.members.values():
-            if member.fixed and not member.here:
-                session.place(member)
+        missing = [mine for mine in session.members.values() if mine.fixed and not mine.here]
+        if missing:
+            session.group.begin(session)
+        for mine in missing:
+            if not mine.here:
+                session.place(mine)
 
 
 def _hooked(module: torch.nn.Module) -> bool:

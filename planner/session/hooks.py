@@ -105,18 +105,26 @@ def attach(
     """Puts the hooks on ``module``; ``undo`` takes each of them off again."""
     undo.callback(_hf(watcher, component, module))
     _forward(watcher, component, "", module, undo)
-    for entry in _entries(module, entries):
-        owner, name = _owner(module, entry)
-        part = getattr(owner, name)
-        if isinstance(part, torch.nn.Module):
-            _forward(watcher, component, entry, part, undo)
-        else:
-            _replace(owner, name, _Entry(watcher, component, entry, owner, name), undo)
+    watch_entries(watcher, component, module, entries, undo)
     for name in AT_HOME:
         if callable(getattr(module, name, None)):
             _replace(module, name, _AtHome(watcher, component, module, name), undo)
     _replace(module, "_apply", Guard(watcher, component, module), undo)
     _replace(module, "__reduce_ex__", _Reduce(watcher, component, module), undo)
+
+
+def watch_entries(
+    watcher: Watcher, component: str, module: torch.nn.Module, entries: Iterable[str], undo: ExitStack
+) -> None:
+    """The entry points of ``module`` that nobody watches yet."""
+    for entry in _entries(module, entries):
+        owner, name = _owner(module, entry)
+        part = getattr(owner, name)
+        if isinstance(part, torch.nn.Module):
+            if not any(isinstance(hook, _Before) for hook in part._forward_pre_hooks.values()):
+                _forward(watcher, component, entry, part, undo)
+        elif not isinstance(part, _Entry):
+            _replace(owner, name, _Entry(watcher, component, entry, owner, name), undo)
 
 
 def _hf(watcher: Watcher, component: str, module: torch.nn.Module) -> Callable[[], None]:

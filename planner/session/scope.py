@@ -55,7 +55,7 @@ def enter_subclass(
 ) -> None:
     """Gives ``pipe`` the subclass. ``take_in`` runs when a component is set, ``refresh`` before a call's
     scope opens."""
-    base = type(pipe)
+    base: Any = type(pipe)
     ignored = functools.partial(_ignored, session, set())
 
     @functools.wraps(base.__call__)

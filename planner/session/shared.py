@@ -56,10 +56,10 @@ class Group:
         for other in others:
             for name in other.resident():
                 self._pass_on(other, name, session)
-        budget = session.schedule.course.budget
+        budget, peak = session.schedule.course.budget, session.schedule.peak
         if budget is None:
             return
-        spare = budget - session.schedule.peak
+        spare = 0 if peak is None else budget - peak
         held = [(other.members[n].fixed, other, n) for other in others for n in other.idle_residents()]
         for _, other, name in sorted(held, key=lambda h: h[0]):
             if sum(o.bytes_of(n) for _, o, n in held if n in o.resident()) > spare:
@@ -149,11 +149,10 @@ def agreed(
     def first() -> Session | None:
         return next((s for s in group_of(device).living() if s is not session_of(pipe)), None)
 
-    if first() is None:
+    said, there = plan.budget.vram, room(plan, device.name)[0]
+    if (other := first()) is None:
         return None
-    said = plan.budget.vram
-    total = room(plan, device.name)[0]
-    if said is not None and budget is None and said.of(total.total) != first().budget:
+    if said is not None and budget is None and said.of(there.total) != other.budget:
         gc.collect()  # a pipeline that was deleted may still be there
         if (other := first()) is None:
             return None
@@ -161,14 +160,13 @@ def agreed(
         problem = finding(
             BUDGET_DIFFERS,
             f'the plan says budget.vram {said.text}, and the budget of plan "{other.schedule.plan}", which '
-            f"shares the device, is {known}",
+            f"is on the same device, is {known}",
             span=plan.place("/budget/vram"),
             pointer="/budget/vram",
             hint="planner.apply(..., budget=session.budget)",
         )
         raise PlanError([problem], plan.document.sources)
-    found = first()
-    return None if found is None else (replace(total, budget=found.budget), ())
+    return replace(there, budget=other.budget), ()
 
 
 class Relay:

@@ -63,6 +63,26 @@ def test_a_module_inside_of_a_component_is_replaced(mode: str, tmp_path: Path) -
     assert_same_lives(("call", "replace_inside", "call"), mode, tmp_path)
 
 
+PAST_THE_COUNTER = pytest.mark.xfail(
+    strict=True,
+    reason="what is written through .data to a weight on the device does not change its version counter: "
+    "Binding._undo() takes the host's for the truth",
+)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "offload",
+        "stream",
+        pytest.param("offload, kept", marks=PAST_THE_COUNTER),
+        pytest.param("resident", marks=PAST_THE_COUNTER),
+    ],
+)
+def test_weights_are_written_by_hand(mode: str, tmp_path: Path) -> None:
+    assert_same_lives(("call", "by_hand", "call", "encode", "call"), mode, tmp_path)
+
+
 ALWAYS = ("encode", "fail", "preview", "under_inference_mode", "deep_copy", "image_to_image", "from_a_thread")
 PLAIN = ("load_lora", "replace_vae", "half_component", "load_state", "fuse_projections part_projections")
 LOADED = ("scale", "fuse", "disable", "enable", "change_in_the_middle", "unload", "load_another call unload")
