@@ -129,9 +129,13 @@ def _take_in(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -
 
 
 def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
-    """A call begins: what is new is adopted, what stays and was sent home to be changed is placed again."""
+    """A call begins: what is new is adopted, what was changed inside comes from home again, and what stays is
+    placed where it was sent home."""
     with session._lock:
         _take_in(session, pipe, entries)
+        for name in session.idle_residents():
+            if session.members[name].rebuilt:
+                session.evict(name)
         missing = [mine for mine in session.members.values() if mine.fixed and not mine.here]
         if missing:
             session.group.begin(session)

@@ -105,15 +105,20 @@ class Master:
         self.seconds: dict[int, float] = {}
         """How long each of them computed, where that is known."""
         self._signature = [(slot, [*map(_lies, slot.parts)]) for _, slot in found]
-        self._count = _count(module)
+        self._tables = _tables(module)
 
     def pace(self) -> tuple[float, ...]:
         """Seconds that each of the blocks that may come computes; 0 where that is not known."""
         return tuple(self.seconds.get(n, 0.0) for n, batch in enumerate(self.batches) if batch.leaves)
 
+    def rebuilt(self, module: torch.nn.Module) -> bool:
+        """Other modules, or more or fewer tensors, than were laid out; on the device too it can be asked."""
+        return self._tables != _tables(module)
+
     def stale(self, module: torch.nn.Module) -> bool:
-        """Tensors came, went or moved since (a LoRA, another dtype): this is not their layout any more."""
-        return self._count != _count(module) or any(
+        """Tensors or modules came, went or moved since (a LoRA, another dtype): this is not their layout any
+        more."""
+        return self.rebuilt(module) or any(
             slot.table.get(slot.key) is not slot.host or [*map(_lies, slot.parts)] != lay
             for slot, lay in self._signature
         )
@@ -249,13 +254,13 @@ def _lies(tensor: torch.Tensor) -> tuple[int, torch.dtype, torch.Size]:
     return tensor.data_ptr(), tensor.dtype, tensor.shape
 
 
-def _count(module: torch.nn.Module) -> tuple[int, int]:
-    """Tensors in the tables of all modules, and how many modules are compiled; a module that stands twice
-    counts twice."""
-    tensors, whole, left = 0, 0, [module]
+def _tables(module: torch.nn.Module) -> list[tuple[int, int, int, int, bool]]:
+    """Of each module: which tables it has, how many tensors stand in them, and whether it is compiled. One
+    that stands twice counts twice."""
+    found, left = [], [module]
     while left:
         part = left.pop()
-        tensors += len(part._parameters) + len(part._buffers)
-        whole += compiled(part)
+        own, kept = part._parameters, part._buffers
+        found.append((id(own), len(own), id(kept), len(kept), compiled(part)))
         left += [child for child in part._modules.values() if child is not None]
-    return tensors, whole
+    return found

@@ -55,6 +55,12 @@ class Member:
         return self._module()
 
     @property
+    def rebuilt(self) -> bool:
+        """Whether something was put into it since it was laid out."""
+        module = self.module
+        return module is not None and self.master is not None and self.master.rebuilt(module)
+
+    @property
     def whole_here(self) -> bool:
         """It is on the device, and not only what came early of it."""
         return self.here and not (self.bound is not None and self.bound.early)

@@ -42,14 +42,6 @@ def test_any_order_gives_what_a_plain_pipeline_gives(life: str, mode: str, tmp_p
     assert_same_lives(tuple(LIVES[life].split()), mode, tmp_path)
 
 
-REPLACED = pytest.mark.xfail(
-    strict=True,
-    reason="a module inside of a component was replaced by one with as many tensors: Master.stale() "
-    "looks at the tables that the old one had, and they have not changed",
-)
-
-
-@REPLACED
 @pytest.mark.parametrize("mode", ["offload", "stream"])
 def test_textual_inversion_is_taken_back(mode: str, tmp_path: Path) -> None:
     assert_same_lives(
@@ -57,7 +49,6 @@ def test_textual_inversion_is_taken_back(mode: str, tmp_path: Path) -> None:
     )
 
 
-@REPLACED
 @pytest.mark.parametrize("mode", ["offload", "offload, kept", "stream"])
 def test_a_module_inside_of_a_component_is_replaced(mode: str, tmp_path: Path) -> None:
     assert_same_lives(("call", "replace_inside", "call"), mode, tmp_path)
