@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reliability.world import MODES, assert_same_lives
+from reliability.world import MODES, USUAL, assert_same_lives
 
 LIVES: dict[str, str] = {
     "a LoRA": "call load_lora call scale call disable call enable call unload call",
@@ -36,7 +36,9 @@ LIVES: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [mode if mode in USUAL else pytest.param(mode, marks=pytest.mark.wide) for mode in MODES]
+)
 @pytest.mark.parametrize("life", LIVES)
 def test_any_order_gives_what_a_plain_pipeline_gives(life: str, mode: str, tmp_path: Path) -> None:
     assert_same_lives(tuple(LIVES[life].split()), mode, tmp_path)
@@ -91,6 +93,8 @@ def at_random(seed: int) -> tuple[str, ...]:
     return (*life, "call")
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize(
+    "seed", [*range(6), *(pytest.param(s, marks=pytest.mark.wide) for s in range(6, 24))]
+)
 def test_what_is_done_at_random_gives_what_a_plain_pipeline_gives(seed: int, tmp_path: Path) -> None:
     assert_same_lives(at_random(seed), [*MODES][seed % len(MODES)], tmp_path)

@@ -20,6 +20,9 @@ from planner.virtual.device import SimDevice
 
 SD = "StableDiffusionPipeline"
 
+USUAL = ("offload", "stream, kept", "resident")
+"""Modes of every run of the tests; the others are in ``pytest -m wide``."""
+
 MODES: dict[str, tuple[str, ...]] = {
     "offload": (),
     "offload, kept": ("idle: keep",),
