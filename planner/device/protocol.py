@@ -28,7 +28,12 @@ class Device(Protocol):
         """A piece of ``nbytes`` bytes for the component ``label``. Raises torch's OutOfMemoryError."""
 
     def free(self, piece: Any) -> None:
-        """Give the piece back. Nothing bound from it may be used again."""
+        """Give the piece back. Nothing bound from it may be used again. A backend may keep it until ``tidy``,
+        where giving it back would make everybody wait for the copies that are on their way."""
+
+    def tidy(self, *, now: bool = True) -> bool:
+        """What was given back goes to the driver, unless somebody would have to wait and it need not be
+        ``now``. Whether there was any."""
 
     def copy(self, piece: Any, offset: int, source: torch.Tensor) -> None:
         """Queue, on the copy lane, the bytes of ``source`` (1-d uint8 on the host) to ``piece[offset:]``."""

@@ -40,6 +40,8 @@ class TorchDevice:
         self._copies = self._stream()
         self._exact = name.type == "cuda" and memory.available()
         self._cap: int | None = None
+        self._over: list[TorchPiece] = []
+        """Given back, and not to the driver yet."""
         self.own = 0
 
     def _stream(self) -> Any:
@@ -53,7 +55,7 @@ class TorchDevice:
         size = _rounded(max(nbytes, 1)) if self._exact else max(nbytes, 1)
         self._make_room(size)
         if self._exact:
-            raw = memory.Raw(size, self.name)
+            raw = self._raw(size)
             piece = TorchPiece(size, torch.as_tensor(raw, device=self.name), raw)
         else:
             piece = TorchPiece(size, torch.empty(size, dtype=torch.uint8, device=self.name), None)
@@ -62,15 +64,26 @@ class TorchDevice:
         return piece
 
     def free(self, piece: TorchPiece) -> None:
-        """Back to the driver, once the caller's stream is done with it; elsewhere to torch's allocator, with
-        the last reference and in the order of the stream."""
+        """Back to the driver, once the caller's stream is done with it and no copy is on its way, since the
+        driver waits for all of the device (``cuMemFree``). Elsewhere to torch's allocator, with the last
+        reference and in the order of the stream."""
         piece.bytes = None
-        if piece.raw is not None:
+        self._over.append(piece)
+        self.tidy(now=piece.raw is None)
+
+    def tidy(self, *, now: bool = True) -> bool:
+        """The host waits for the caller's stream."""
+        if not self._over or not (now or self._copied()):
+            return False
+        if any(piece.raw is not None for piece in self._over):
             torch.accelerator.current_stream(self.name).synchronize()
-            piece.raw.free()
-            piece.raw = None
-        self.own -= piece.nbytes
+        for piece in self._over:
+            if piece.raw is not None:
+                piece.raw.free()
+            self.own -= piece.nbytes
+        self._over = []
         self._hold()
+        return True
 
     def copy(self, piece: TorchPiece, offset: int, source: torch.Tensor) -> None:
         """Queue on the copy stream. Pageable memory makes the host wait, which is torch's doing."""
@@ -150,9 +163,22 @@ class TorchDevice:
         self._hold()
         return True
 
+    def _copied(self) -> bool:
+        """Whether the copy stream has done what it was told to do."""
+        return self._copies is None or bool(self._copies.record_event().query())
+
+    def _raw(self, size: int) -> memory.Raw:
+        try:
+            return memory.Raw(size, self.name)
+        except torch.OutOfMemoryError:
+            if not self.tidy():
+                raise
+            return memory.Raw(size, self.name)
+
     def _make_room(self, size: int) -> None:
         if self._cap is None or self.reserved() + size <= self._cap:
             return
+        self.tidy()
         self.trim()
         if (held := self.reserved()) + size > self._cap:
             raise torch.OutOfMemoryError(

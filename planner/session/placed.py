@@ -338,7 +338,9 @@ class Placed:
     def _stop(self) -> int:
         self._learn()
         self._watch.clear()
-        self._device.wait("compute", self._device.record("copy"))
+        # For its own copies alone: whoever comes next may have some on the way already.
+        for event in self._coming.values():
+            self._device.wait("compute", event)
         self._coming.clear()
         changed = self._binding.undo()
         for piece in (*self._memory, *([] if self._through is None else [self._through])):

@@ -85,6 +85,7 @@ class Session:
             self.capped = False
             for name in [*self._resident]:
                 self._evict(name, "")
+            self.device.tidy()
             self.undo.close()
             if not self.group.living():
                 self.device.cap(None)
@@ -195,6 +196,7 @@ class Session:
             return  # begin() itself failed, or a call's end came first
         self._running.pop()
         if component not in self._running:
+            self.device.tidy(now=False)
             if (bound := self.members[component].bound) is not None:
                 bound.settle()
             if sys.exc_info()[0] is None and self.headroom.look(component):
@@ -240,6 +242,8 @@ class Session:
         member = self.members[component]
         if component in self._running or self.removed or member.whole or member.left:
             return False
+        if self.device.tidy():
+            return True
         held = member.held(self.headroom) or 0
         self.headroom.short(component)
         before = len(self._resident)
@@ -266,6 +270,8 @@ class Session:
         size = member.held(self.headroom)
         whole = self.schedule.course.size(member.name) if size is None else size
         incoming = 0 if member.whole_here else max(0, whole - member.nbytes)
+        if self.headroom.over(member.name, incoming):
+            self.device.tidy()
         for name in self._guide.spare(member.name, self._resident):
             if not self.headroom.over(member.name, incoming):
                 return
@@ -423,6 +429,7 @@ class Session:
         in_call = self._record.events and any(e.stage for e in self._record.events)
         for name in self._guide.finish(tuple(self._resident)):
             self._evict(name, "")
+        self.device.tidy()
         self._record.finish()
         self.headroom.end()
         if in_call:

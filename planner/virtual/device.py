@@ -131,6 +131,10 @@ class SimDevice:
         piece.block.release()
         self.ledger.freed(piece.label, piece.nbytes)
 
+    def tidy(self, *, now: bool = True) -> bool:
+        """What is given back is gone at once."""
+        return False
+
     def copy(self, piece: SimPiece, offset: int, source: torch.Tensor) -> None:
         """Queue ``source`` (1-d uint8 on the host) into ``piece[offset:]``; until it lands, NaN is there.
 

@@ -14,6 +14,7 @@ from typing import Any
 from zlib import crc32
 
 import diffusers
+import pytest
 import torch
 
 diffusers.logging.set_verbosity_error()
@@ -71,7 +72,10 @@ def build(name: str) -> Any:
         elif key in case.shelf:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(crc32(key.encode()))
-                made[key] = case.shelf[key]()
+                try:
+                    made[key] = case.shelf[key]()
+                except ImportError as error:  # StableAudio's scheduler
+                    pytest.skip(f"a package of its own is missing: {error}")
         elif parameter.default is parameter.empty or "optional" in str(parameter.annotation).lower():
             made[key] = None
     with torch.random.fork_rng(devices=[]):

@@ -22,10 +22,6 @@ SHARED_PARTS = ("ZImageControlNetPipeline", "ZImageControlNetInpaintPipeline")
 @pytest.mark.parametrize("name", NAMES)
 def test_each_component_in_blocks_gives_the_same_picture(name: str) -> None:
     install()
-    try:
-        build(name)
-    except ImportError as error:
-        pytest.skip(f"a package of its own is missing: {error}")
     expected = run(build(name).to("sim:0"), name)
     pipe = build(name)
     names = [n for n, c in pipe.components.items() if isinstance(c, torch.nn.Module)]
