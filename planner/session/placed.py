@@ -90,6 +90,11 @@ class Placed:
             self.release()
             raise
 
+    @property
+    def lacks(self) -> int:
+        """Bytes that have no place yet."""
+        return sum(self._sizes) + self._ring.room - self.nbytes
+
     def complete(self) -> None:
         """All of it gets its place, and the copies are queued. Raises torch's OutOfMemoryError with what was
         there as it was."""

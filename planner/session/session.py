@@ -361,8 +361,10 @@ class Session:
             self.group.ready(self, member.name)
             if member.here:
                 return  # taken over from another pipeline's plan
-        if self.capped:
-            self.device.trim()  # what is beside the weights afterwards is this component's
+        # What is beside the weights afterwards is this component's. All of the device is waited for, so not
+        # where all of it came early and some of that is on its way.
+        if self.capped and not (member.bound is not None and member.bound.early and not member.bound.lacks):
+            self.device.trim()
         try:
             self._bring(member, entry)
         except torch.OutOfMemoryError:
