@@ -69,6 +69,7 @@ def _apply(
     from planner.loading.make import from_factory
     from planner.loading.outputs import check_out, sample_rate_of, save
     from planner.loading.pipeline import load_pipeline
+    from planner.loading.progress import reading
     from planner.virtual.audit import snapshot
 
     if out is not None:
@@ -88,6 +89,7 @@ def _apply(
             allow_pickle=allow_pickle,
             trust_remote_code=trust_remote_code,
             device_type=machine.device.name.type,
+            bar=reading,
         )
     )
     arguments = call_of(plan, pipe)

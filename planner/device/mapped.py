@@ -41,8 +41,11 @@ class _Mapping:
     path: str
 
 
-def copy_out(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Copies the first of each pair to the second: flat uint8 tensors of one length, on the host.
+def copy_out(
+    pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], tell: Callable[[int], object] = lambda _: None
+) -> None:
+    """Copies the first of each pair to the second: flat uint8 tensors of one length, on the host. ``tell`` is
+    called with the bytes of each part that is done.
 
     Raises OSError for a file that cannot be read, or that became shorter since it was mapped.
     """
@@ -52,18 +55,22 @@ def copy_out(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         any_mapped = file_backed(source.data_ptr() for source, _ in pairs)
         sources = _Sources(_unwritten() if any_mapped else (), files)
         work = [piece for source, target in pairs for piece in _pieces(source, target, sources)]
-        for done in [pool.submit(piece) for piece in work]:
+        for nbytes, done in [(nbytes, pool.submit(piece)) for nbytes, piece in work]:
             done.result()
+            tell(nbytes)
 
 
-def _pieces(source: torch.Tensor, target: torch.Tensor, sources: _Sources) -> Iterator[Callable[[], object]]:
+def _pieces(
+    source: torch.Tensor, target: torch.Tensor, sources: _Sources
+) -> Iterator[tuple[int, Callable[[], object]]]:
+    """The bytes of each part, and what copies it."""
     found = sources.behind(source.data_ptr(), source.numel())
     for at in range(0, source.numel(), PIECE):
         into = target[at : at + PIECE]
         if found is None:
-            yield partial(into.copy_, source[at : at + PIECE])
+            yield into.numel(), partial(into.copy_, source[at : at + PIECE])
         else:
-            yield partial(_read, found[0], found[1] + at, into)
+            yield into.numel(), partial(_read, found[0], found[1] + at, into)
 
 
 def _read(file: int, at: int, into: torch.Tensor) -> None:

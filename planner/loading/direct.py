@@ -9,7 +9,8 @@ already, and a session takes it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -24,20 +25,29 @@ from planner.session.ram import short_of_memory
 from planner.session.unread import Unread, unread, unread_bytes
 from planner.session.weights import Region, fresh_regions, lay_over
 
+Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
+"""Shown while so many bytes are read, and told of those that are."""
 
-def load_in(plan: Plan, pipe: Any) -> None:
+
+@contextmanager
+def no_bar(total: int) -> Iterator[Callable[[int], object]]:
+    """Shows nothing."""
+    yield lambda nbytes: None
+
+
+def load_in(plan: Plan, pipe: Any, bar: Bar = no_bar) -> None:
     """``read_in`` for a plan's pipeline; components with quantization rules stay as they are. Raises
     PlanError."""
     sources = plan.document.sources
     if problems := [*short_of_memory(plan, unread_bytes(modules_of(pipe).values()))]:
         raise PlanError(problems, sources)
     try:
-        read_in(pipe, without={rule.component for rule in plan.quantization})
+        read_in(pipe, without={rule.component for rule in plan.quantization}, bar=bar)
     except OSError as error:
         raise PlanError([explain(error, plan, None)], sources) from error
 
 
-def read_in(pipe: Any, without: Collection[str] = ()) -> dict[str, int]:
+def read_in(pipe: Any, without: Collection[str] = (), bar: Bar = no_bar) -> dict[str, int]:
     """Reads what lies in files, and says how many bytes of each component that were.
 
     ``without``: components that are left as they are. Tensors keep their identity, and have storages of
@@ -46,7 +56,8 @@ def read_in(pipe: Any, without: Collection[str] = ()) -> dict[str, int]:
     found = {name: unread(module) for name, module in modules_of(pipe).items() if name not in without}
     with torch.inference_mode(False), torch.no_grad():
         moves = [move for regions in found.values() for move in _moved(regions)]
-        copy_out((old.region.bytes(), new.bytes()) for old, new in moves)
+        with bar(sum(new.nbytes for _, new in moves)) as tell:
+            copy_out(((old.region.bytes(), new.bytes()) for old, new in moves), tell)
         for old, new in moves:
             lay_over(old.tensors, old.region, new)
     return {name: sum(u.region.nbytes for u in regions) for name, regions in found.items()}

@@ -22,7 +22,7 @@ from planner.diagnostics.table.p9_machine import (
     SOURCE_NOT_FOUND,
 )
 from planner.loading.builtin import PREFIX, builtin_folder, dtype_argument, quiet
-from planner.loading.direct import load_in
+from planner.loading.direct import Bar, load_in, no_bar
 from planner.loading.failure import explain
 from planner.loading.loras import check_loras, load_loras
 from planner.loading.packages import require
@@ -43,6 +43,7 @@ def load_pipeline(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     device_type: str | None = None,
+    bar: Bar = no_bar,
 ) -> Any:
     """The pipeline that ``plan`` names, loaded in the plan's dtype (float32 when left out).
 
@@ -82,7 +83,7 @@ def load_pipeline(
     except Exception as error:
         found = explain(error, plan, where if isinstance(where, Path) else None)
         raise PlanError([found], plan.document.sources) from error
-    load_in(plan, pipe)
+    load_in(plan, pipe, bar)
     finish(plan, pipe, ready)
     load_loras(plan, pipe, allow_pickle=allow_pickle)
     return pipe

@@ -7,7 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
@@ -37,6 +46,19 @@ def progress(session: Any, plan: Plan, pipe: Any, console: Console | None = None
             del pipe.__dict__["progress_bar"]
         else:
             pipe.__dict__["progress_bar"] = before
+
+
+@contextmanager
+def reading(total: int, console: Console | None = None) -> Iterator[Callable[[int], object]]:
+    """Shows a bar of bytes on stderr while ``total`` of them are read; what is yielded is told of each part.
+    None for nothing to read."""
+    console = console or Console(stderr=True)
+    columns = (TextColumn("{task.description}"), DownloadColumn(binary_units=True), BarColumn(bar_width=20))
+    with Progress(
+        *columns, TransferSpeedColumn(), console=console, auto_refresh=console.is_terminal, disable=not total
+    ) as shown:
+        task = shown.add_task("weights", total=total)
+        yield lambda nbytes: shown.advance(task, nbytes)
 
 
 class Bars:

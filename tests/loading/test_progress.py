@@ -11,7 +11,7 @@ from models import plan, stage, target
 from rich.console import Console
 
 from planner.graph.build import build_graph
-from planner.loading.progress import progress, totals
+from planner.loading.progress import progress, reading, totals
 from planner.schedule.lower import lower
 
 SIZES = {"text_encoder": 10, "unet": 100, "vae": 20}
@@ -112,3 +112,14 @@ def test_totals_are_counts_shares_of_the_steps_or_not_known() -> None:
     assert totals(under.schedule, made) == {"prompt": 1, "denoise": 30, "decode": 1}
     object.__setattr__(made, "run", {})
     assert totals(under.schedule, made) == {"prompt": 1, "denoise": None, "decode": 1}
+
+
+@pytest.mark.parametrize(("total", "shown"), [(3 << 20, "weights 3.0/3.0 MiB"), (0, "")])
+def test_a_bar_of_bytes(total: int, shown: str) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with reading(total, console) as tell:
+        for _ in range(3):
+            tell(total // 3)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().startswith(shown)
+    assert bool(console.file.getvalue().strip()) is bool(shown)
