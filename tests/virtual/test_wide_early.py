@@ -1,0 +1,31 @@
+"""Every class that can be built, in budgets that let all or a part of the next component come early."""
+
+from __future__ import annotations
+
+import pytest
+from pipelines import wide
+from pipelines.all import CASES, build, run, same
+from pipelines.plans import attached, judged, plan_for, schedule_for
+
+from planner.virtual.audit import snapshot
+from planner.virtual.backend import install
+
+from .test_wide_streamed import KNOWN
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("share", [2.0, 0.8])
+@pytest.mark.parametrize("name", [*CASES, *wide.WIDE])
+def test_what_comes_early_is_what_was_planned(name: str, share: float) -> None:
+    install()
+    expected = run(build(name).to("sim:0"), name)
+    pipe = build(name)
+    plan = plan_for(pipe)
+    sizes = [size or 0 for size in schedule_for(plan, pipe).course.sizes.values()]
+    truth = snapshot(pipe)
+    session, device = attached(plan, pipe, max(int(sum(sizes) * share), int(max(sizes) / 0.84)))
+    said = judged(session, device, pipe, name, truth)
+    session.remove()
+    assert same(said.outputs, expected)
+    assert [str(d) for d in said.say if d.code.id not in KNOWN.get(name, ())] == []
+    assert device.ledger.live == 0
