@@ -133,9 +133,9 @@ def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -
     placed where it was sent home."""
     with session._lock:
         _take_in(session, pipe, entries)
-        for name in session.idle_residents():
+        for name in session.aboard.idle():
             if session.members[name].rebuilt:
-                session.evict(name)
+                session.aboard.evict(name)
         missing = [mine for mine in session.members.values() if mine.fixed and not mine.here]
         if missing:
             session.group.begin(session)

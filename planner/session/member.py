@@ -61,9 +61,14 @@ class Member:
         return module is not None and self.master is not None and self.master.rebuilt(module)
 
     @property
-    def whole_here(self) -> bool:
-        """It is on the device, and not only what came early of it."""
-        return self.here and not (self.bound is not None and self.bound.early)
+    def early(self) -> bool:
+        """Some of it came early, and the rest has yet to come."""
+        return self.bound is not None and self.bound.early
+
+    @property
+    def lacks(self) -> int:
+        """Bytes of it that have no place on the device yet, where some of it came early."""
+        return 0 if self.bound is None else self.bound.lacks
 
     @property
     def nbytes(self) -> int:
@@ -123,6 +128,11 @@ class Member:
                 early=early,
             )
         self.here = True
+
+    def complete(self) -> None:
+        """The rest of it comes. Raises torch's OutOfMemoryError with what came early as it is."""
+        assert self.bound is not None
+        self.bound.complete()
 
     def leave(self) -> None:
         """From the device. What was changed there comes home."""

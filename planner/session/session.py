@@ -10,7 +10,6 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 
@@ -24,10 +23,11 @@ from planner.report.model import Measured, Report
 from planner.schedule.fit import gib
 from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
+from planner.session.aboard import Aboard
 from planner.session.headroom import Headroom
 from planner.session.machine import describe_device
 from planner.session.member import Member
-from planner.session.record import Event, Record
+from planner.session.record import Record
 from planner.session.shared import Relay, group_of
 
 Observer = Callable[[str, str], None]
@@ -51,7 +51,6 @@ class Session:
         self.notes = list(notes)
         self.last: Record | None = None
         self.observers: list[Observer] = []
-        self.members: dict[str, Member] = {}
         self.hooks: dict[str, ExitStack] = {}
         self.relays: dict[str, Relay] = {}
         self.undo = ExitStack()
@@ -59,8 +58,8 @@ class Session:
         pinned = plan.budget.pinned
         self._pins = Pins(device.name, None if pinned is None else pinned.bytes)
         weakref.finalize(self, self._pins.close)
-        self._guide = Guide(schedule.course)
         course = schedule.course
+        self._guide = Guide(course)
         self.headroom = Headroom(device, course.budget, keep=course.idle is Idle.KEEP)
         self.capped = self.headroom.capped
         self.budget: int | None = None
@@ -68,11 +67,16 @@ class Session:
         self.group = group_of(device)
         self.group.join(self)
         self._lock = self.group.lock
-        self._resident: list[str] = []
-        self._running: list[str] = []
+        held = weakref.ref(self)
+
+        def ready(name: str) -> None:
+            if (session := held()) is not None:
+                session.group.ready(session, name)
+
+        self.aboard = Aboard(device, course, self._pins, self.headroom, ready)
+        self.members = self.aboard.members
         self._calls = 0
         self._aside = 0
-        self._record = Record()
 
     # -- the public face
 
@@ -83,8 +87,8 @@ class Session:
                 return
             self.removed = True
             self.capped = False
-            for name in [*self._resident]:
-                self._evict(name, "")
+            for name in [*self.aboard.names]:
+                self.aboard.evict(name)
             self.device.tidy()
             self.undo.close()
             if not self.group.living():
@@ -118,7 +122,7 @@ class Session:
 
     def resident(self) -> tuple[str, ...]:
         """The components on the device now, in the order in which they came."""
-        return tuple(self._resident)
+        return tuple(self.aboard.names)
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -142,9 +146,9 @@ class Session:
                 self.group.calling.pop()
                 if self._calls == 0:
                     # An interrupt inside a forward skips torch's forward hooks, so nobody called end().
-                    for _ in self._running:
+                    for _ in self.aboard.running:
                         self._lock.release()
-                    self._running.clear()
+                    self.aboard.running.clear()
                     self._leave_scope()
 
     @contextmanager
@@ -161,11 +165,11 @@ class Session:
         """Inside it the weights of ``component``, of all where there is none, are the host's tensors: to be
         read, changed or copied. They come to the device again when they are used; who is running stays."""
         with self._lock:
-            for name in [*self._resident] if component is None else [component]:
-                if name in self.idle_residents():
+            for name in [*self.aboard.names] if component is None else [component]:
+                if name in self.aboard.idle():
                     if self._calls:
-                        self._record.departures.append(f"{name} was changed or copied")
-                    self._evict(name, "")
+                        self._departs(f"{name} was changed or copied")
+                    self.aboard.evict(name)
             for name in self.members if component is None else [component]:
                 self.group.send_home(self, name)
             yield
@@ -176,38 +180,38 @@ class Session:
         """``component`` is about to run: it is resident when this returns."""
         self._lock.acquire()
         try:
-            outermost = component not in self._running
-            if not self._running and not self._calls:
+            outermost = component not in self.aboard.running
+            if not self.aboard.running and not self._calls:
                 self._open()
             if outermost:
                 self._arrive(component, entry)
                 if (bound := self.members[component].bound) is not None:
                     bound.listen(entry)
-            self._running.append(component)
+            self.aboard.running.append(component)
         except BaseException:
-            if not self._calls and not self._running:
+            if not self._calls and not self.aboard.running:
                 self._leave_scope()
             self._lock.release()
             raise
 
     def end(self, component: str) -> None:
         """It ran, or failed. Outside a call this closes the scope of one use."""
-        if not self._running or self._running[-1] != component:
+        if not self.aboard.running or self.aboard.running[-1] != component:
             return  # begin() itself failed, or a call's end came first
-        self._running.pop()
-        if component not in self._running:
+        self.aboard.running.pop()
+        if component not in self.aboard.running:
             self.device.tidy(now=False)
             if (bound := self.members[component].bound) is not None:
                 bound.settle()
             if sys.exc_info()[0] is None and self.headroom.look(component):
-                self._record.departures.append(f"{component} met the budget: a kernel may have been changed")
-        if not self._running and not self._calls:
+                self._departs(f"{component} met the budget: a kernel may have been changed")
+        if not self.aboard.running and not self._calls:
             self._leave_scope()
         self._lock.release()
 
     def arrive(self, component: str, entry: str) -> None:
         """``component`` is about to run, and nobody will say when it ends: all of it is there on return."""
-        if component in self._running or self.removed:
+        if component in self.aboard.running or self.removed:
             return
         self._arrive(component, entry)
         if (bound := self.members[component].bound) is not None:
@@ -220,39 +224,39 @@ class Session:
         member = self.members[component]
         stage, ahead = "", None
         if self._calls:
-            decision = self._guide.enter(component, entry, self._resident, aside=bool(self._aside))
+            decision = self._guide.enter(component, entry, self.aboard.names, aside=bool(self._aside))
             stage = decision.stage
-            if self._record.at_stage(stage):
+            if self.aboard.record.at_stage(stage):
                 self._tell("stage", stage)
             if decision.departure:
-                self._record.departures.append(decision.departure)
+                self._departs(decision.departure)
             for name in decision.evict:
-                self._evict(name, stage)
+                self.aboard.evict(name, stage)
             ahead = decision.ahead
         self._yield(member, stage)
-        if not member.whole_here:
-            self._load(member, stage, entry)
+        if not member.here or member.early:
+            self.aboard.load(member, stage, entry)
         if ahead is not None:
-            self._bring_early(*ahead, stage, beside=component)
-        self._write("use", component, entry, stage)
+            self.aboard.load_early(*ahead, stage, beside=component)
+        self.aboard.write("use", component, entry, stage)
         self._tell("use", component)
 
     def give_way(self, component: str) -> bool:
         """``component`` ran out of memory. True when less will lie on the device when it runs next."""
         member = self.members[component]
-        if component in self._running or self.removed or member.whole or member.left:
+        if component in self.aboard.running or self.removed or member.whole or member.left:
             return False
         if self.device.tidy():
             return True
         held = member.held(self.headroom) or 0
         self.headroom.short(component)
-        before = len(self._resident)
+        before = len(self.aboard.names)
         self._yield(member, "")
         less = (member.held(self.headroom) or 0) < held and not member.fixed
         if less and member.here:
-            self._evict(component, "")
-        if less or len(self._resident) < before:
-            self._record.departures.append(f"{component} ran out of memory, and again with less to stay")
+            self.aboard.evict(component)
+        if less or len(self.aboard.names) < before:
+            self._departs(f"{component} ran out of memory, and again with less to stay")
             return True
         return False
 
@@ -260,7 +264,7 @@ class Session:
         """``component`` failed. True when it may have met weights that were not there: its modules are all
         watched from now on."""
         member = self.members[component]
-        if member.heedful or component in self._running:
+        if member.heedful or component in self.aboard.running:
             return False
         member.heed()
         return True
@@ -269,14 +273,14 @@ class Session:
         """Who is not needed now leaves, where the activations of ``member`` would not fit beside them."""
         size = member.held(self.headroom)
         whole = self.schedule.course.size(member.name) if size is None else size
-        incoming = 0 if member.whole_here else max(0, whole - member.nbytes)
+        incoming = 0 if member.here and not member.early else max(0, whole - member.nbytes)
         if self.headroom.over(member.name, incoming):
             self.device.tidy()
-        for name in self._guide.spare(member.name, self._resident):
+        for name in self._guide.spare(member.name, self.aboard.names):
             if not self.headroom.over(member.name, incoming):
                 return
-            if name not in self._running:
-                self._evict(name, stage)
+            if name not in self.aboard.running:
+                self.aboard.evict(name, stage)
 
     def recast(self, component: str, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
         """``module._apply(fn)``: a change of dtype is done to the host's tensors, a move is refused.
@@ -302,8 +306,8 @@ class Session:
                 return False
             if member.here and not member.left:
                 if self._calls:
-                    self._record.departures.append(f"{component} was cast or moved")
-                self._evict(component, "")
+                    self._departs(f"{component} was cast or moved")
+                self.aboard.evict(component)
             return not member.here
         self.arrive(component, "")
         return False
@@ -312,41 +316,20 @@ class Session:
 
     def runs(self, name: str) -> bool:
         """Whether ``name`` is running under this session."""
-        return name in self._running
-
-    def idle_residents(self) -> tuple[str, ...]:
-        """The components on the device that do not run."""
-        return tuple(name for name in self._resident if name not in self._running)
-
-    def bytes_of(self, name: str) -> int:
-        """Bytes that ``name`` holds on the device."""
-        return self._bytes(name)
-
-    def evict(self, name: str) -> None:
-        """It makes room, or was changed."""
-        self._evict(name, "")
-
-    def let_go(self, name: str) -> None:
-        """It stays on the device and is another's from now on."""
-        self._write("evict", name, "", "")
-        self._resident.remove(name)
-
-    def took(self, name: str) -> None:
-        """It is on the device, and was another's."""
-        self._resident.append(name)
+        return name in self.aboard.running
 
     # -- moves
 
     def dismiss(self, name: str) -> None:
         """A component that the pipeline has no more: it is as it was found."""
-        if name in self._resident:
-            self._evict(name, "")
+        if name in self.aboard.names:
+            self.aboard.evict(name)
         self.hooks.pop(name).close()
         self.members.pop(name).master = None
 
     def place(self, member: Member) -> None:
         """Loads a component that stays."""
-        self._load(member, "")
+        self.aboard.load(member, "")
         if member.bound is not None:
             member.bound.settle()
 
@@ -354,89 +337,23 @@ class Session:
         """Packs and registers a component's host memory, so that no call has to."""
         member.prepare(self._pins)
 
-    def _load(self, member: Member, stage: str, entry: str = "") -> None:
-        if member.module is None:
-            return
-        if not member.here:
-            self.group.ready(self, member.name)
-            if member.here:
-                return  # taken over from another pipeline's plan
-        # What is beside the weights afterwards is this component's. All of the device is waited for, so not
-        # where all of it came early and some of that is on its way.
-        if self.capped and not (member.bound is not None and member.bound.early and not member.bound.lacks):
-            self.device.trim()
-        try:
-            self._bring(member, entry)
-        except torch.OutOfMemoryError:
-            # The budget is a law: whoever is not running makes room, then once more.
-            for name in [n for n in self._resident if n not in self._running and not self.members[n].fixed]:
-                self._evict(name, stage)
-            self._bring(member, entry)
-        self._came(member, stage)
-
-    def _bring(self, member: Member, entry: str) -> None:
-        if member.here and member.bound is not None:
-            member.bound.complete()
-            return
-        member.bring(self.device, self._pins, self.headroom, self._count, entry)
-        if member.whole:
-            self._count(self._bytes(member.name))
-
-    def _bring_early(self, name: str, nbytes: int, stage: str, *, beside: str) -> None:
-        """The first ``nbytes`` of ``name`` come while ``beside`` runs, if nobody must make room for them."""
-        member = self.members.get(name)
-        if member is None or member.module is None or member.here or member.whole:
-            return
-        self.group.ready(self, name)
-        if member.here or self.headroom.over(beside, nbytes):
-            return
-        try:
-            member.bring(self.device, self._pins, self.headroom, self._count, early=nbytes)
-        except torch.OutOfMemoryError:
-            return  # it comes when it runs
-        self._came(member, stage)
-
-    def _came(self, member: Member, stage: str) -> None:
-        if member.name not in self._resident:
-            self._resident.append(member.name)
-        self._write("load", member.name, "", stage)
-        self._record.peak = max(self._record.peak, sum(map(self._bytes, self._resident)))
-
-    def _count(self, nbytes: int) -> None:
-        self._record.moved += nbytes
-
-    def _evict(self, name: str, stage: str) -> None:
-        member = self.members[name]
-        self._write("evict", name, "", stage)
-        self._resident.remove(name)
-        member.leave()
-
-    def _bytes(self, name: str) -> int:
-        bound = self.members[name].bound
-        return bound.nbytes if bound is not None else self.schedule.course.size(name)
-
     # -- the scope
 
     def _open(self) -> None:
         self._guide.start()
         self.group.begin(self)
-        self._begin_record()
-
-    def _begin_record(self) -> None:
-        self._record = Record()
-        self.headroom.begin()
-        self._record.peak = sum(map(self._bytes, self._resident))
+        self.aboard.begin()
 
     def _leave_scope(self) -> None:
-        in_call = self._record.events and any(e.stage for e in self._record.events)
-        for name in self._guide.finish(tuple(self._resident)):
-            self._evict(name, "")
+        in_call = self.aboard.record.events and any(e.stage for e in self.aboard.record.events)
+        for name in self._guide.finish(tuple(self.aboard.names)):
+            self.aboard.evict(name)
         self.device.tidy()
-        self._record.finish()
+        self.aboard.record.finish()
         self.headroom.end()
         if in_call:
-            self._record.departures += [f"{name} did not run" for name in self._guide.skipped()]
-        self.last = self._record
+            self.aboard.record.departures += [f"{name} did not run" for name in self._guide.skipped()]
+        self.last = self.aboard.record
         if self.schedule.course.idle is Idle.RELEASE:
             self._return_memory()
 
@@ -446,8 +363,8 @@ class Session:
         if hasattr(module, "empty_cache"):
             module.empty_cache()
 
-    def _write(self, do: Any, component: str, entry: str, stage: str) -> None:
-        self._record.events.append(Event(do, component, entry, stage, self._bytes(component)))
+    def _departs(self, how: str) -> None:
+        self.aboard.record.departures.append(how)
 
     def _tell(self, what: str, name: str) -> None:
         for observer in self.observers:
@@ -455,10 +372,10 @@ class Session:
 
     def _explain(self, error: torch.OutOfMemoryError) -> None:
         """Code, plan, stage, component and what would help, as a note on torch's own error."""
-        uses = [e for e in self._record.events if e.do == "use"]
+        uses = [e for e in self.aboard.record.events if e.do == "use"]
         running = uses[-1].component if uses else "nothing yet"
         stage = uses[-1].stage if uses else ""
-        held = ", ".join(f"{n} {gib(self._bytes(n))}" for n in self._resident) or "nothing"
+        held = ", ".join(f"{n} {gib(self.aboard.nbytes(n))}" for n in self.aboard.names) or "nothing"
         line = next((s.origin for s in self.schedule.steps if s.component == running), None)
         place = f"{line.file}:{line.line}: " if line else ""
         error.add_note(

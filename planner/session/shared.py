@@ -54,23 +54,23 @@ class Group:
         """``session`` is about to run: what it shares is its own, and the others make room for the rest."""
         others = [other for other in self.living() if other is not session]
         for other in others:
-            for name in other.resident():
+            for name in other.aboard.names:
                 self._pass_on(other, name, session)
         budget, peak = session.schedule.course.budget, session.schedule.peak
         if budget is None:
             return
         spare = 0 if peak is None else budget - peak
-        held = [(other.members[n].fixed, other, n) for other in others for n in other.idle_residents()]
+        held = [(other.members[n].fixed, other, n) for other in others for n in other.aboard.idle()]
         for _, other, name in sorted(held, key=lambda h: h[0]):
-            if sum(o.bytes_of(n) for _, o, n in held if n in o.resident()) > spare:
-                other.evict(name)
+            if sum(o.aboard.nbytes(n) for _, o, n in held if n in o.aboard.names) > spare:
+                other.aboard.evict(name)
 
     def ready(self, session: Session, name: str) -> None:
         """``name`` is about to be loaded by ``session``: it lies nowhere else, and its layout is known."""
         module = session.members[name].module
         for other, theirs in self._others(session, module):
             member = other.members[theirs]
-            if theirs in other.idle_residents():
+            if theirs in other.aboard.idle():
                 self._pass_on(other, theirs, session)
             mine = session.members[name]
             if mine.here or member.master is None or mine.master is member.master or module is None:
@@ -82,14 +82,14 @@ class Group:
         """``session`` is removed, and with it the host memory that it registered: others do it again."""
         for mine in session.members.values():
             for other, theirs in self._others(session, mine.module):
-                if theirs not in other.resident() and other.members[theirs].master is mine.master:
+                if theirs not in other.aboard.names and other.members[theirs].master is mine.master:
                     other.members[theirs].master = None
 
     def send_home(self, session: Session, name: str) -> None:
         """Whoever else has ``name`` of ``session`` on the device lets it go."""
         for other, theirs in self._others(session, session.members[name].module):
-            if theirs in other.idle_residents():
-                other.evict(theirs)
+            if theirs in other.aboard.idle():
+                other.aboard.evict(theirs)
 
     def _others(self, session: Session, module: Any) -> list[tuple[Session, str]]:
         return [
@@ -102,16 +102,16 @@ class Group:
 
     def _pass_on(self, giver: Session, name: str, taker: Session) -> None:
         """The component changes hands: as it lies there if all of it does and is wanted, else from home."""
-        if name not in giver.idle_residents():
+        if name not in giver.aboard.idle():
             return
         member = giver.members[name]
         for theirs, other in taker.members.items():
             if other.module is member.module and not other.here:
                 if _takes(other, member, taker.headroom):
-                    giver.let_go(name)
-                    taker.took(theirs)
+                    giver.aboard.let_go(name)
+                    taker.aboard.names.append(theirs)
                 else:
-                    giver.evict(name)
+                    giver.aboard.evict(name)
                 return
 
 

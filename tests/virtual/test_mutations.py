@@ -14,6 +14,7 @@ from planner.api import attach
 from planner.diagnostics.diagnostic import errors
 from planner.loading.call import call
 from planner.loading.inputs import call_of
+from planner.session.aboard import Aboard
 from planner.session.binding import Binding
 from planner.session.placed import Placed
 from planner.session.session import Session
@@ -36,24 +37,24 @@ class Nth:
 
 def dropped_evict(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, evict = Nth(n), Session._evict
+        now, evict = Nth(n), Aboard.evict
 
-        def mutant(self: Session, name: str, stage: str) -> None:
+        def mutant(self: Aboard, name: str, stage: str = "") -> None:
             if now:
-                self._resident.remove(name)  # it believes that the component left
+                self.names.remove(name)  # it believes that the component left
                 return
             evict(self, name, stage)
 
-        monkeypatch.setattr(Session, "_evict", mutant)
+        monkeypatch.setattr(Aboard, "evict", mutant)
 
     return patch
 
 
 def ignored_evict(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, evict = Nth(n), Session._evict
+        now, evict = Nth(n), Aboard.evict
         monkeypatch.setattr(
-            Session, "_evict", lambda self, name, stage: None if now else evict(self, name, stage)
+            Aboard, "evict", lambda self, name, stage="": None if now else evict(self, name, stage)
         )
 
     return patch
@@ -101,14 +102,14 @@ def no_waits(lane: str) -> Patch:
 
 def dropped_load(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), Session._load
+        now, load = Nth(n), Aboard.load
 
-        def mutant(self: Session, member: Any, stage: str) -> None:
-            if not member.here and now:
+        def mutant(self: Aboard, member: Any, stage: str, entry: str = "") -> None:
+            if now:
                 return
-            load(self, member, stage)
+            load(self, member, stage, entry)
 
-        monkeypatch.setattr(Session, "_load", mutant)
+        monkeypatch.setattr(Aboard, "load", mutant)
 
     return patch
 
@@ -117,14 +118,14 @@ def early_load(n: int) -> Patch:
     """The component after the next comes with the ``n``-th."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), Session._load
+        now, load = Nth(n), Aboard.load
 
-        def mutant(self: Session, member: Any, stage: str) -> None:
-            load(self, member, stage)
+        def mutant(self: Aboard, member: Any, stage: str, entry: str = "") -> None:
+            load(self, member, stage, entry)
             if now:
                 load(self, other(self, member), stage)
 
-        monkeypatch.setattr(Session, "_load", mutant)
+        monkeypatch.setattr(Aboard, "load", mutant)
 
     return patch
 
@@ -133,31 +134,33 @@ def swapped_load(n: int) -> Patch:
     """Another component comes in the place of the ``n``-th."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), Session._load
+        now, load = Nth(n), Aboard.load
 
-        def mutant(self: Session, member: Any, stage: str) -> None:
-            load(self, other(self, member) if not member.here and now else member, stage)
+        def mutant(self: Aboard, member: Any, stage: str, entry: str = "") -> None:
+            load(self, other(self, member) if now else member, stage, entry)
 
-        monkeypatch.setattr(Session, "_load", mutant)
+        monkeypatch.setattr(Aboard, "load", mutant)
 
     return patch
 
 
-def other(session: Session, member: Any) -> Any:
-    return next(m for m in reversed(session.members.values()) if m is not member and not m.here)
+def other(aboard: Aboard, member: Any) -> Any:
+    """The one that is needed last, of those that are not there."""
+    there = [m for m in (aboard.members["vae"], *aboard.members.values()) if m is not member and not m.here]
+    return there[0]
 
 
 def twice_loaded(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), Session._load
+        now, load = Nth(n), Aboard.load
 
-        def mutant(self: Session, member: Any, stage: str) -> None:
-            load(self, member, stage)
+        def mutant(self: Aboard, member: Any, stage: str, entry: str = "") -> None:
+            load(self, member, stage, entry)
             if now:
-                self._evict(member.name, stage)
-                load(self, member, stage)
+                self.evict(member.name, stage)
+                load(self, member, stage, entry)
 
-        monkeypatch.setattr(Session, "_load", mutant)
+        monkeypatch.setattr(Aboard, "load", mutant)
 
     return patch
 
@@ -209,10 +212,10 @@ def freed_early(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         now, listen = Nth(n), Placed.listen
 
-        def mutant(self: Placed) -> None:
-            listen(self)
+        def mutant(self: Placed, entry: str = "") -> None:
+            listen(self, entry)
             if now:
-                self._device.free(self._memory)
+                self._device.free(self._memory[0])
 
         monkeypatch.setattr(Placed, "listen", mutant)
 
@@ -295,5 +298,8 @@ def found(name: str, patch: Patch | None = None, monkeypatch: pytest.MonkeyPatch
     try:
         outcome = call(session, plan, pipe, call_of(plan, pipe).arguments, truth)
     except Exception as error:  # a crash is found by anybody
+        causes = (error, error.__cause__)
+        # But a mutant that cannot even be called is none.
+        assert not any(isinstance(cause, (TypeError, AttributeError)) for cause in causes), causes
         return [f"{type(error).__name__}: {error}"]
     return [str(d) for d in errors(outcome.found)]
