@@ -54,7 +54,7 @@ class Group:
         """``session`` is about to run: what it shares is its own, and the others make room for the rest."""
         others = [other for other in self.living() if other is not session]
         for other in others:
-            for name in other.aboard.names:
+            for name in [*other.aboard.names]:
                 self._pass_on(other, name, session)
         budget, peak = session.schedule.course.budget, session.schedule.peak
         if budget is None:

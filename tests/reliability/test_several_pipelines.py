@@ -45,7 +45,7 @@ class Pair:
             assert same(run(pipe, name), whole(name))
         assert seen.misses == ()
         live = self.device.ledger.live
-        held = [s.bytes_of(n) for s in (self.one, self.two) for n in s.resident()]
+        held = [s.aboard.nbytes(n) for s in (self.one, self.two) for n in s.resident()]
         assert live == sum(held), "what lies on the device is not what the sessions say"
         modules = [s.members[n].module for s in (self.one, self.two) for n in s.resident()]
         assert len(modules) == len({*map(id, modules)}), "a component counts twice"
