@@ -50,8 +50,8 @@ def progress(session: Any, plan: Plan, pipe: Any, console: Console | None = None
 
 @contextmanager
 def reading(total: int, console: Console | None = None) -> Iterator[Callable[[int], object]]:
-    """Shows a bar of bytes on stderr while ``total`` of them are read; what is yielded is told of each part.
-    None for nothing to read."""
+    """Shows a bar of bytes on stderr while ``total`` of them are read, if there are any; what is yielded is
+    told of each part."""
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), DownloadColumn(binary_units=True), BarColumn(bar_width=20))
     with Progress(

@@ -15,7 +15,7 @@ from planner.target.find import find_target
 
 def check_ram(plan: Plan) -> Iterator[Diagnostic]:
     """More weights than ``budget.ram``, or than the machine has. What is not known counts nothing: hub ids,
-    single files, components with quantization rules."""
+    single files, components whose rules take what no header tells."""
     pipeline = plan.pipeline
     target, _ = find_target(
         pipeline.cls,

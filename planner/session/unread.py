@@ -9,6 +9,7 @@ import torch
 
 from planner.device.pinned import file_backed
 from planner.session.weights import Region, regions_of, repointable
+from planner.session.wrapped import plain
 from planner.target.blocks import groups_of, members
 
 
@@ -27,7 +28,7 @@ def unread(module: torch.nn.Module) -> list[Unread]:
     state beside their bytes, are left out.
     """
     inside = sorted(members(groups_of(module)), key=lambda member: member[0])
-    tensors = {id(tensor): tensor for _, _, _, tensor in inside if _plain(tensor)}
+    tensors = {id(tensor): tensor for _, _, _, tensor in inside if plain(tensor)}
     regions = regions_of(tensors.values())
     mapped = file_backed(region.address for region in regions.values())
     found: dict[int, Unread] = {}
@@ -41,12 +42,3 @@ def unread(module: torch.nn.Module) -> list[Unread]:
 def unread_bytes(modules: Iterable[torch.nn.Module]) -> int:
     """Bytes of all that lies in files: what a session will read when it is applied."""
     return sum(found.region.nbytes for module in modules for found in unread(module))
-
-
-def _plain(tensor: torch.Tensor) -> bool:
-    return (
-        type(tensor) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
-        and tensor.layout is torch.strided
-        and tensor.device.type == "cpu"
-        and not tensor.is_quantized
-    )

@@ -23,8 +23,13 @@ def parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...] | None:
     """The strided host tensors that ``tensor`` is made of (itself, for a plain one); None where only its own
     class can move it."""
     found = tuple(held(tensor))
-    known = (*_PLAIN, type(tensor)) if type(tensor).__name__ in _BESIDE else _PLAIN
-    return found if all(type(part) in known and _strided(part) for part in found) else None
+    own = type(tensor) if type(tensor).__name__ in _BESIDE else None
+    return found if all(plain(part) or (type(part) is own and _strided(part)) for part in found) else None
+
+
+def plain(tensor: torch.Tensor) -> bool:
+    """A strided host tensor whose bytes are all there is to it."""
+    return type(tensor) in _PLAIN and _strided(tensor)
 
 
 def joined(like: torch.Tensor, pieces: Iterator[torch.Tensor]) -> torch.Tensor:

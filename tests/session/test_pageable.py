@@ -10,6 +10,7 @@ import pytest
 import torch
 from pipelines.all import build
 from pipelines.plans import attached, plan_for
+from registering import Runtime
 
 import planner
 from planner.cli.main import run
@@ -23,24 +24,6 @@ from planner.target.loaded import describe
 from planner.virtual.device import SimDevice
 
 XL = "StableDiffusionXLPipeline"
-
-
-class Runtime:
-    """Stands for CUDA's runtime: registers up to ``room`` bytes."""
-
-    def __init__(self, room: int | None = None) -> None:
-        self.registered: dict[int, int] = {}
-        self.room = room
-
-    def cudaHostRegister(self, address: int, nbytes: int, _flags: int) -> int:
-        if self.room is not None and sum(self.registered.values()) + nbytes > self.room:
-            return 2
-        self.registered[address] = nbytes
-        return 0
-
-    def cudaHostUnregister(self, address: int) -> int:
-        del self.registered[address]
-        return 0
 
 
 @pytest.fixture
