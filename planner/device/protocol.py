@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 Lane = Literal["compute", "copy"]
 
 
+class Piece(Protocol):
+    """One allocation. ``lasting``: while it is away its addresses are nobody's, and what was bound over it is
+    valid again when ``alloc`` gives the same piece."""
+
+    @property
+    def lasting(self) -> bool:
+        """As above."""
+
+
 class Device(Protocol):
     """An accelerator that a session moves weights to."""
 
@@ -25,15 +34,15 @@ class Device(Protocol):
         """With its index: ``cuda:0``, ``sim:0``."""
 
     def alloc(self, nbytes: int, label: str) -> Any:
-        """A piece of ``nbytes`` bytes for the component ``label``. Raises torch's OutOfMemoryError."""
+        """A piece of ``nbytes`` bytes for the component ``label``: a new one, or one that it had. Raises
+        torch's OutOfMemoryError."""
 
     def free(self, piece: Any) -> None:
-        """Give the piece back. Nothing bound from it may be used again. A backend may keep it until ``tidy``,
-        where giving it back would make everybody wait for the copies that are on their way."""
+        """Give the piece back. Nothing bound from it may be used until ``alloc`` gives it again. A backend
+        may keep its memory for the next ``alloc``, until ``tidy``."""
 
-    def tidy(self, *, now: bool = True) -> bool:
-        """What was given back goes to the driver, unless somebody would have to wait and it need not be
-        ``now``. Whether there was any."""
+    def tidy(self) -> bool:
+        """What was given back goes to the driver. Whether there was any."""
 
     def copy(self, piece: Any, offset: int, source: torch.Tensor) -> None:
         """Queue, on the copy lane, the bytes of ``source`` (1-d uint8 on the host) to ``piece[offset:]``."""
@@ -55,11 +64,11 @@ class Device(Protocol):
 
     @property
     def own(self) -> int:
-        """Bytes of the pieces that there are now, as the driver rounds them."""
+        """Bytes of the pieces in use, as the driver rounds them."""
 
     @property
     def uncounted(self) -> int:
-        """Bytes of the pieces that are in no counter of torch's allocator."""
+        """Bytes of pieces, in use or not tidied yet, that are in no counter of torch's allocator."""
 
     def beside(self) -> int:
         """Bytes that torch's allocator holds beside the pieces: activations, and what it keeps for reuse."""

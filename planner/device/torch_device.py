@@ -10,25 +10,32 @@ import torch
 from planner.device import memory
 from planner.device.protocol import Lane
 
-GRANULE = 2 << 20
-"""Bytes: the driver hands out memory in pages of this size, whatever is asked for."""
+RANGES = 8
+"""Ranges of addresses that a component keeps while it is away: it comes in few shapes."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class TorchPiece:
-    """One allocation: ``bytes`` is the tensor over it, ``raw`` the driver's memory if it came from there.
+    """One allocation: ``bytes`` is the tensor over it, None while it is away; ``range`` its addresses, None
+    where torch's allocator gave it.
 
     What is copied in does not count as a change of what is bound: ``bytes`` is written, and nothing that is
     bound shares its version counter.
     """
 
+    label: str
     nbytes: int
     bytes: torch.Tensor | None
-    raw: memory.Raw | None
+    range: memory.Range | None
+
+    @property
+    def lasting(self) -> bool:
+        """Where the addresses are its own."""
+        return self.range is not None
 
 
 class TorchDevice:
-    """CUDA, XPU and MPS through torch's device-generic calls. ``own``: bytes taken from the driver now.
+    """CUDA, XPU and MPS through torch's device-generic calls. ``own``: bytes of the pieces in use.
 
     Pieces come from the driver on CUDA, elsewhere from torch's allocator. The copy stream waits for the
     caller's current stream before it writes.
@@ -38,10 +45,13 @@ class TorchDevice:
         self.name = name
         self._module = torch.get_device_module(name)
         self._copies = self._stream()
-        self._exact = name.type == "cuda" and memory.available()
+        self._exact = memory.available(name)
+        self._pool = memory.Pool(name)
         self._cap: int | None = None
-        self._over: list[TorchPiece] = []
-        """Given back, and not to the driver yet."""
+        self._away: dict[str, list[TorchPiece]] = {}
+        """By label, with ranges that have no memory."""
+        self._leaving: list[TorchPiece] = []
+        """Given back, with memory that kernels may still read."""
         self.own = 0
 
     def _stream(self) -> Any:
@@ -51,39 +61,60 @@ class TorchDevice:
         return torch.Stream(self.name)
 
     def alloc(self, nbytes: int, label: str) -> TorchPiece:
-        """At least one byte, so that an empty component has a place."""
-        size = _rounded(max(nbytes, 1)) if self._exact else max(nbytes, 1)
-        self._make_room(size)
+        """At least one byte, so that an empty component has a place. On CUDA the piece of ``label`` that had
+        this size before, if one is away: what was bound over it is valid again."""
+        size = max(nbytes, 1)
         if self._exact:
-            raw = self._raw(size)
-            piece = TorchPiece(size, torch.as_tensor(raw, device=self.name), raw)
+            piece = self._there(label, memory.rounded(size))
         else:
-            piece = TorchPiece(size, torch.empty(size, dtype=torch.uint8, device=self.name), None)
-        self.own += size
+            self._make_room(size)
+            piece = TorchPiece(label, size, torch.empty(size, dtype=torch.uint8, device=self.name), None)
+        self.own += piece.nbytes
         self._hold()
         return piece
 
     def free(self, piece: TorchPiece) -> None:
-        """Back to the driver, once the caller's stream is done with it and no copy is on its way, since the
-        driver waits for all of the device (``cuMemFree``). Elsewhere to torch's allocator, with the last
-        reference and in the order of the stream."""
+        """Its memory is the next one's, or the driver's by ``tidy``. Elsewhere than on CUDA it is torch's
+        with the last reference, in the order of the stream."""
         piece.bytes = None
-        self._over.append(piece)
-        self.tidy(now=piece.raw is None)
+        self.own -= piece.nbytes
+        if piece.range is not None:
+            self._leaving.append(piece)
 
-    def tidy(self, *, now: bool = True) -> bool:
-        """The host waits for the caller's stream."""
-        if not self._over or not (now or self._copied()):
-            return False
-        if any(piece.raw is not None for piece in self._over):
-            torch.accelerator.current_stream(self.name).synchronize()
-        for piece in self._over:
-            if piece.raw is not None:
-                piece.raw.free()
-            self.own -= piece.nbytes
-        self._over = []
+    def tidy(self) -> bool:
+        """The host waits for the caller's stream, and for no copy."""
+        self._lift()
+        given = self._pool.drain()
         self._hold()
-        return True
+        return given > 0
+
+    def _lift(self) -> None:
+        """What is leaving has left: its memory is spare."""
+        if not self._leaving:
+            return
+        torch.accelerator.current_stream(self.name).synchronize()
+        for piece in self._leaving:
+            assert piece.range is not None
+            self._pool.give(piece.range.lift())
+            self._away.setdefault(piece.label, []).append(piece)
+        self._leaving = []
+
+    def _there(self, label: str, size: int) -> TorchPiece:
+        """A piece with memory: the one that ``label`` had, if it is away."""
+        self._lift()
+        self._make_room(size)
+        chunks = self._pool.take(size)
+        away = self._away.setdefault(label, [])
+        piece = next((piece for piece in away if piece.nbytes == size), None)
+        if piece is None:
+            del away[: -RANGES + 1]
+            piece = TorchPiece(label, size, None, memory.Range(size, self.name))
+        else:
+            away.remove(piece)
+        assert piece.range is not None
+        piece.range.lay(chunks)
+        piece.bytes = piece.range.bytes
+        return piece
 
     def copy(self, piece: TorchPiece, offset: int, source: torch.Tensor) -> None:
         """Queue on the copy stream. Pageable memory makes the host wait, which is torch's doing."""
@@ -128,12 +159,12 @@ class TorchDevice:
 
     @property
     def uncounted(self) -> int:
-        """All of them where they come from the driver."""
-        return self.own if self._exact else 0
+        """What comes from the driver."""
+        return self._pool.nbytes
 
     def reserved(self) -> int:
         """Bytes that torch's allocator holds and our own; ours alone where the backend does not say."""
-        return self.own + self.beside()
+        return (self._pool.nbytes if self._exact else self.own) + self.beside()
 
     def beside(self) -> int:
         """By torch's count; 0 where the backend has none."""
@@ -163,20 +194,9 @@ class TorchDevice:
         self._hold()
         return True
 
-    def _copied(self) -> bool:
-        """Whether the copy stream has done what it was told to do."""
-        return self._copies is None or bool(self._copies.record_event().query())
-
-    def _raw(self, size: int) -> memory.Raw:
-        try:
-            return memory.Raw(size, self.name)
-        except torch.OutOfMemoryError:
-            if not self.tidy():
-                raise
-            return memory.Raw(size, self.name)
-
     def _make_room(self, size: int) -> None:
-        if self._cap is None or self.reserved() + size <= self._cap:
+        """For ``size`` bytes under the cap, as far as they are not spare."""
+        if self._cap is None or self.reserved() + self._pool.lacks(size) <= self._cap:
             return
         self.tidy()
         self.trim()
@@ -187,10 +207,10 @@ class TorchDevice:
             )
 
     def _hold(self) -> None:
-        """What torch's allocator may hold is what the pieces leave of the cap."""
+        """What torch's allocator may hold is what we leave of the cap."""
         total = self._total()
         if self._cap is not None and total is not None:
-            left = max(0, self._cap - self.own if self._exact else self._cap)
+            left = max(0, self._cap - self._pool.nbytes)
             self._module.set_per_process_memory_fraction(min(1.0, left / total), self.name)
 
     def _total(self) -> int | None:
@@ -201,7 +221,3 @@ class TorchDevice:
         if self._copies is None:
             return None
         return self._copies if lane == "copy" else torch.accelerator.current_stream(self.name)
-
-
-def _rounded(nbytes: int) -> int:
-    return -(-nbytes // GRANULE) * GRANULE

@@ -33,6 +33,8 @@ class Guide:
     def __init__(self, course: Course) -> None:
         self.course = course
         self._uses = [(s, run) for s, node in enumerate(course.walk) for run in node.runs]
+        loops = [s for s, node in enumerate(course.walk) if node.loop is not None]
+        self._last_loop = max(loops, default=len(course.walk))
         self._at = -1
         self._seen: set[int] = set()
         self._joined: dict[int, set[str]] = {}
@@ -168,9 +170,10 @@ class Guide:
         here, now = self._uses[at]
         around = [r.last for r in course.repeats if r.first <= here <= r.last]
         for stage, run in self._uses[at + 1 :]:
-            # Of text encoders all run or none: a prompt is given as words or as embeddings.
-            together = stage == here and now.optional
-            if (run.optional and not together) or any(stage > last for last in around):
+            # Of text encoders all run or none: a prompt is given as words or as embeddings. What follows the
+            # last loop is what most calls are for: few want latents.
+            expected = not run.optional or (stage == here and now.optional) or stage > self._last_loop
+            if not expected or any(stage > last for last in around):
                 return None
             if run.component not in there:
                 # All of this stage, whoever of it may be left out: it promises the same bytes then.

@@ -48,6 +48,13 @@ class Aboard:
         bound = self.members[name].bound
         return bound.nbytes if bound is not None else self._course.size(name)
 
+    def incoming(self, member: Member) -> int:
+        """Bytes that are still to come, for it to run."""
+        if member.here and not member.early:
+            return 0
+        size = member.held(self._headroom)
+        return max(0, (self._course.size(member.name) if size is None else size) - member.nbytes)
+
     def load(self, member: Member, stage: str, entry: str = "") -> None:
         """All of it is on the device, to run through ``entry``. Raises torch's OutOfMemoryError."""
         if member.module is None:
@@ -56,9 +63,8 @@ class Aboard:
             self._ready(member.name)
             if member.here:
                 return  # taken over from another pipeline's plan
-        # What is beside the weights afterwards is this component's. All of the device is waited for, so not
-        # where all of it came early and some of that is on its way.
-        if self._headroom.capped and not (member.early and not member.lacks):
+        # All of the device is waited for, what comes early too: not where there is room without.
+        if self._headroom.crowded(member.name, self.incoming(member)):
             self._device.trim()
         try:
             self._bring(member, entry)

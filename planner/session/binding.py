@@ -10,75 +10,93 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from planner.session.host import Master
 from planner.session.weights import Slot
 from planner.session.wrapped import joined
 from planner.target.wrapped import held
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a batch lies: at ``offset`` in ``piece``. ``stays``: what is written there comes home."""
+
+    piece: Any
+    offset: int
+    stays: bool
+
+
 class Binding:
     """The slots of one component, bound batch by batch.
 
-    ``over(part)``: where a plain tensor lies on the device, and whether what is written there comes home.
+    The device's tensors are kept, for the next time that their batch lies at the same place: there is a
+    Parameter to make for each of thousands.
     """
 
     def __init__(
         self,
-        slots: Sequence[Sequence[Slot]],
-        module: torch.nn.Module,
-        over: Callable[[torch.Tensor], tuple[torch.Tensor, bool]],
+        master: Master,
+        where: Callable[[int], Place],
+        over: Callable[[Place, torch.Tensor], torch.Tensor],
     ) -> None:
-        """``slots``: those of each batch. Binds nothing yet."""
-        self._slots = slots
+        """``where``: the place of a batch; ``over``: a plain tensor of it on the device. Binds nothing."""
+        self._master = master
+        self._where = where
         self._over = over
-        self._made: dict[int, _Made] = {}
         self._bound: set[int] = set()
-        self._rnns = [m for m in module.modules() if isinstance(m, torch.nn.RNNBase)]
 
     def bind(self, batch: int) -> None:
         """The device's tensors, for one batch."""
         if batch in self._bound:
             return
         self._bound.add(batch)
-        for slot in self._slots[batch]:
-            if id(slot.host) not in self._made:
-                self._made[id(slot.host)] = _make(slot, self._over)
-            slot.table[slot.key] = self._made[id(slot.host)].tensor
+        place, known = self._where(batch), self._master.made.get(batch)
+        slots = self._master.slots[batch]
+        if known is None or known.place != place or not known.fits(slots):
+            known = self._master.made[batch] = _Bound(place, self._make(slots, place))
+        for slot, made in zip(slots, known.made, strict=True):
+            slot.table[slot.key] = made.tensor
         self._flatten()
 
     def unbind(self, batch: int) -> None:
         """The host's tensors, for a batch whose memory is about to be another's."""
         if batch in self._bound:
-            self._undo(batch, set())
+            self._undo(batch)
             self._flatten()
 
     def undo(self) -> int:
         """The host's tensors again, for all. Returns how many had been changed on the device."""
-        home: set[int] = set()
-        changed = sum(self._undo(batch, home) for batch in tuple(self._bound))
-        self._made = {}
+        changed = sum(self._undo(batch) for batch in tuple(self._bound))
+        for batch, known in tuple(self._master.made.items()):
+            if not known.place.piece.lasting:
+                del self._master.made[batch]
         self._flatten()
         return changed
 
-    def _undo(self, batch: int, home: set[int]) -> int:
+    def _make(self, slots: Sequence[Slot], place: Place) -> list[_Made]:
+        """One for each slot; a tensor that stands in two is one."""
+        made: dict[int, _Made] = {}
+        for slot in slots:
+            if id(slot.host) not in made:
+                pieces = [self._over(place, part) for part in slot.parts]
+                tensor = joined(slot.host, iter(pieces))
+                # Not the pieces: what a tensor is made of by its class may count changes for itself.
+                ours = zip(slot.parts, held(tensor), strict=True) if place.stays else ()
+                made[id(slot.host)] = _Made(tensor, [(part, own, _version(own)) for part, own in ours])
+        return [made[id(slot.host)] for slot in slots]
+
+    def _undo(self, batch: int) -> int:
         self._bound.remove(batch)
         changed = 0
-        for slot in self._slots[batch]:
-            made = self._made.get(id(slot.host))
+        for slot, made in zip(self._master.slots[batch], self._master.made[batch].made, strict=True):
             now = slot.table.get(slot.key)
-            if made is None or now is None or now is slot.host:
-                continue
             if now is made.tensor:
-                written = [] if id(made) in home else made.written()
-                home.add(id(made))
-                for part, ours in written:
-                    # Written in place while it was here (a buffer that counts, an in-place fuse).
-                    part.copy_(ours.to("cpu"))
-                changed += bool(written)
+                changed += made.come_home()
                 slot.table[slot.key] = slot.host
-            elif now.device.type != "cpu":
+            elif now is not None and now.device.type != "cpu":
                 # Replaced by another tensor on the device: that one is the truth now.
                 changed += 1
                 slot.table[slot.key] = _brought_home(now)
@@ -86,7 +104,7 @@ class Binding:
 
     def _flatten(self) -> None:
         """RNN modules keep their weights in a list beside ``_parameters``."""
-        for module in self._rnns:
+        for module in self._master.rnns:
             module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]
 
 
@@ -98,17 +116,30 @@ class _Made:
     tensor: torch.Tensor
     parts: list[tuple[torch.Tensor, torch.Tensor, int]]
 
-    def written(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """The host's and the device's, of those that were changed."""
-        return [(part, ours) for part, ours, version in self.parts if _version(ours) != version]
+    def come_home(self) -> bool:
+        """What was written in place (a buffer that counts, an in-place fuse) is the host's too. Whether
+        anything was."""
+        written = [(part, ours) for part, ours, version in self.parts if _version(ours) != version]
+        for part, ours in written:
+            part.copy_(ours.to("cpu"))
+        if written:
+            self.parts = [(part, ours, _version(ours)) for part, ours, _ in self.parts]
+        return bool(written)
 
 
-def _make(slot: Slot, over: Callable[[torch.Tensor], tuple[torch.Tensor, bool]]) -> _Made:
-    places = [over(part) for part in slot.parts]
-    tensor = joined(slot.host, (piece for piece, _ in places))
-    # Not the pieces: what a tensor is made of by its class may count changes for itself.
-    made = zip(slot.parts, held(tensor), places, strict=True)
-    return _Made(tensor, [(part, ours, _version(ours)) for part, ours, (_, kept) in made if kept])
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A batch's tensors at a place, in the order of its slots."""
+
+    place: Place
+    made: list[_Made]
+
+    def fits(self, slots: Sequence[Slot]) -> bool:
+        """They are what would be made now."""
+        return all(
+            made.tensor.requires_grad == slot.host.requires_grad
+            for slot, made in zip(slots, self.made, strict=True)
+        )
 
 
 def _brought_home(tensor: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,22 @@ class Headroom:
         self._keep = keep
         self._known: dict[str, int] = {}
         self._seen: dict[str, int] = {}
+        self._mixed: set[str] = set()
+        """Whose activations lie among those of others that are still held."""
         self._refused = 0
+
+    def crowded(self, component: str, incoming: int) -> bool:
+        """Whether ``component``, which comes with ``incoming`` more bytes, needs what others' activations
+        left in torch's allocator, or has yet to show what its own are."""
+        if not self.capped:
+            return False
+        need, beside = self.need(component), self._device.beside()
+        room = self._budget - self._device.own - incoming
+        self._mixed.discard(component)
+        if need is None or max(need, beside) > room:
+            return True
+        self._mixed.add(component)
+        return False
 
     def begin(self) -> None:
         """A call begins."""
@@ -33,7 +48,8 @@ class Headroom:
         more: a library asked in vain and did with less (cuDNN: an algorithm that rounds otherwise)."""
         if not self.capped:
             return False
-        self._seen[component] = max(self._seen.get(component, 0), self._device.beside())
+        before = self._known.get(component, 0) if component in self._mixed else self._device.beside()
+        self._seen[component] = max(self._seen.get(component, 0), before)
         before, self._refused = self._refused, self._device.refusals()
         if self._refused > before:
             self._seen[component] += self._budget // 8

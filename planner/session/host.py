@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -102,6 +103,9 @@ class Master:
                 self.first = number
         self.paths: dict[str, Path] = {}
         """By entry point."""
+        self.made: dict[int, Any] = {}
+        """The device's tensors by batch, for whoever binds them."""
+        self.rnns = [part for part in module.modules() if isinstance(part, torch.nn.RNNBase)]
         self.seconds: dict[int, float] = {}
         """How long each of them computed, where that is known."""
         self._signature = [(slot, [*map(_lies, slot.parts)]) for _, slot in found]

@@ -118,7 +118,6 @@ class Member:
             part = self._split(headroom)
             self.bound = Placed(
                 self.master,
-                module,
                 device,
                 self.name,
                 part,

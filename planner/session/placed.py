@@ -22,7 +22,7 @@ import torch
 from planner.device.protocol import Device
 from planner.graph.ring import Ring
 from planner.graph.split import Split
-from planner.session.binding import Binding
+from planner.session.binding import Binding, Place
 from planner.session.host import Batch, Master, Path
 from planner.session.watch import Clock, Watch
 from planner.target.blocks import compiled
@@ -35,7 +35,6 @@ class Placed:
     def __init__(
         self,
         master: Master,
-        module: torch.nn.Module,
         device: Device,
         label: str,
         split: Split | None,
@@ -65,7 +64,7 @@ class Placed:
         self._offsets, self._sizes = self._lay_out(early)
         self._absent = set(self._offsets)
         self._route()
-        self._binding = Binding(master.slots, module, self._over)
+        self._binding = Binding(master, self._where, self._over)
         self._watch = Watch()
         self._clock = Clock(device)
         self._coming: dict[int, Any] = {}
@@ -231,13 +230,16 @@ class Placed:
             for number in range(len(self._batches)):
                 self._binding.bind(number)
 
-    def _over(self, part: torch.Tensor) -> tuple[torch.Tensor, bool]:
-        """Where ``part`` lies on the device. A change to a block that comes is lost with its place."""
-        number, inside = self._master.places.get(id(part), (0, 0))
+    def _where(self, number: int) -> Place:
+        """A change to a block that comes is lost with its place."""
         if number in self._ring:
-            return self._device.bind(self._through, self._ring.places[number] + inside, part), False
+            return Place(self._through, self._ring.places[number], stays=False)
         piece, offset = self._offsets[number]
-        return self._device.bind(self._memory[piece], offset + inside, part), True
+        return Place(self._memory[piece], offset, stays=True)
+
+    def _over(self, place: Place, part: torch.Tensor) -> torch.Tensor:
+        _, inside = self._master.places.get(id(part), (0, 0))
+        return self._device.bind(place.piece, place.offset + inside, part)
 
     def _look_ahead(self, current: int | None) -> None:
         """Queue the copies of what runs next, up to the first block whose place is not free yet."""

@@ -200,7 +200,6 @@ class Session:
             return  # begin() itself failed, or a call's end came first
         self.aboard.running.pop()
         if component not in self.aboard.running:
-            self.device.tidy(now=False)
             if (bound := self.members[component].bound) is not None:
                 bound.settle()
             if sys.exc_info()[0] is None and self.headroom.look(component):
@@ -238,6 +237,7 @@ class Session:
             self.aboard.load(member, stage, entry)
         if ahead is not None:
             self.aboard.load_early(*ahead, stage, beside=component)
+        self.device.tidy()
         self.aboard.write("use", component, entry, stage)
         self._tell("use", component)
 
@@ -271,11 +271,7 @@ class Session:
 
     def _yield(self, member: Member, stage: str) -> None:
         """Who is not needed now leaves, where the activations of ``member`` would not fit beside them."""
-        size = member.held(self.headroom)
-        whole = self.schedule.course.size(member.name) if size is None else size
-        incoming = 0 if member.here and not member.early else max(0, whole - member.nbytes)
-        if self.headroom.over(member.name, incoming):
-            self.device.tidy()
+        incoming = self.aboard.incoming(member)
         for name in self._guide.spare(member.name, self.aboard.names):
             if not self.headroom.over(member.name, incoming):
                 return

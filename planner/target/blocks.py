@@ -106,7 +106,8 @@ def may_leave(group: Group) -> bool:
 def compiled(module: Any) -> bool:
     """Whether torch.compile was used on it."""
     call = getattr(module, "_compiled_call_impl", None)
-    return hasattr(module, "_orig_mod") or (call is not None and not hasattr(call, OURS))
+    whole = "_orig_mod" in getattr(module, "_modules", ())  # hasattr is slow where a module has no such thing
+    return whole or (call is not None and not hasattr(call, OURS))
 
 
 def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Iterator[Group]:

@@ -42,10 +42,12 @@ class SimFault(RuntimeError):
 
 
 class SimPiece:
-    """One allocation: its bytes, what is on the way to them, and who used them last."""
+    """One allocation: its bytes, what is on the way to them, and who used them last. ``lasting``: what is
+    bound over it is valid again when it comes back."""
 
-    def __init__(self, device: SimDevice, nbytes: int, label: str) -> None:
+    def __init__(self, device: SimDevice, nbytes: int, label: str, *, lasting: bool) -> None:
         self._device = device
+        self.lasting = lasting
         self.nbytes = nbytes
         self.label = label
         self.freed = False
@@ -76,13 +78,23 @@ class SimDevice:
     ``capacity`` is in bytes: an ``alloc`` that, with everything live on the card, passes it raises
     torch's OutOfMemoryError. ``strict`` raises SimFault instead of going on. ``capped``: ``cap`` is obeyed,
     as CUDA does; else a budget binds weights alone, since what activations take here is no card's figure.
+    ``lasting``: a component's piece comes back where it was, as on CUDA, which costs the host its bytes.
     Raises PlanError (P750, P751) where this torch cannot have the backend.
     """
 
-    def __init__(self, *, capacity: int | None = None, strict: bool = False, capped: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int | None = None,
+        strict: bool = False,
+        capped: bool = False,
+        lasting: bool = False,
+    ) -> None:
         backend.install()
         self.capacity = capacity
         self._capped = capped
+        self._lasting = lasting
+        self._away: dict[tuple[str, int], list[SimPiece]] = {}
         self.strict = strict
         self.ledger = Ledger()
         self._faults: list[Fault] = []
@@ -108,8 +120,13 @@ class SimDevice:
                 f"sim out of memory. Tried to allocate {nbytes} bytes for {label}. sim:0 has a capacity of "
                 f"{self.capacity} bytes of which {max(0, self.capacity - METER.allocated)} bytes is free"
             )
-        with _as_session():
-            piece = SimPiece(self, nbytes, label)
+        if away := self._away.get((label, nbytes)):
+            away[-1].block.take()
+            piece = away.pop()
+            piece.freed = False
+        else:
+            with _as_session():
+                piece = SimPiece(self, nbytes, label, lasting=self._lasting)
         # kernels queued earlier may still read what lay here before: that is a use by the compute lane
         piece.uses[0, nbytes] = self._clocks.tick("compute")
         self.ledger.allocated(label, nbytes)
@@ -127,11 +144,14 @@ class SimDevice:
         piece.freed = True
         with _as_session():
             _poison(piece.memory)
-        piece.memory = None
+        if piece.lasting:
+            self._away.setdefault((piece.label, piece.nbytes), []).append(piece)
+        else:
+            piece.memory = None
         piece.block.release()
         self.ledger.freed(piece.label, piece.nbytes)
 
-    def tidy(self, *, now: bool = True) -> bool:
+    def tidy(self) -> bool:
         """What is given back is gone at once."""
         return False
 
@@ -201,7 +221,7 @@ class SimDevice:
                 f"{extent} bytes of {like.dtype} at {offset} do not fit a piece of {piece.nbytes} bytes "
                 f"for {piece.label}"
             )
-        if piece.memory is None:
+        if piece.freed:
             self._fault("use-after-free", piece, "bound")
         memory = _fresh(piece.nbytes) if piece.memory is None else piece.memory
         with torch.inference_mode(False), torch.no_grad(), _as_session():

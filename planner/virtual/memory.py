@@ -77,8 +77,7 @@ class Block:
         self.owner = owner
         self.serial = next(Block._serials)
         if counted:
-            METER.take(nbytes)
-            self._counted = True
+            self.take()
 
     def resize(self, nbytes: int) -> None:
         """The storage grew or shrank under its tensors (``resize_``)."""
@@ -86,6 +85,11 @@ class Block:
             METER.take(nbytes)
             METER.give(self.nbytes)
         self.nbytes = nbytes
+
+    def take(self) -> None:
+        """Count it, again after ``release``. Raises torch's OutOfMemoryError where it passes the limit."""
+        METER.take(self.nbytes)
+        self._counted = True
 
     def release(self) -> None:
         """Stop counting, though somebody may still hold a tensor over the bytes."""

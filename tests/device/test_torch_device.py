@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import gc
+from contextlib import nullcontext
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 import torch
 
-from planner.device.torch_device import TorchDevice
+from planner.device import memory
+from planner.device.torch_device import RANGES, TorchDevice
 
 
 def test_what_is_copied_in_is_not_a_change_of_what_is_bound() -> None:
@@ -30,66 +33,135 @@ def test_what_is_copied_in_is_not_a_change_of_what_is_bound() -> None:
     assert device.own == 0
 
 
-class Memory:
-    """In the place of the driver's: freed at once, and remembered."""
+class Driver:
+    """In the place of CUDA's: handles and addresses are numbers, and it remembers who asked for what."""
 
-    freed: ClassVar[list[int]] = []
-    left: ClassVar[int] = 1 << 30
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.sizes: dict[int, int] = {}
+        self.mapped: dict[int, int] = {}
+        self.calls: list[str] = []
+        self._next = 1 << 40
 
-    def __init__(self, nbytes: int, device: torch.device) -> None:
-        if nbytes > Memory.left:
-            raise torch.OutOfMemoryError("none left")
-        self.nbytes = nbytes
-        Memory.left -= nbytes
+    def _number(self) -> int:
+        self._next += 1 << 40
+        return self._next
 
-    def free(self) -> None:
-        Memory.freed.append(self.nbytes)
-        Memory.left += self.nbytes
+    def cuMemAddressReserve(self, address: Any, *_: Any) -> int:
+        address._obj.value = self._number()
+        return 0
+
+    def cuMemCreate(self, handle: Any, nbytes: Any, *_: Any) -> int:
+        if nbytes.value > self.left:
+            return 2
+        handle._obj.value = self._number()
+        self.sizes[handle._obj.value] = nbytes.value
+        self.left -= nbytes.value
+        self.calls.append(f"create {nbytes.value >> 20}")
+        return 0
+
+    def cuMemRelease(self, handle: Any) -> int:
+        self.left += self.sizes.pop(handle.value)
+        self.calls.append("release")
+        return 0
+
+    def cuMemMap(self, address: Any, nbytes: Any, offset: Any, handle: Any, flags: Any) -> int:
+        assert self.sizes[handle.value] == nbytes.value
+        self.mapped[address.value] = handle.value
+        return 0
+
+    def cuMemSetAccess(self, *_: Any) -> int:
+        return 0
+
+    def cuMemUnmap(self, address: Any, nbytes: Any) -> int:
+        for start in [a for a in self.mapped if address.value <= a < address.value + nbytes.value]:
+            del self.mapped[start]
+        return 0
+
+    def cuMemAddressFree(self, *_: Any) -> int:
+        self.calls.append("free addresses")
+        return 0
 
 
-class Copies:
-    """A copy stream that is busy, or done."""
-
-    busy = True
-
-    def record_event(self) -> Copies:
-        return self
-
-    def query(self) -> bool:
-        return not self.busy
+MIB = 1 << 20
 
 
 @pytest.fixture
-def card(monkeypatch: pytest.MonkeyPatch) -> TorchDevice:
-    """A CPU whose memory comes from a driver and is copied to by a stream."""
-    device: Any = TorchDevice(torch.device("cpu"))
-    device._exact, device._copies = True, Copies()
-    monkeypatch.setattr("planner.device.memory.Raw", Memory)
-    monkeypatch.setattr(torch, "as_tensor", lambda raw, device: torch.empty(0))
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """1 GiB of it."""
+    made = Driver(1024 * MIB)
+    monkeypatch.setattr(memory, "_driver", lambda: made)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 1024 * MIB))
+    monkeypatch.setattr(torch, "as_tensor", lambda array, device: torch.empty(0))
+    return made
+
+
+@pytest.fixture
+def card(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> TorchDevice:
+    """A CPU whose memory comes from a driver."""
+    monkeypatch.setattr(memory, "available", lambda _: True)
     monkeypatch.setattr(torch.accelerator, "current_stream", lambda _: MagicMock())
-    Memory.freed, Memory.left = [], 1 << 30
-    return device
+    return TorchDevice(torch.device("cpu"))
 
 
-def test_nobody_waits_for_copies_on_their_way_until_the_memory_is_wanted(card: TorchDevice) -> None:
-    first, second = card.alloc(400 << 20, "x"), card.alloc(400 << 20, "y")
+def test_memory_goes_from_one_component_to_the_next(card: TorchDevice, driver: Driver) -> None:
+    first = card.alloc(300 * MIB, "x")
+    assert driver.calls == ["create 128", "create 128", "create 44"]
     card.free(first)
-    assert (Memory.freed, card.own) == ([], 800 << 20)
-    assert not card.tidy(now=False)
-    third = card.alloc(300 << 20, "z")  # more than is left
-    assert (Memory.freed, card.own) == ([400 << 20], 700 << 20)
+    assert (card.own, card.uncounted) == (0, 300 * MIB)
+    second = card.alloc(400 * MIB, "y")
+    assert driver.calls[3:] == ["create 128", "create 16"]
+    assert len(driver.mapped) == 4
+    assert card.tidy()
+    assert driver.calls[5:] == ["release"]
+    assert card.own == card.uncounted == 400 * MIB
     card.free(second)
-    Copies.busy = False
-    assert card.tidy(now=False)
-    card.free(third)
-    assert card.own == 0
-    Copies.busy = True
+    assert card.tidy()
+    assert not card.tidy()
+    assert (driver.left, driver.mapped) == (1024 * MIB, {})
 
 
-def test_a_cap_counts_what_was_not_given_back_yet(card: TorchDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(card, "_cap", 500 << 20)
+def test_a_piece_comes_back_at_its_addresses(card: TorchDevice, driver: Driver) -> None:
+    first, other = card.alloc(200 * MIB, "x"), card.alloc(10 * MIB, "x")
+    card.free(first)
+    card.free(other)
+    card.tidy()
+    assert first.bytes is None
+    assert card.alloc(200 * MIB, "y") is not first
+    assert card.alloc(10 * MIB, "x") is other
+    assert card.alloc(200 * MIB, "x") is first
+    assert first.lasting
+
+
+def test_a_component_keeps_few_ranges(card: TorchDevice, driver: Driver) -> None:
+    for size in range(1, 20):
+        card.free(card.alloc(size * 2 * MIB, "x"))
+    card.tidy()
+    gc.collect()
+    assert driver.calls.count("free addresses") == 19 - RANGES
+
+
+def test_what_does_not_fit_takes_nothing(card: TorchDevice, driver: Driver) -> None:
+    first = card.alloc(600 * MIB, "x")
+    with pytest.raises(torch.OutOfMemoryError):
+        card.alloc(500 * MIB, "y")
+    assert card.own == 600 * MIB
+    assert card.tidy()
+    assert driver.left == 424 * MIB
+    card.free(first)
+    card.alloc(1000 * MIB, "y")
+
+
+def test_a_cap_counts_what_nobody_has_taken_yet(
+    card: TorchDevice, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "_cap", 500 * MIB)
     monkeypatch.setattr(card, "_hold", lambda: None)
-    card.free(card.alloc(400 << 20, "x"))
-    assert card.own == 400 << 20
-    card.alloc(200 << 20, "y")
-    assert (Memory.freed, card.own) == ([400 << 20], 200 << 20)
+    card.free(card.alloc(400 * MIB, "x"))
+    assert card.uncounted == 400 * MIB
+    card.alloc(130 * MIB, "y")
+    assert card.uncounted == 402 * MIB
+    with pytest.raises(torch.OutOfMemoryError, match="pass the budget"):
+        card.alloc(400 * MIB, "x")

@@ -61,7 +61,7 @@ def test_any_order_gives_right_results(order: str, share: float, prefetch: int) 
     known = blocks_of(module)
     made = split(known, int(share * known.bytes), prefetch)
     assert made.buffer
-    streamed = Placed(Master(module, Pins(device.name)), module, device, "m", made, lambda _: None)
+    streamed = Placed(Master(module, Pins(device.name)), device, "m", made, lambda _: None)
     assert device.ledger.live == made.held
     for _ in range(3):
         streamed.listen()
@@ -79,7 +79,7 @@ def test_in_steady_state_each_forward_brings_what_comes_and_no_more() -> None:
     device = SimDevice()
     made = split(blocks_of(module), blocks_of(module).bytes // 2)
     moved: list[int] = []
-    streamed = Placed(Master(module, Pins(device.name)), module, device, "m", made, moved.append)
+    streamed = Placed(Master(module, Pins(device.name)), device, "m", made, moved.append)
     for _ in range(3):
         streamed.listen()
         module(x.to("sim:0"))
@@ -97,7 +97,7 @@ def test_the_order_is_learned() -> None:
     made = split(blocks_of(module), 0)
     for round in range(2):
         moved: list[int] = []
-        streamed = Placed(master, module, device, "m", made, moved.append)
+        streamed = Placed(master, device, "m", made, moved.append)
         for _ in range(3):
             streamed.listen()
             module(x.to("sim:0"))
@@ -116,7 +116,7 @@ def test_few_modules_are_watched_once_the_order_is_known_and_another_order_is_st
         module.order = order
         expected[name] = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
     made = split(blocks_of(module), int(0.8 * blocks_of(module).bytes), 1)
-    placed = Placed(Master(module, Pins(device.name)), module, device, "m", made, lambda _: None)
+    placed = Placed(Master(module, Pins(device.name)), device, "m", made, lambda _: None)
     for name in ["as made"] * 4 + ["backwards", "as made", "one twice", "some left out", *["as made"] * 4]:
         module.order = ORDERS[name]
         placed.listen()
@@ -146,7 +146,7 @@ def test_who_reaches_into_a_container_is_heard() -> None:
     expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
     master = Master(module, Pins(device.name))
     made = split(master.blocks, master.nbytes // 2, 1)
-    placed = Placed(master, module, device, "m", made, lambda _: None)
+    placed = Placed(master, device, "m", made, lambda _: None)
     for _ in range(4):
         placed.listen()
         assert torch.equal(module(x.to("sim:0")).cpu(), expected)
@@ -175,7 +175,7 @@ def test_who_reaches_into_a_block_past_its_entry_fails_or_is_heard() -> None:
     made = split(master.blocks, master.nbytes // 2, 1)
     for first, then in ((lambda: module(x.to("sim:0")).cpu(), inside), (inside, inside)):
         master.paths.clear()
-        placed = Placed(master, module, device, "m", made, lambda _: None)
+        placed = Placed(master, device, "m", made, lambda _: None)
         for _ in range(4):
             placed.listen()
             assert torch.equal(first(), expected)

@@ -120,7 +120,7 @@ def test_it_computes_as_if_it_had_been_moved_whole(kind: str, share: float | Non
     assert master.blocks == counted
     made = None if share is None else split(master.blocks, int(master.nbytes * share), 1)
     moved: list[int] = []
-    placed = Placed(master, module, device, "m", made, moved.append)
+    placed = Placed(master, device, "m", made, moved.append)
     assert made is None or made.buffer > 0
     for _ in range(4):
         placed.listen()
@@ -144,7 +144,7 @@ def test_what_only_its_own_class_can_move_has_no_parts() -> None:
 @torch.no_grad()
 def test_a_scale_that_was_written_on_the_device_comes_home() -> None:
     module, device = by_torchao("Int8WeightOnlyConfig"), SimDevice()
-    placed = Placed(Master(module, Pins(device.name)), module, device, "m", None, lambda _: None)
+    placed = Placed(Master(module, Pins(device.name)), device, "m", None, lambda _: None)
     placed.settle()
     module.blocks[0][0].weight.scale.fill_(2)
     assert placed.release() == 1
