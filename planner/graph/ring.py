@@ -27,6 +27,11 @@ class Ring:
         """Whether the block is one that comes and goes."""
         return number in self.places
 
+    def clear(self) -> None:
+        """Nobody lies there."""
+        self._there.clear()
+        self._ahead.clear()
+
     def has(self, number: int) -> bool:
         """It is there, or on its way."""
         return number in self._there

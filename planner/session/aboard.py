@@ -63,9 +63,6 @@ class Aboard:
             self._ready(member.name)
             if member.here:
                 return  # taken over from another pipeline's plan
-        # All of the device is waited for, what comes early too: not where there is room without.
-        if self._headroom.crowded(member.name, self.incoming(member)):
-            self._device.trim()
         try:
             self._bring(member, entry)
         except torch.OutOfMemoryError:
@@ -94,6 +91,11 @@ class Aboard:
         self.write("evict", name, "", stage)
         self.names.remove(name)
         self.members[name].leave()
+
+    def shed(self, name: str) -> None:
+        """A part of it leaves, of which others' activations are in want; it comes back when it runs."""
+        if (bound := self.members[name].bound) is not None and not bound.early:
+            bound.shed()
 
     def let_go(self, name: str) -> None:
         """It stays on the device and is another plan's from now on."""

@@ -13,43 +13,42 @@ from planner.device.protocol import Device
 class Headroom:
     """``budget``: bytes for weights and activations, None where nothing binds them."""
 
-    def __init__(self, device: Device, budget: int | None, *, keep: bool) -> None:
-        """``keep``: weights stay between the stages, so the most that any component takes counts for all."""
+    def __init__(self, device: Device, budget: int | None) -> None:
+        """Caps the device."""
         self.capped = budget is not None and device.cap(budget)
         self._device = device
         self._budget = budget or 0
-        self._keep = keep
         self._known: dict[str, int] = {}
         self._seen: dict[str, int] = {}
-        self._mixed: set[str] = set()
-        """Whose activations lie among those of others that are still held."""
+        self._runs = ""
+        self._mixed = False
+        """Whether the activations of who runs lie among those of others that are still held."""
         self._refused = 0
-
-    def crowded(self, component: str, incoming: int) -> bool:
-        """Whether ``component``, which comes with ``incoming`` more bytes, needs what others' activations
-        left in torch's allocator, or has yet to show what its own are."""
-        if not self.capped:
-            return False
-        need, beside = self.need(component), self._device.beside()
-        room = self._budget - self._device.own - incoming
-        self._mixed.discard(component)
-        if need is None or max(need, beside) > room:
-            return True
-        self._mixed.add(component)
-        return False
 
     def begin(self) -> None:
         """A call begins."""
         self._seen = {}
+        self._runs = ""
         self._refused = self._device.refusals() if self.capped else 0
+
+    def enter(self, component: str, incoming: int) -> bool:
+        """``component`` is about to run, with ``incoming`` more bytes of weights. Whether it needs what
+        others' activations left in torch's allocator, or has yet to show what its own are."""
+        if not self.capped or component == self._runs:
+            return False
+        self._runs = component
+        known = self._known.get(component, self._seen.get(component))
+        room = self._budget - self._device.own - incoming
+        self._mixed = known is not None and max(known, self._device.beside()) <= room
+        return not self._mixed
 
     def look(self, component: str) -> bool:
         """``component`` ran: what lies beside the weights now is what it took. True when it would have taken
         more: a library asked in vain and did with less (cuDNN: an algorithm that rounds otherwise)."""
         if not self.capped:
             return False
-        before = self._known.get(component, 0) if component in self._mixed else self._device.beside()
-        self._seen[component] = max(self._seen.get(component, 0), before)
+        took = self._known.get(component, 0) if self._mixed else self._device.beside()
+        self._seen[component] = max(self._seen.get(component, 0), took)
         before, self._refused = self._refused, self._device.refusals()
         if self._refused > before:
             self._seen[component] += self._budget // 8
@@ -59,12 +58,18 @@ class Headroom:
         """The call is over: the next one expects what this one took."""
         self._known |= self._seen
 
+    def knows(self, component: str) -> bool:
+        """Whether it ran before; nobody asks where nothing binds it."""
+        return not self.capped or component in self._known or component in self._seen
+
     def need(self, component: str) -> int | None:
         """Bytes to leave free while ``component`` runs; None before it ever ran."""
-        if component not in self._known:
-            return None
-        known = max(self._known.values()) if self._keep else self._known[component]
-        return known + self._budget // 128
+        return self._known[component] + self._budget // 128 if component in self._known else None
+
+    def more(self, component: str) -> int:
+        """Bytes that some other component wants beside the weights, and ``component`` does not."""
+        own = self._known.get(component)
+        return 0 if own is None else max(self._known.values()) - own
 
     def short(self, component: str) -> None:
         """It ran out of memory: it takes more than was thought, and nobody knows how much."""

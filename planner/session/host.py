@@ -48,8 +48,10 @@ class Batch:
 @dataclass(slots=True)
 class Path:
     """What the last forward through one entry point did: the batches that it ran, in its ``order``, and the
-    modules through which it entered each (``entries``). Another entry point runs others, in another way."""
+    modules through which it entered each (``entries``). Another entry point runs others, in another way.
+    ``passes``: how many forwards there were before the component left, 0 before it did."""
 
+    passes: int = 0
     order: list[int] = field(default_factory=list)
     entries: dict[int, tuple[torch.nn.Module, ...]] = field(default_factory=dict)
 

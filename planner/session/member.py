@@ -125,6 +125,7 @@ class Member:
                 entry=entry,
                 heedful=self.heedful,
                 early=early,
+                sheds=headroom.more(self.name),
             )
         self.here = True
 

@@ -14,7 +14,8 @@ what lies there; then, and where that could not be seen, every module is watched
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -43,9 +44,10 @@ class Placed:
         entry: str = "",
         heedful: bool = False,
         early: int | None = None,
+        sheds: int = 0,
     ) -> None:
         """Queues the first copies, in the order in which ``entry`` runs. On any failure the module
-        is as it was and nothing is held."""
+        is as it was and nothing is held. ``sheds``: bytes that ``shed`` is to give, if it can."""
         self.nbytes = 0
         self.early = early is not None
         self.heedful = heedful
@@ -61,7 +63,10 @@ class Placed:
         comes = self._coming_ones(split)
         order = [n for n in dict.fromkeys((*self._path.order, *self._blocks)) if n in comes]
         self._ring = Ring({n: self._batches[n].nbytes for n in order}, 0 if split is None else split.buffer)
-        self._offsets, self._sizes = self._lay_out(early)
+        stay = sum(b.nbytes for n, b in enumerate(self._batches) if n not in comes)
+        self._core = stay - max(0, sheds - self._ring.room)
+        """Bytes that are there still when others want ``sheds``."""
+        self._offsets, self._sizes = self._lay_out({self._core, *([] if early is None else [early])})
         self._absent = set(self._offsets)
         self._route()
         self._binding = Binding(master, self._where, self._over)
@@ -84,7 +89,7 @@ class Placed:
             if early is None:
                 self.complete()
             else:
-                self._wait_early()
+                self._wait_early(early)
         except BaseException:
             self.release()
             raise
@@ -113,6 +118,26 @@ class Placed:
             self.nbytes = sum(self._sizes) + self._ring.room
             self.early = False
             self._begin()
+
+    def shed(self) -> None:
+        """What others want leaves, and what comes and goes; ``complete`` brings it again."""
+        core = self._upto(self._core)
+        gone = {n for n, (piece, _) in self._offsets.items() if piece >= core}
+        if not core or not (gone or self._ring.places):
+            return
+        with torch.inference_mode(False), torch.no_grad():
+            self._watch.clear()
+            self._await_copies()
+            for number in (*gone, *self._ring.places):
+                self._binding.unbind(number)
+            self._give(self._memory[core:])
+        self._memory = self._memory[:core]
+        self._absent |= gone
+        self._ring.clear()
+        self._done = self._current = None
+        self._route()
+        self.nbytes = sum(self._sizes[:core])
+        self.early = True
 
     def listen(self, entry: str = "") -> None:
         """A forward begins through ``entry``: the last one is over, what lies outside of the blocks is
@@ -185,26 +210,36 @@ class Placed:
         stay = (True,) * len(free) if split is None else split.stay
         return {n for n, stays in zip(free, stay, strict=True) if not stays}
 
-    def _lay_out(self, early: int | None) -> tuple[dict[int, tuple[int, int]], list[int]]:
-        """By batch that stays its piece and the offset in it, and the pieces' sizes: the first piece takes at
-        most ``early`` bytes, what must be there before what may leave."""
+    def _lay_out(self, cuts: Iterable[int]) -> tuple[dict[int, tuple[int, int]], list[int]]:
+        """By batch that stays its piece and the offset in it, and the pieces' sizes: what must be first,
+        and no piece across any of ``cuts``."""
         offsets: dict[int, tuple[int, int]] = {}
         sizes = [0]
+        at, left = 0, sorted(cuts)
         stay = [n for n in range(len(self._batches)) if n not in self._ring]
         for number in sorted(stay, key=lambda n: self._batches[n].leaves):
-            if early is not None and len(sizes) == 1 and sizes[0] + self._batches[number].nbytes > early:
-                sizes.append(0)  # the rest
+            end = at + self._batches[number].nbytes
+            passed = bool(left) and end > left[0]
+            left = [cut for cut in left if cut >= end]
+            if passed and at:
+                sizes.append(0)
             offsets[number] = (len(sizes) - 1, sizes[-1])
             sizes[-1] += self._batches[number].nbytes
+            at = end
         return offsets, sizes
 
-    def _wait_early(self) -> None:
+    def _upto(self, nbytes: int) -> int:
+        """How many pieces lie in the first ``nbytes``."""
+        return sum(end <= nbytes for end in accumulate(self._sizes))
+
+    def _wait_early(self, early: int) -> None:
         """Queue what has a place already; nobody asks for it yet."""
         with torch.inference_mode(False), torch.no_grad():
-            self._memory.append(self._take(self._sizes[0]))
-            self.nbytes = self._sizes[0]
+            for size in self._sizes[: self._upto(early)]:
+                self._memory.append(self._take(size))
+                self.nbytes += size
             for number, (piece, _) in self._offsets.items():
-                if piece == 0:
+                if piece < len(self._memory):
                     self._fetch(number)
 
     def _take(self, nbytes: int) -> Any:
@@ -244,7 +279,8 @@ class Placed:
     def _look_ahead(self, current: int | None) -> None:
         """Queue the copies of what runs next, up to the first block whose place is not free yet."""
         start = self._after.get(current, 0)
-        for number in (*self._cycle[start:], *self._cycle[:start]):
+        last = self._passes + 1 == self._path.passes
+        for number in (*self._cycle[start:], *([] if last else self._cycle[:start])):
             if number not in self._ring:
                 self._fetch(number)
             elif not self._ring.has(number):
@@ -344,13 +380,22 @@ class Placed:
 
     def _stop(self) -> int:
         self._learn()
+        self._path.passes = self._passes
         self._watch.clear()
-        # For its own copies alone: whoever comes next may have some on the way already.
+        self._await_copies()
+        changed = self._binding.undo()
+        self._give(self._memory)
+        self._memory = []
+        return changed
+
+    def _await_copies(self) -> None:
+        """For its own alone: whoever comes next may have some on the way already."""
         for event in self._coming.values():
             self._device.wait("compute", event)
         self._coming.clear()
-        changed = self._binding.undo()
-        for piece in (*self._memory, *([] if self._through is None else [self._through])):
+
+    def _give(self, pieces: list[Any]) -> None:
+        """These, and the ring."""
+        for piece in (*pieces, *([] if self._through is None else [self._through])):
             self._device.free(piece)
-        self._memory, self._through = [], None
-        return changed
+        self._through = None

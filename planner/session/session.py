@@ -60,7 +60,7 @@ class Session:
         weakref.finalize(self, self._pins.close)
         course = schedule.course
         self._guide = Guide(course)
-        self.headroom = Headroom(device, course.budget, keep=course.idle is Idle.KEEP)
+        self.headroom = Headroom(device, course.budget)
         self.capped = self.headroom.capped
         self.budget: int | None = None
         """Bytes that the driver may show for this process, for another plan beside this one."""
@@ -233,6 +233,9 @@ class Session:
                 self.aboard.evict(name, stage)
             ahead = decision.ahead
         self._yield(member, stage)
+        # All of the device is waited for, what comes early too: not where there is room without.
+        if self.headroom.enter(component, self.aboard.incoming(member)):
+            self.device.trim()
         if not member.here or member.early:
             self.aboard.load(member, stage, entry)
         if ahead is not None:
@@ -270,13 +273,19 @@ class Session:
         return True
 
     def _yield(self, member: Member, stage: str) -> None:
-        """Who is not needed now leaves, where the activations of ``member`` would not fit beside them."""
+        """Who is not needed now leaves, where the activations of ``member`` would not fit beside them, or
+        where nobody knows: a library that finds too little settles for another kernel for good."""
         incoming = self.aboard.incoming(member)
-        for name in self._guide.spare(member.name, self.aboard.names):
-            if not self.headroom.over(member.name, incoming):
-                return
-            if name not in self.aboard.running:
-                self.aboard.evict(name, stage)
+
+        def evict(name: str) -> None:
+            self.aboard.evict(name, stage)
+
+        spare = [n for n in self._guide.spare(member.name, self.aboard.names) if n not in self.aboard.running]
+        for give in (self.aboard.shed, evict):
+            for name in spare:
+                if self.headroom.knows(member.name) and not self.headroom.over(member.name, incoming):
+                    return
+                give(name)
 
     def recast(self, component: str, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
         """``module._apply(fn)``: a change of dtype is done to the host's tensors, a move is refused.

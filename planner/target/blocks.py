@@ -16,7 +16,7 @@ from planner.target.extents import extent, merged
 from planner.target.model import Blocks, device_bytes
 from planner.target.wrapped import held
 
-SHARE = 24
+SHARE = 48
 """A subtree with less than one part in SHARE of the component's bytes is not split further."""
 
 PLAIN = 6

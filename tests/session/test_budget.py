@@ -108,3 +108,27 @@ def test_a_kernel_that_did_with_less_memory_is_told_of() -> None:
     assert session.last is not None
     assert session.last.departures == ["vae met the budget: a kernel may have been changed"]
     session.remove()
+
+
+def test_what_is_kept_gives_way_in_part_and_comes_back() -> None:
+    """``idle: keep``: who needs most beside the weights finds it, and the others do not stream for that."""
+    cls = "WanPipeline"
+    expected, weights, _ = whole(cls)
+    gc.collect()
+    session, _ = attached(plan_for(pipe := build(cls), "idle: keep"), pipe, 1 << 30, SimDevice(capped=True))
+    run(pipe, cls)
+    most = (session.headroom.need("vae") or 0) - (1 << 30) // 128
+    budget = weights + most - session.headroom.more("transformer") // 2
+    session.remove()
+    pipe = build(cls)
+    session, device = attached(plan_for(pipe, "idle: keep"), pipe, budget, SimDevice(capped=True))
+    moved = []
+    for _ in range(4):
+        assert same(run(pipe, cls), expected)
+        assert session.last is not None
+        moved.append(session.last.moved)
+        assert session.last.departures == []
+    assert 0 < moved[-1] == moved[-2] < weights
+    assert device.faults == ()
+    session.remove()
+    assert device.ledger.live == 0
