@@ -47,6 +47,8 @@ class TorchDevice:
         self._copies = self._stream()
         self._exact = memory.available(name)
         self._pool = memory.Pool(name)
+        query = getattr(self._module, "mem_get_info", None)
+        self._total = int(query(name)[1]) if query is not None else None
         self._cap: int | None = None
         self._away: dict[str, list[TorchPiece]] = {}
         """By label, with ranges that have no memory."""
@@ -182,11 +184,13 @@ class TorchDevice:
 
     def refusals(self) -> int:
         """By torch's count; libraries that choose a kernel by its workspace try another and say nothing."""
-        return int(torch.cuda.memory_stats(self.name).get("num_ooms", 0)) if self.name.type == "cuda" else 0
+        if self.name.type != "cuda":
+            return 0
+        return int(torch.cuda.memory_stats_as_nested_dict(self.name).get("num_ooms", 0))
 
     def cap(self, nbytes: int | None) -> bool:
         """By ``set_per_process_memory_fraction``, where the backend has it and says how large the card is."""
-        if not hasattr(self._module, "set_per_process_memory_fraction") or self._total() is None:
+        if not hasattr(self._module, "set_per_process_memory_fraction") or self._total is None:
             return False
         self._cap = nbytes
         if nbytes is None:
@@ -208,14 +212,9 @@ class TorchDevice:
 
     def _hold(self) -> None:
         """What torch's allocator may hold is what we leave of the cap."""
-        total = self._total()
-        if self._cap is not None and total is not None:
+        if self._cap is not None and self._total is not None:
             left = max(0, self._cap - self._pool.nbytes)
-            self._module.set_per_process_memory_fraction(min(1.0, left / total), self.name)
-
-    def _total(self) -> int | None:
-        query = getattr(self._module, "mem_get_info", None)
-        return int(query(self.name)[1]) if query is not None else None
+            self._module.set_per_process_memory_fraction(min(1.0, left / self._total), self.name)
 
     def _lane(self, lane: Lane) -> Any:
         if self._copies is None:

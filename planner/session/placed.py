@@ -331,7 +331,7 @@ class Placed:
         self._path.entries |= {number: tuple(modules) for number, modules in self._entered.items()}
         self._entered = {}
         comes = self._ring.places.keys()
-        self._clock.running = self._passes == 1 and bool(comes)
+        self._clock.running = self._passes == 1 and bool(comes) and not self._master.seconds
         if not self._thin:
             self._path.order = seen
             self._route()

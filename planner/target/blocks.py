@@ -19,7 +19,7 @@ from planner.target.wrapped import held
 SHARE = 48
 """A subtree with less than one part in SHARE of the component's bytes is not split further."""
 
-PLAIN = 6
+PLAIN = 12
 """One that has nothing but leaves may have this many times as much."""
 
 
@@ -132,9 +132,10 @@ def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Itera
 
 
 def _plain(module: Any) -> bool:
-    """Leaves are all that it has, in lists or not. Split, they could not leave: it may read them uncalled."""
+    """Leaves are all that it has, in lists or not, and what has no weights (a pool in a module of its own).
+    Split, they could not leave: it may read them uncalled."""
     inside = [child for child in module.modules() if child is not module]
-    return all(_lists(m) for m in inside if any(True for _ in m.children()))
+    return all(_lists(m) or not _bytes(m) for m in inside if any(True for _ in m.children()))
 
 
 def _lists(module: Any) -> bool:
