@@ -172,6 +172,8 @@ class TorchDevice:
         """By torch's count; 0 where the backend has none."""
         if self.name.type == "mps":
             held = int(torch.mps.driver_allocated_memory())
+        elif self.name.type == "cuda":
+            held = int(self._counters().get("reserved_bytes", {}).get("all", {}).get("current", 0))
         else:
             count = getattr(self._module, "memory_reserved", None)
             held = int(count(self.name)) if count else 0
@@ -184,9 +186,7 @@ class TorchDevice:
 
     def refusals(self) -> int:
         """By torch's count; libraries that choose a kernel by its workspace try another and say nothing."""
-        if self.name.type != "cuda":
-            return 0
-        return int(torch.cuda.memory_stats_as_nested_dict(self.name).get("num_ooms", 0))
+        return int(self._counters().get("num_ooms", 0)) if self.name.type == "cuda" else 0
 
     def cap(self, nbytes: int | None) -> bool:
         """By ``set_per_process_memory_fraction``, where the backend has it and says how large the card is."""
@@ -197,6 +197,10 @@ class TorchDevice:
             self._module.set_per_process_memory_fraction(1.0, self.name)
         self._hold()
         return True
+
+    def _counters(self) -> dict[str, Any]:
+        """As ``torch.cuda.memory_stats``, most of whose time goes into a name for each of them."""
+        return torch.cuda.memory_stats_as_nested_dict(self.name)
 
     def _make_room(self, size: int) -> None:
         """For ``size`` bytes under the cap, as far as they are not spare."""

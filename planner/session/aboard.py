@@ -92,10 +92,10 @@ class Aboard:
         self.names.remove(name)
         self.members[name].leave()
 
-    def shed(self, name: str) -> None:
-        """A part of it leaves, of which others' activations are in want; it comes back when it runs."""
+    def shed(self, name: str, nbytes: int) -> None:
+        """So much of it leaves, as far as it can do without; it comes back when it runs."""
         if (bound := self.members[name].bound) is not None and not bound.early:
-            bound.shed()
+            bound.shed(nbytes)
 
     def let_go(self, name: str) -> None:
         """It stays on the device and is another plan's from now on."""

@@ -58,18 +58,23 @@ class Headroom:
         """The call is over: the next one expects what this one took."""
         self._known |= self._seen
 
-    def knows(self, component: str) -> bool:
-        """Whether it ran before; nobody asks where nothing binds it."""
-        return not self.capped or component in self._known or component in self._seen
-
     def need(self, component: str) -> int | None:
         """Bytes to leave free while ``component`` runs; None before it ever ran."""
         return self._known[component] + self._budget // 128 if component in self._known else None
 
-    def more(self, component: str) -> int:
-        """Bytes that some other component wants beside the weights, and ``component`` does not."""
-        own = self._known.get(component)
-        return 0 if own is None else max(self._known.values()) - own
+    def lack(self, component: str, incoming: int) -> int:
+        """Bytes by which ``component``, with ``incoming`` more of weights, would pass the budget. Half of it
+        is left to who has never run: a library that finds too little settles for another kernel for good."""
+        if not self.capped:
+            return 0
+        known = self._known.get(component, self._seen.get(component))
+        need = self._budget // 2 if known is None else known + self._budget // 128
+        return max(0, self._device.own + incoming + need - self._budget)
+
+    @property
+    def grain(self) -> int:
+        """Bytes of the pieces in which a component may give way; 0 where it never has to."""
+        return self._budget // 32 if self.capped else 0
 
     def short(self, component: str) -> None:
         """It ran out of memory: it takes more than was thought, and nobody knows how much."""

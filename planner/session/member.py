@@ -125,7 +125,7 @@ class Member:
                 entry=entry,
                 heedful=self.heedful,
                 early=early,
-                sheds=headroom.more(self.name),
+                grain=headroom.grain,
             )
         self.here = True
 

@@ -14,7 +14,8 @@ what lies there; then, and where that could not be seen, every module is watched
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from bisect import bisect_left
+from collections.abc import Callable, Sequence, Set
 from itertools import accumulate
 from typing import Any
 
@@ -44,10 +45,10 @@ class Placed:
         entry: str = "",
         heedful: bool = False,
         early: int | None = None,
-        sheds: int = 0,
+        grain: int = 0,
     ) -> None:
         """Queues the first copies, in the order in which ``entry`` runs. On any failure the module
-        is as it was and nothing is held. ``sheds``: bytes that ``shed`` is to give, if it can."""
+        is as it was and nothing is held. ``grain``: bytes of the pieces that ``shed`` gives, 0: none."""
         self.nbytes = 0
         self.early = early is not None
         self.heedful = heedful
@@ -63,10 +64,9 @@ class Placed:
         comes = self._coming_ones(split)
         order = [n for n in dict.fromkeys((*self._path.order, *self._blocks)) if n in comes]
         self._ring = Ring({n: self._batches[n].nbytes for n in order}, 0 if split is None else split.buffer)
-        stay = sum(b.nbytes for n, b in enumerate(self._batches) if n not in comes)
-        self._core = stay - max(0, sheds - self._ring.room)
-        """Bytes that are there still when others want ``sheds``."""
-        self._offsets, self._sizes = self._lay_out({self._core, *([] if early is None else [early])})
+        whole = sum(batch.nbytes for batch in self._batches)
+        cuts = {*(range(grain, whole, grain) if grain else ()), *([] if early is None else [early])}
+        self._offsets, self._sizes = self._lay_out(sorted(cuts))
         self._absent = set(self._offsets)
         self._route()
         self._binding = Binding(master, self._where, self._over)
@@ -119,12 +119,16 @@ class Placed:
             self.early = False
             self._begin()
 
-    def shed(self) -> None:
-        """What others want leaves, and what comes and goes; ``complete`` brings it again."""
-        core = self._upto(self._core)
-        gone = {n for n, (piece, _) in self._offsets.items() if piece >= core}
-        if not core or not (gone or self._ring.places):
+    def shed(self, nbytes: int) -> None:
+        """So many bytes leave, as far as they go in whole pieces: the ring, then what runs last. ``complete``
+        brings them again."""
+        left, core = nbytes - self._ring.room, len(self._memory)
+        while left > 0 and core > 1:
+            core -= 1
+            left -= self._sizes[core]
+        if core == len(self._memory) and not self._ring.places:
             return
+        gone = {n for n, (piece, _) in self._offsets.items() if piece >= core}
         with torch.inference_mode(False), torch.no_grad():
             self._watch.clear()
             self._await_copies()
@@ -210,18 +214,15 @@ class Placed:
         stay = (True,) * len(free) if split is None else split.stay
         return {n for n, stays in zip(free, stay, strict=True) if not stays}
 
-    def _lay_out(self, cuts: Iterable[int]) -> tuple[dict[int, tuple[int, int]], list[int]]:
-        """By batch that stays its piece and the offset in it, and the pieces' sizes: what must be first,
-        and no piece across any of ``cuts``."""
+    def _lay_out(self, cuts: Sequence[int]) -> tuple[dict[int, tuple[int, int]], list[int]]:
+        """By batch that stays its piece and the offset in it, and the pieces' sizes: what must be there comes
+        first, and no piece lies across any of ``cuts``."""
         offsets: dict[int, tuple[int, int]] = {}
-        sizes = [0]
-        at, left = 0, sorted(cuts)
+        sizes, at = [0], 0
         stay = [n for n in range(len(self._batches)) if n not in self._ring]
         for number in sorted(stay, key=lambda n: self._batches[n].leaves):
             end = at + self._batches[number].nbytes
-            passed = bool(left) and end > left[0]
-            left = [cut for cut in left if cut >= end]
-            if passed and at:
+            if at and bisect_left(cuts, at) < bisect_left(cuts, end):
                 sizes.append(0)
             offsets[number] = (len(sizes) - 1, sizes[-1])
             sizes[-1] += self._batches[number].nbytes

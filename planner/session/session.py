@@ -253,12 +253,12 @@ class Session:
             return True
         held = member.held(self.headroom) or 0
         self.headroom.short(component)
-        before = len(self.aboard.names)
+        before = self.device.own
         self._yield(member, "")
         less = (member.held(self.headroom) or 0) < held and not member.fixed
         if less and member.here:
             self.aboard.evict(component)
-        if less or len(self.aboard.names) < before:
+        if less or self.device.own < before:
             self._departs(f"{component} ran out of memory, and again with less to stay")
             return True
         return False
@@ -273,19 +273,15 @@ class Session:
         return True
 
     def _yield(self, member: Member, stage: str) -> None:
-        """Who is not needed now leaves, where the activations of ``member`` would not fit beside them, or
-        where nobody knows: a library that finds too little settles for another kernel for good."""
+        """Who is not needed now gives way, in part or whole, where the activations of ``member`` would not
+        fit beside them."""
         incoming = self.aboard.incoming(member)
-
-        def evict(name: str) -> None:
-            self.aboard.evict(name, stage)
-
         spare = [n for n in self._guide.spare(member.name, self.aboard.names) if n not in self.aboard.running]
-        for give in (self.aboard.shed, evict):
+        for give in (self.aboard.shed, lambda name, _: self.aboard.evict(name, stage)):
             for name in spare:
-                if self.headroom.knows(member.name) and not self.headroom.over(member.name, incoming):
+                if not (lack := self.headroom.lack(member.name, incoming)):
                     return
-                give(name)
+                give(name, lack)
 
     def recast(self, component: str, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
         """``module._apply(fn)``: a change of dtype is done to the host's tensors, a move is refused.

@@ -117,8 +117,8 @@ def test_what_is_kept_gives_way_in_part_and_comes_back() -> None:
     gc.collect()
     session, _ = attached(plan_for(pipe := build(cls), "idle: keep"), pipe, 1 << 30, SimDevice(capped=True))
     run(pipe, cls)
-    most = (session.headroom.need("vae") or 0) - (1 << 30) // 128
-    budget = weights + most - session.headroom.more("transformer") // 2
+    most, least = (session.headroom.need(name) or 0 for name in ("vae", "transformer"))
+    budget = weights + most - (most - least) // 2 - (1 << 30) // 128
     session.remove()
     pipe = build(cls)
     session, device = attached(plan_for(pipe, "idle: keep"), pipe, budget, SimDevice(capped=True))
