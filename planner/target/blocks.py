@@ -48,9 +48,8 @@ def groups_of(module: Any) -> tuple[Group, ...]:
     """
     if compiled(module):
         return (Group(None, tuple(module.modules())),)
-    limit = _bytes(module) // SHARE
     outside: list[Any] = []
-    inside = list(_split(module, limit, outside, set()))
+    inside = list(_Split(module, outside).of(module))
     return (Group(None, tuple(outside)), *inside)
 
 
@@ -110,41 +109,63 @@ def compiled(module: Any) -> bool:
     return whole or (call is not None and not hasattr(call, OURS))
 
 
-def _split(module: Any, limit: int, outside: list[Any], seen: set[int]) -> Iterator[Group]:
-    if id(module) in seen:
-        return  # a module that is shared by two parents belongs to the first
-    children = [child for child in module.children() if id(child) not in seen]
-    outside.append(module)
-    leaves = tuple(child for child in children if not any(True for _ in child.children()))
-    seen.update(map(id, (module, *leaves)))
-    if _lists(module):
-        yield from (Group(leaf, (leaf,)) for leaf in leaves)
-    elif leaves:
-        yield Group(leaves[0], leaves, module)
-    for child in (child for child in children if child not in leaves):
-        if _bytes(child) <= (PLAIN * limit if _plain(child) else limit) or compiled(child):
-            owners = tuple(m for m in child.modules() if id(m) not in seen)
-            seen.update(map(id, owners))
-            if owners:
-                yield Group(child, owners)
-        else:
-            yield from _split(child, limit, outside, seen)
+class _Split:
+    """The groups of ``whole``. Modules that are in none are added to ``outside``."""
 
+    def __init__(self, whole: Any, outside: list[Any]) -> None:
+        self._outside = outside
+        self._seen: set[int] = set()
+        self._weights: dict[int, dict[int, int]] = {}
+        self._limit = self._bytes(whole) // SHARE
 
-def _plain(module: Any) -> bool:
-    """Leaves are all that it has, in lists or not, and what has no weights (a pool in a module of its own).
-    Split, they could not leave: it may read them uncalled."""
-    inside = [child for child in module.modules() if child is not module]
-    return all(_lists(m) or not _bytes(m) for m in inside if any(True for _ in m.children()))
+    def of(self, module: Any) -> Iterator[Group]:
+        """Those below ``module``."""
+        if id(module) in self._seen:
+            return  # a module that is shared by two parents belongs to the first
+        children = [child for child in module.children() if id(child) not in self._seen]
+        self._outside.append(module)
+        leaves = tuple(child for child in children if not any(True for _ in child.children()))
+        self._seen.update(map(id, (module, *leaves)))
+        if _lists(module):
+            yield from (Group(leaf, (leaf,)) for leaf in leaves)
+        elif leaves:
+            yield Group(leaves[0], leaves, module)
+        for child in (child for child in children if child not in leaves):
+            limit = PLAIN * self._limit if self._plain(child) else self._limit
+            if self._bytes(child) <= limit or compiled(child):
+                owners = tuple(m for m in child.modules() if id(m) not in self._seen)
+                self._seen.update(map(id, owners))
+                if owners:
+                    yield Group(child, owners)
+            else:
+                yield from self.of(child)
+
+    def _plain(self, module: Any) -> bool:
+        """Leaves are all that it has, in lists or not, and what has no weights (a pool in a module of its
+        own). Split, they could not leave: it may read them uncalled."""
+        return all(
+            not any(True for _ in child.children())
+            or not self._bytes(child)
+            or (_lists(child) and self._plain(child))
+            for child in module.children()
+        )
+
+    def _bytes(self, module: Any) -> int:
+        return sum(self._below(module).values())
+
+    def _below(self, module: Any) -> dict[int, int]:
+        """Bytes of each tensor of ``module``, by ``id``: one that stands twice is one."""
+        if id(module) not in self._weights:
+            own = (*module._parameters.values(), *module._buffers.values())
+            made = {id(t): sum(p.numel() * p.element_size() for p in held(t)) for t in own if t is not None}
+            for child in module.children():
+                made |= self._below(child)
+            self._weights[id(module)] = made
+        return self._weights[id(module)]
 
 
 def _lists(module: Any) -> bool:
     return type(module).__name__ in CONTAINERS or getattr(module, "numbered", False)
-
-
-def _bytes(module: Any) -> int:
-    tensors = (*module.parameters(), *module.buffers())
-    return sum(part.numel() * part.element_size() for tensor in tensors for part in held(tensor))
 
 
 def _storage(tensor: Any) -> int:
