@@ -181,7 +181,8 @@ class Guide:
                 room = course.budget - int(course.budget * RESERVE) - sum(map(course.size, held))
                 cut = max((cut for cut in course.cuts.get(run.component, ()) if cut <= room), default=0)
                 return (run.component, cut) if cut else None
-            if stage != here and run.component not in course.fixed:
+            # A loop of the same component after this one looks like this one from inside a call.
+            if stage != here and run.component not in {*course.fixed, component}:
                 return None
         return None
 

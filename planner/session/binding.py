@@ -48,6 +48,10 @@ class Binding:
         self._over = over
         self._bound: set[int] = set()
 
+    def __contains__(self, batch: int) -> bool:
+        """Whether it is bound."""
+        return batch in self._bound
+
     def bind(self, batch: int) -> None:
         """The device's tensors, for one batch."""
         if batch in self._bound:

@@ -195,6 +195,7 @@ class Placed:
                 self._done = self._device.record("compute")
             if number in self._ring and not self._ring.has(number):
                 self._surprised = True
+                self._done = self._device.record("compute")  # modules of another component may have run there
                 self._fetch_through(number, ahead=False)
             self._fetch(number)
             self._ring.runs(number)
@@ -317,6 +318,8 @@ class Placed:
     def _arrive(self, number: int) -> None:
         """The compute lane waits for a batch that is on its way, and it is bound."""
         event = self._coming.pop(number, None)
+        if event is None and number in self._binding:
+            return
         if event is not None:
             self._device.wait("compute", event)
         with torch.inference_mode(False), torch.no_grad():
