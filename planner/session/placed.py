@@ -335,7 +335,8 @@ class Placed:
         self._path.entries |= {number: tuple(modules) for number, modules in self._entered.items()}
         self._entered = {}
         comes = self._ring.places.keys()
-        self._clock.running = self._passes == 1 and bool(comes) and not self._master.seconds
+        known = self._master.seconds.keys() >= {*seen}
+        self._clock.running = self._passes == 1 and bool(comes) and not known
         if not self._thin:
             self._path.order = seen
             self._route()
