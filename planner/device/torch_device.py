@@ -10,8 +10,8 @@ import torch
 from planner.device import memory
 from planner.device.protocol import Lane
 
-RANGES = 8
-"""Ranges of addresses that a component keeps while it is away: it comes in few shapes."""
+RANGES = 96
+"""Ranges of addresses that a component keeps while it is away: it lies in up to 32 pieces, in few shapes."""
 
 
 @dataclass(slots=True, eq=False)

@@ -20,17 +20,15 @@ from planner.loading.meter import Meter
 from .modes import entered
 from .sizes import Size
 
-CALLS = 2
-"""The first learns, watched by a thread that asks the driver; the second is timed."""
-
 
 def measure(
-    mode: str, pipe: Any, size: Size, steps: list[int], device: torch.device, small: bool
+    mode: str, pipe: Any, size: Size, steps: list[int], device: torch.device, small: bool, calls: int
 ) -> dict[str, Any]:
-    """A record of the mode; ``failed`` holds the end of a traceback instead of raising."""
+    """A record of the mode; ``failed`` holds the end of a traceback instead of raising. Of ``calls`` with
+    each number of steps the first learns, watched by a thread that asks the driver; others are timed."""
     made: dict[str, Any] = {"mode": mode, "runs": []}
     try:
-        _into(made, mode, pipe, size, steps, device, small)
+        _into(made, mode, pipe, size, steps, device, small, calls)
     except Exception:
         made["failed"] = traceback.format_exc()[-1500:]
     return made
@@ -44,6 +42,7 @@ def _into(
     steps: list[int],
     device: torch.device,
     small: bool,
+    calls: int,
 ) -> None:
     torch.zeros(1, device=device)  # the device is there before anything is counted
     _clean(device)
@@ -55,7 +54,7 @@ def _into(
         _sync(device)
         made["apply_s"] = time.perf_counter() - start
         for count in steps:
-            for call in range(CALLS):
+            for call in range(calls):
                 made["runs"].append(_run(pipe, size.call(small), count, device, session, watched=call == 0))
                 if "first_s" not in made:
                     made["first_s"] = time.perf_counter() - start
