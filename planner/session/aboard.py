@@ -78,7 +78,7 @@ class Aboard:
         if member is None or member.module is None or member.here or member.whole:
             return
         self._ready(name)
-        if member.here or self._headroom.over(beside, nbytes):
+        if member.here or self._headroom.lack(beside, nbytes):
             return
         try:
             member.bring(self._device, self._pins, self._headroom, self._count, early=nbytes)

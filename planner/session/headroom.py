@@ -82,11 +82,6 @@ class Headroom:
         self._known[component] = max(2 * thought, thought + self._budget // 8)
         self._refused = self._device.refusals()
 
-    def over(self, component: str, incoming: int) -> bool:
-        """Whether ``component`` and ``incoming`` bytes of weights pass the budget, as far as is known."""
-        need = self.need(component)
-        return self.capped and need is not None and self._device.own + incoming + need > self._budget
-
     def room(self, component: str, room: int | None) -> int | None:
         """Bytes for the weights of ``component`` in the ``room`` that the compiler found for it."""
         need = self.need(component)

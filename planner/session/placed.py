@@ -130,11 +130,11 @@ class Placed:
             return
         gone = {n for n, (piece, _) in self._offsets.items() if piece >= core}
         with torch.inference_mode(False), torch.no_grad():
-            self._watch.clear()
-            self._await_copies()
+            self._part()
             for number in (*gone, *self._ring.places):
                 self._binding.unbind(number)
             self._give(self._memory[core:])
+        self._passes, self._thin = 0, False
         self._memory = self._memory[:core]
         self._absent |= gone
         self._ring.clear()
@@ -384,17 +384,18 @@ class Placed:
             self._watch.forget(number)
 
     def _stop(self) -> int:
-        self._learn()
-        self._path.passes = self._passes
-        self._watch.clear()
-        self._await_copies()
+        self._part()
         changed = self._binding.undo()
         self._give(self._memory)
         self._memory = []
         return changed
 
-    def _await_copies(self) -> None:
-        """For its own alone: whoever comes next may have some on the way already."""
+    def _part(self) -> None:
+        """Nobody runs any more, and nothing is on its way. For its own copies alone: whoever comes next may
+        have some already."""
+        self._learn()
+        self._path.passes = self._passes
+        self._watch.clear()
         for event in self._coming.values():
             self._device.wait("compute", event)
         self._coming.clear()
