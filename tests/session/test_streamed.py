@@ -89,6 +89,39 @@ def test_in_steady_state_each_forward_brings_what_comes_and_no_more() -> None:
     streamed.release()
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0])
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_gave_way_in_part_comes_back(order: str, share: float) -> None:
+    module, x = Blocks(), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    module.order = ORDERS[order]
+    device = SimDevice(lasting=True)
+    expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
+    known = blocks_of(module)
+    made = split(known, int(share * known.bytes))
+    master = Master(module, Pins(device.name))
+    placed = Placed(
+        master, device, "m", made if made.buffer else None, lambda _: None, grain=known.bytes // 8
+    )
+    for wanted in (0, 1, known.bytes // 3, known.bytes):
+        for _ in range(3):
+            placed.listen()
+            assert torch.equal(module(x.to("sim:0")).cpu(), expected)
+            placed.settle()
+        before = device.ledger.live
+        placed.shed(wanted)
+        assert placed.early or not (made.buffer or wanted)
+        given = before - device.ledger.live
+        assert given >= min(wanted, before - known.bytes // 4)
+        assert given <= wanted + made.buffer + known.bytes // 4
+        if placed.early:
+            placed.complete()
+        assert device.ledger.live == before
+    placed.release()
+    assert device.faults == ()
+    assert device.ledger.live == 0
+    assert not any(m._forward_pre_hooks for m in module.modules())
+
+
 def test_the_order_is_learned() -> None:
     module, x = Blocks(), torch.zeros(1, 8)
     module.order = ORDERS["the middle first"]
