@@ -14,9 +14,7 @@ what lies there; then, and where that could not be seen, every module is watched
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Sequence, Set
-from itertools import accumulate
+from collections.abc import Callable, Set
 from typing import Any
 
 import torch
@@ -26,6 +24,7 @@ from planner.graph.ring import Ring
 from planner.graph.split import Split
 from planner.session.binding import Binding, Place
 from planner.session.host import Batch, Master, Path
+from planner.session.pieces import Pieces
 from planner.session.watch import Clock, Watch
 from planner.target.blocks import compiled
 
@@ -65,9 +64,11 @@ class Placed:
         order = [n for n in dict.fromkeys((*self._path.order, *self._blocks)) if n in comes]
         self._ring = Ring({n: self._batches[n].nbytes for n in order}, 0 if split is None else split.buffer)
         whole = sum(batch.nbytes for batch in self._batches)
-        cuts = {*(range(grain, whole, grain) if grain else ()), *([] if early is None else [early])}
-        self._offsets, self._sizes = self._lay_out(sorted(cuts))
-        self._absent = set(self._offsets)
+        cuts = [*(range(grain, whole, grain) if grain else ()), *([] if early is None else [early])]
+        stay = (n for n in range(len(self._batches)) if n not in self._ring)
+        fixed_first = sorted(stay, key=lambda n: self._batches[n].leaves)
+        self._pieces = Pieces(((n, self._batches[n].nbytes) for n in fixed_first), cuts)
+        self._absent = set(self._pieces.offsets)
         self._route()
         self._binding = Binding(master, self._where, self._over)
         self._watch = Watch()
@@ -97,7 +98,7 @@ class Placed:
     @property
     def lacks(self) -> int:
         """Bytes that have no place yet."""
-        return sum(self._sizes) + self._ring.room - self.nbytes
+        return self._pieces.nbytes + self._ring.room - self.nbytes
 
     def complete(self) -> None:
         """All of it gets its place, and the copies are queued. Raises torch's OutOfMemoryError with what was
@@ -105,7 +106,7 @@ class Placed:
         with torch.inference_mode(False), torch.no_grad():
             taken: list[Any] = []
             try:
-                left = self._sizes[len(self._memory) :]
+                left = self._pieces.sizes[len(self._memory) :]
                 for size in (*left, *([self._ring.room] if self._ring.room else [])):
                     taken.append(self._take(size))
             except torch.OutOfMemoryError:
@@ -115,20 +116,17 @@ class Placed:
             if self._ring.room:
                 self._through = taken.pop()
             self._memory += taken
-            self.nbytes = sum(self._sizes) + self._ring.room
+            self.nbytes = self._pieces.nbytes + self._ring.room
             self.early = False
             self._begin()
 
     def shed(self, nbytes: int) -> None:
         """So many bytes leave, as far as they go in whole pieces: the ring, then what runs last. ``complete``
         brings them again."""
-        left, core = nbytes - self._ring.room, len(self._memory)
-        while left > 0 and core > 1:
-            core -= 1
-            left -= self._sizes[core]
+        core = self._pieces.left(len(self._memory), nbytes - self._ring.room)
         if core == len(self._memory) and not self._ring.places:
             return
-        gone = {n for n, (piece, _) in self._offsets.items() if piece >= core}
+        gone = self._pieces.after(core)
         with torch.inference_mode(False), torch.no_grad():
             self._part()
             for number in (*gone, *self._ring.places):
@@ -140,7 +138,7 @@ class Placed:
         self._ring.clear()
         self._done = self._current = None
         self._route()
-        self.nbytes = sum(self._sizes[:core])
+        self.nbytes = sum(self._pieces.sizes[:core])
         self.early = True
 
     def listen(self, entry: str = "") -> None:
@@ -160,7 +158,7 @@ class Placed:
         with torch.inference_mode(False), torch.no_grad():
             for number in sorted(self._absent):
                 self._fetch(number)
-            for number in self._offsets:
+            for number in self._pieces.offsets:
                 self._arrive(number)
                 self._forget_settled(number)
 
@@ -215,32 +213,13 @@ class Placed:
         stay = (True,) * len(free) if split is None else split.stay
         return {n for n, stays in zip(free, stay, strict=True) if not stays}
 
-    def _lay_out(self, cuts: Sequence[int]) -> tuple[dict[int, tuple[int, int]], list[int]]:
-        """By batch that stays its piece and the offset in it, and the pieces' sizes: what must be there comes
-        first, and no piece lies across any of ``cuts``."""
-        offsets: dict[int, tuple[int, int]] = {}
-        sizes, at = [0], 0
-        stay = [n for n in range(len(self._batches)) if n not in self._ring]
-        for number in sorted(stay, key=lambda n: self._batches[n].leaves):
-            end = at + self._batches[number].nbytes
-            if at and bisect_left(cuts, at) < bisect_left(cuts, end):
-                sizes.append(0)
-            offsets[number] = (len(sizes) - 1, sizes[-1])
-            sizes[-1] += self._batches[number].nbytes
-            at = end
-        return offsets, sizes
-
-    def _upto(self, nbytes: int) -> int:
-        """How many pieces lie in the first ``nbytes``."""
-        return sum(end <= nbytes for end in accumulate(self._sizes))
-
     def _wait_early(self, early: int) -> None:
         """Queue what has a place already; nobody asks for it yet."""
         with torch.inference_mode(False), torch.no_grad():
-            for size in self._sizes[: self._upto(early)]:
+            for size in self._pieces.sizes[: self._pieces.within(early)]:
                 self._memory.append(self._take(size))
                 self.nbytes += size
-            for number, (piece, _) in self._offsets.items():
+            for number, (piece, _) in self._pieces.offsets.items():
                 if piece < len(self._memory):
                     self._fetch(number)
 
@@ -258,7 +237,7 @@ class Placed:
         for number in self._blocks:
             self._watch_batch(number)
         first = self._master.first  # ``module.device`` asks the first parameter
-        if first in self._offsets:
+        if first in self._pieces.offsets:
             self._fetch(first)
             self._arrive(first)
         elif first is not None:
@@ -271,7 +250,7 @@ class Placed:
         """A change to a block that comes is lost with its place."""
         if number in self._ring:
             return Place(self._through, self._ring.places[number], stays=False)
-        piece, offset = self._offsets[number]
+        piece, offset = self._pieces.offsets[number]
         return Place(self._memory[piece], offset, stays=True)
 
     def _over(self, place: Place, part: torch.Tensor) -> torch.Tensor:
@@ -294,7 +273,7 @@ class Placed:
         """Queue a batch that stays, if it is not there yet."""
         if number in self._absent:
             self._absent.remove(number)
-            piece, offset = self._offsets[number]
+            piece, offset = self._pieces.offsets[number]
             self._copy(number, self._memory[piece], offset)
 
     def _fetch_through(self, number: int, *, ahead: bool) -> None:
