@@ -13,6 +13,7 @@ On an H100, beside a copy of 6 GiB that takes 118 ms: 10 GiB cost 1.3 ms to take
 from __future__ import annotations
 
 import ctypes
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,8 +53,8 @@ class Pool:
 
     def lacks(self, nbytes: int) -> int:
         """Bytes that the driver would be asked for, to have ``nbytes``."""
-        spare = [chunk.nbytes for chunk in self._spare]
-        return sum(size for size in _cut(nbytes) if not _taken(spare, size))
+        spare = Counter(chunk.nbytes for chunk in self._spare)
+        return sum((Counter(_cut(nbytes)) - spare).elements())
 
     def take(self, nbytes: int) -> list[Chunk]:
         """Chunks of ``nbytes`` together, spare ones first. Raises torch's OutOfMemoryError: none is taken."""
@@ -163,9 +164,8 @@ def available(device: torch.device) -> bool:
     found = ctypes.c_int()
     with torch.cuda.device(device):
         torch.cuda.current_stream()  # the driver is ready once torch has used it
-        return not _driver().cuDeviceGetAttribute(ctypes.byref(found), _SUPPORTED, _index(device)) and bool(
-            found.value
-        )
+        failed = _driver().cuDeviceGetAttribute(ctypes.byref(found), _SUPPORTED, _index(device))
+    return bool(found.value) and not failed
 
 
 def rounded(nbytes: int) -> int:
@@ -212,14 +212,6 @@ def _cut(nbytes: int) -> list[int]:
     """The sizes of chunks for ``nbytes``."""
     rest = nbytes % CHUNK
     return [CHUNK] * (nbytes // CHUNK) + ([rest] if rest else [])
-
-
-def _taken(spare: list[int], size: int) -> bool:
-    """Whether one of ``size`` was there, and now is not."""
-    if size in spare:
-        spare.remove(size)
-        return True
-    return False
 
 
 def _index(device: torch.device) -> int:

@@ -86,9 +86,10 @@ class TorchDevice:
     def tidy(self) -> bool:
         """The host waits for the caller's stream, and for no copy."""
         self._lift()
-        given = self._pool.drain()
+        if not self._pool.drain():
+            return False
         self._hold()
-        return given > 0
+        return True
 
     def _lift(self) -> None:
         """What is leaving has left: its memory is spare."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from planner.device.protocol import Piece
 from planner.session.host import Master
 from planner.session.weights import Slot
 from planner.session.wrapped import joined
@@ -24,7 +24,7 @@ from planner.target.wrapped import held
 class Place:
     """Where a batch lies: at ``offset`` in ``piece``. ``stays``: what is written there comes home."""
 
-    piece: Any
+    piece: Piece
     offset: int
     stays: bool
 

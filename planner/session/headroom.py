@@ -37,7 +37,7 @@ class Headroom:
         if not self.capped or component == self._runs:
             return False
         self._runs = component
-        known = self._known.get(component, self._seen.get(component))
+        known = self._took(component)
         room = self._budget - self._device.own - incoming
         self._mixed = known is not None and max(known, self._device.beside()) <= room
         return not self._mixed
@@ -67,7 +67,7 @@ class Headroom:
         is left to who has never run: a library that finds too little settles for another kernel for good."""
         if not self.capped:
             return 0
-        known = self._known.get(component, self._seen.get(component))
+        known = self._took(component)
         need = self._budget // 2 if known is None else known + self._budget // 128
         return max(0, self._device.own + incoming + need - self._budget)
 
@@ -86,3 +86,7 @@ class Headroom:
         """Bytes for the weights of ``component`` in the ``room`` that the compiler found for it."""
         need = self.need(component)
         return None if room is None or need is None or not self.capped else max(0, room - need)
+
+    def _took(self, component: str) -> int | None:
+        """Bytes in an earlier call, else in this one; None before it ever ran."""
+        return self._known.get(component, self._seen.get(component))

@@ -66,11 +66,6 @@ class Member:
         return self.bound is not None and self.bound.early
 
     @property
-    def lacks(self) -> int:
-        """Bytes of it that have no place on the device yet, where some of it came early."""
-        return 0 if self.bound is None else self.bound.lacks
-
-    @property
     def nbytes(self) -> int:
         """Bytes that are held for it on the device, where the session placed it itself."""
         return 0 if self.bound is None else self.bound.nbytes

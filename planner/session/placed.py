@@ -95,11 +95,6 @@ class Placed:
             self.release()
             raise
 
-    @property
-    def lacks(self) -> int:
-        """Bytes that have no place yet."""
-        return self._pieces.nbytes + self._ring.room - self.nbytes
-
     def complete(self) -> None:
         """All of it gets its place, and the copies are queued. Raises torch's OutOfMemoryError with what was
         there as it was."""

@@ -232,9 +232,10 @@ class Session:
             for name in decision.evict:
                 self.aboard.evict(name, stage)
             ahead = decision.ahead
-        self._yield(member, stage)
+        incoming = self.aboard.incoming(member)
+        self._yield(member, incoming, stage)
         # All of the device is waited for, what comes early too: not where there is room without.
-        if self.headroom.enter(component, self.aboard.incoming(member)):
+        if self.headroom.enter(component, incoming):
             self.device.trim()
         if not member.here or member.early:
             self.aboard.load(member, stage, entry)
@@ -254,7 +255,7 @@ class Session:
         held = member.held(self.headroom) or 0
         self.headroom.short(component)
         before = self.device.own
-        self._yield(member, "")
+        self._yield(member, self.aboard.incoming(member), "")
         less = (member.held(self.headroom) or 0) < held and not member.fixed
         if less and member.here:
             self.aboard.evict(component)
@@ -272,10 +273,9 @@ class Session:
         member.heed()
         return True
 
-    def _yield(self, member: Member, stage: str) -> None:
-        """Who is not needed now gives way, in part or whole, where the activations of ``member`` would not
-        fit beside them."""
-        incoming = self.aboard.incoming(member)
+    def _yield(self, member: Member, incoming: int, stage: str) -> None:
+        """Who is not needed now gives way, in part or whole, where the activations of ``member`` and its
+        ``incoming`` bytes would not fit beside them."""
         spare = [n for n in self._guide.spare(member.name, self.aboard.names) if n not in self.aboard.running]
         for give in (self.aboard.shed, lambda name, _: self.aboard.evict(name, stage)):
             for name in spare:

@@ -92,9 +92,7 @@ def main(pipeline: str, mode: str, steps: int, stretch: float) -> None:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             call()
     for row in rows(_spans(profile), stretch / 1e3):
-        shares = "  ".join(
-            f"{kind} {row.busy.get(kind, 0):4.0%}" for kind in ("kernel", "to the device", "back")
-        )
+        shares = "  ".join(f"{kind} {row.busy.get(kind, 0):4.0%}" for kind in KINDS)
         told = "  ".join(f"{span.name} {(span.end - span.start) * 1e3:.1f} ms" for span in row.waited[:4])
         click.echo(f"{row.start * 1e3:7.0f} ms  {shares}  {told}")
 

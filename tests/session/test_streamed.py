@@ -122,6 +122,24 @@ def test_what_gave_way_in_part_comes_back(order: str, share: float) -> None:
     assert not any(m._forward_pre_hooks for m in module.modules())
 
 
+def test_after_the_last_forward_nothing_is_brought_for_another() -> None:
+    module, x = Blocks(), torch.zeros(1, 8)
+    device = SimDevice()
+    master = Master(module, Pins(device.name))
+    made = split(blocks_of(module), blocks_of(module).bytes // 2)
+    lives = []
+    for _ in range(2):
+        moved: list[int] = []
+        streamed = Placed(master, device, "m", made, moved.append)
+        for _ in range(3):
+            streamed.listen()
+            module(x.to("sim:0"))
+        streamed.release()
+        lives.append(sum(moved))
+    assert lives[1] == made.resident + 3 * made.crossing < lives[0]
+    assert device.faults == ()
+
+
 def test_the_order_is_learned() -> None:
     module, x = Blocks(), torch.zeros(1, 8)
     module.order = ORDERS["the middle first"]
