@@ -268,11 +268,13 @@ def attach(
     from planner.session.quantized import quantized, same_rules
     from planner.session.scope import session_of
     from planner.session.shared import agreed
+    from planner.target.loaded import pipeline_bytes
 
     notes = check_pipeline(plan, pipe, device, loaded_by_us=loaded_by_us)
     if errors(notes):
         raise PlanError(notes, plan.document.sources)
     there, lowered = agreed(plan, pipe, device, budget) or room(plan, device.name)
+    there = there.beside(pipeline_bytes(pipe))
     before = session_of(pipe)
     if before is not None and before.device.name == device.name and same_rules(before.plan, plan):
         compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,9 @@ def _apply(
     if out is not None:
         check_out(out)
     machine = _machine(plan, simulate)
+    before = _compiled(plan, None, machine)
+    sizes = [size or 0 for size in before.schedule.course.sizes.values()]
+    machine = replace(machine, room=machine.room.beside(sum(sizes)))
     before = _compiled(plan, None, machine)
     known = before.schedule.peak is not None
     if known or dry_run:

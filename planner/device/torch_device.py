@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from planner.device import memory
+from planner.device import memory, segments
 from planner.device.protocol import Lane
 
-RANGES = 96
-"""Ranges of addresses that a component keeps while it is away: it lies in up to 32 pieces, in few shapes."""
+RANGES = 48
+"""Ranges of addresses that a component keeps while it is away: it lies in up to 17 pieces, in few shapes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -196,6 +196,9 @@ class TorchDevice:
         self._cap = nbytes
         if nbytes is None:
             self._module.set_per_process_memory_fraction(1.0, self.name)
+            segments.restore(self)
+        elif self._exact:
+            segments.expand(self)
         self._hold()
         return True
 

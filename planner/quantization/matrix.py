@@ -111,10 +111,11 @@ _BNB_CELLS = {
     "sim": _no("diffusers quantizes on a real accelerator only", _BNB),
 }
 _CAPTURED = _shown(COMPILED, _untried("captured whole, as shown on a CPU"))
+_LORA_LOADER = f"{_DIFFUSERS}/blob/v0.42.1/src/diffusers/loaders/lora_pipeline.py#L2119"
 _QUANTO_DOCS = BACKENDS["quanto"].reference
 _QUANTO = {
     **_ON_A_CPU,
-    "lora": _shown(WITH_AN_ADAPTER, _untried("its layer is a Linear to peft", f"{_PEFT}/layer.py")),
+    "lora": _no("diffusers' Flux loader looks for a weight that quanto keeps in parts", _LORA_LOADER),
     "compile": _shown(COMPILED, _untried("captured whole; diffusers' docs promise int8 only", _QUANTO_DOCS)),
     "cuda": _untried("its kernels, or plain torch operations", _QUANTO_DOCS),
     "xpu": _untried("plain torch operations", _QUANTO_DOCS),

@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from planner.device.protocol import Device
 
+SLACK = 512
+"""One of so many bytes of the budget is left free beside what activations took last time: torch asks for a
+whole allocation where a part of it would do."""
+
+PIECES = 16
+"""In so many, and one more, lies a component as large as the budget. Each ends inside a page of 2 MiB, the
+rest of which nobody has."""
+
 
 class Headroom:
     """``budget``: bytes for weights and activations, None where nothing binds them."""
@@ -60,7 +68,7 @@ class Headroom:
 
     def need(self, component: str) -> int | None:
         """Bytes to leave free while ``component`` runs; None before it ever ran."""
-        return self._known[component] + self._budget // 128 if component in self._known else None
+        return self._known[component] + self._budget // SLACK if component in self._known else None
 
     def lack(self, component: str, incoming: int) -> int:
         """Bytes by which ``component``, with ``incoming`` more of weights, would pass the budget. Half of it
@@ -68,13 +76,13 @@ class Headroom:
         if not self.capped:
             return 0
         known = self._took(component)
-        need = self._budget // 2 if known is None else known + self._budget // 128
+        need = self._budget // 2 if known is None else known + self._budget // SLACK
         return max(0, self._device.own + incoming + need - self._budget)
 
     @property
     def grain(self) -> int:
         """Bytes of the pieces in which a component may give way; 0 where it never has to."""
-        return self._budget // 32 if self.capped else 0
+        return self._budget // PIECES if self.capped else 0
 
     def short(self, component: str) -> None:
         """It ran out of memory: it takes more than was thought, and nobody knows how much."""

@@ -92,3 +92,10 @@ def _installed() -> str:
 def module_bytes(module: Any) -> int:
     """Bytes of a module's weights on a device: what tensors share counts once, each range is aligned."""
     return blocks_of(module).bytes
+
+
+def pipeline_bytes(pipe: Any) -> int:
+    """Bytes of the tensors of all its components, in whatever memory."""
+    parts = [part for part in pipe.components.values() if hasattr(part, "parameters")]
+    found = {id(tensor): tensor for part in parts for tensor in (*part.parameters(), *part.buffers())}
+    return sum(tensor.nbytes for tensor in found.values())

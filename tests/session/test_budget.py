@@ -13,6 +13,7 @@ from pipelines import wide
 from pipelines.all import CASES, build, run, same
 from pipelines.plans import attached, plan_for, schedule_for
 
+from planner.session.headroom import SLACK
 from planner.virtual.audit import audit
 from planner.virtual.device import SimDevice
 from planner.virtual.memory import METER
@@ -139,7 +140,7 @@ def test_what_is_kept_gives_way_in_part_and_comes_back() -> None:
     session, _ = attached(plan_for(pipe := build(cls), "idle: keep"), pipe, 1 << 30, SimDevice(capped=True))
     run(pipe, cls)
     most, least = (session.headroom.need(name) or 0 for name in ("vae", "transformer"))
-    budget = weights + most - (most - least) // 2 - (1 << 30) // 128
+    budget = weights + most - (most - least) // 2 - (1 << 30) // SLACK
     session.remove()
     pipe = build(cls)
     session, device = attached(plan_for(pipe, "idle: keep"), pipe, budget, SimDevice(capped=True))
