@@ -35,13 +35,15 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """Whether a row goes with a column, why, the source of the fact, and the test that shows it."""
+    """Whether a row goes with a column, why, the source of the fact, and the test that shows it. ``only``:
+    the component that is refused, "" for every one."""
 
     verdict: Verdict
     reason: str
     reference: str
     needs: Needs = ()
     test: str = ""
+    only: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,10 @@ _LORA_LOADER = f"{_DIFFUSERS}/blob/v0.42.1/src/diffusers/loaders/lora_pipeline.p
 _QUANTO_DOCS = BACKENDS["quanto"].reference
 _QUANTO = {
     **_ON_A_CPU,
-    "lora": _no("diffusers' Flux loader looks for a weight that quanto keeps in parts", _LORA_LOADER),
+    "lora": replace(
+        _no("diffusers' Flux loader looks for a weight that quanto keeps in parts", _LORA_LOADER),
+        only="transformer",
+    ),
     "compile": _shown(COMPILED, _untried("captured whole; diffusers' docs promise int8 only", _QUANTO_DOCS)),
     "cuda": _untried("its kernels, or plain torch operations", _QUANTO_DOCS),
     "xpu": _untried("plain torch operations", _QUANTO_DOCS),

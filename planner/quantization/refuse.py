@@ -53,7 +53,7 @@ def pairs(plan: Plan, rule: QuantizationRule, device_type: str | None) -> Iterat
     row = row_of(rule.backend, BACKENDS[rule.backend].type_of(rule.options))
     for column, place in asked(plan, rule, device_type):
         cell = row.cells[column]
-        if cell.verdict == "no":
+        if cell.verdict == "no" and cell.only in ("", rule.component):
             what = f'"{rule.component}" by {_who(rule, row)}'
             said = f"{what} does not go with {WORDS.get(column, column)}: {cell.reason}"
             yield finding(PAIR_REFUSED, said, span=place, hint=instead(row, column))

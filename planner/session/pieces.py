@@ -42,3 +42,7 @@ class Pieces:
     def after(self, count: int) -> set[int]:
         """The batches that do not lie in the first ``count``."""
         return {number for number, (piece, _) in self.offsets.items() if piece >= count}
+
+    def inside(self, piece: int) -> list[int]:
+        """The batches that lie in it, in their order."""
+        return [number for number, (where, _) in self.offsets.items() if where == piece]

@@ -211,11 +211,10 @@ class Placed:
     def _wait_early(self, early: int) -> None:
         """Queue what has a place already; nobody asks for it yet."""
         with torch.inference_mode(False), torch.no_grad():
-            for size in self._pieces.sizes[: self._pieces.within(early)]:
+            for piece, size in enumerate(self._pieces.sizes[: self._pieces.within(early)]):
                 self._memory.append(self._take(size))
                 self.nbytes += size
-            for number, (piece, _) in self._pieces.offsets.items():
-                if piece < len(self._memory):
+                for number in self._pieces.inside(piece):  # on their way while the next is taken
                     self._fetch(number)
 
     def _take(self, nbytes: int) -> Any:

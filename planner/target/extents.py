@@ -16,11 +16,11 @@ def extent(tensor: Any) -> tuple[int, int]:
     return first * size, (last + 1) * size
 
 
-def merged(ranges: Iterable[tuple[int, int]], *, touching: bool = False) -> Iterator[tuple[int, int]]:
-    """Overlapping ranges joined, sorted; ranges that only touch stay apart, unless ``touching``."""
+def merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Overlapping ranges joined, sorted; ranges that only touch stay apart."""
     current: tuple[int, int] | None = None
     for start, end in sorted(set(ranges)):
-        if current is not None and (start < current[1] or (touching and start == current[1])):
+        if current is not None and start < current[1]:
             current = (current[0], max(current[1], end))
             continue
         if current is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 import torch
@@ -30,21 +31,32 @@ def neighbours(seed: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_only_whole_pages_of_our_own_are_registered(seed: int) -> None:
+def test_no_registration_begins_or_ends_in_somebody_elses_memory(seed: int) -> None:
+    """Who lies between two of our tensors is registered whole or not at all: no copy of theirs is cut."""
     runtime = Runtime()
     ranges = neighbours(seed)
     pins = pins_with(runtime)
     pins.add(ranges[:50])
     pins.add(ranges)  # what is registered already is left alone
     ours = [(a, a + n) for a, n in ranges]
+    others = [(0, ours[0][0]), *((a, b) for (_, a), (b, _) in pairwise(ours)), (ours[-1][1], 1 << 60)]
     for start, end in runtime.spans():
         assert start % PAGE == end % PAGE == 0
-        covered = start
-        for a, b in ours:
-            if a <= covered < b:
-                covered = b
-        assert covered >= end, "a page that is shared with somebody else was registered"
+        assert not any(a < border < b for a, b in others for border in (start, end))
+        pages = {page for a, b in ours if a < end and start < b for page in (a // PAGE, (b - 1) // PAGE)}
+        inside = [(a, b) for a, b in others if start <= a and b <= end]
+        assert all({a // PAGE, (b - 1) // PAGE} <= pages for a, b in inside if a < b)
     assert pins.nbytes > 0.99 * sum(n for _, n in ranges)
+
+
+def test_tensors_of_whole_pages_that_lie_side_by_side_cross_in_one_copy_each() -> None:
+    """As malloc lays them: 64 bytes into a page, each in pages of its own."""
+    size = 18 << 20
+    ranges = [(PAGE * 10 + 64 + n * (size + PAGE), size) for n in range(100)]
+    pins = pins_with(runtime := Runtime())
+    pins.add(ranges)
+    lengths = [[*pins.cuts(*where)] for where in ranges]
+    assert sum(map(len, lengths)) <= len(ranges) + 2 * len(runtime.registered)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -53,6 +53,13 @@ def test_a_device_refuses_a_format() -> None:
     )
 
 
+def test_a_component_alone_is_refused() -> None:
+    lines, versions = "loras: [{lora_id: ./style.safetensors}]", {**HERE, "optimum-quanto": "0.2.7"}
+    (one,) = said("{component: transformer, backend: quanto, type: int8}", lines, versions=versions)
+    assert one.startswith('P376 "transformer" by quanto int8 does not go with LoRAs')
+    assert said("{component: text_encoder_2, backend: quanto, type: int8}", lines, versions=versions) == []
+
+
 def test_a_package_is_missing() -> None:
     (one,) = said("{component: transformer, backend: quanto, type: int8}")
     assert one == (
