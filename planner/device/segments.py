@@ -17,25 +17,34 @@ import torch
 _OPTION = "expandable_segments"
 _holders: set[int] = set()
 _before = ""
+_left = ""
+"""What was said before the first holder, and what stands since the last one left."""
 
 
 def expand(holder: object) -> None:
     """From now on, for ``holder``, where this torch and this system can and nobody has said otherwise."""
     global _before
     if not _holders:
-        _before = _settings()
+        now = _settings()
+        _before = _before if now == _left else now
         if _OPTION in _before or sys.platform == "win32" or torch.cuda.get_allocator_backend() != "native":
             return
-        _set(f"{_before},{_OPTION}:True" if _before else f"{_OPTION}:True")
+        _set(_with("True"))
     _holders.add(id(holder))
 
 
 def restore(holder: object) -> None:
     """As it was, once the last holder says so. Segments that are there already stay what they are."""
+    global _left
     if id(holder) in _holders:
         _holders.remove(id(holder))
         if not _holders:
-            _set(_before or f"{_OPTION}:False")
+            _left = _with("False")
+            _set(_left)
+
+
+def _with(value: str) -> str:
+    return ",".join(filter(None, (_before, f"{_OPTION}:{value}")))
 
 
 def _settings() -> str:

@@ -20,6 +20,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(segments.sys, "platform", "linux")
+    for name in ("_before", "_left"):
+        monkeypatch.setattr(segments, name, "")
     return made
 
 
@@ -32,6 +34,9 @@ def test_made_for_the_first_and_put_back_after_the_last(given: list[str]) -> Non
     for holder in (one, other, other):
         segments.restore(holder)
     assert given == ["", "expandable_segments:True", "expandable_segments:False"]
+    segments.expand(one)  # what we left there is not the user's word
+    segments.restore(one)
+    assert given[3:] == given[1:3]
 
 
 @pytest.mark.parametrize("name", ["", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
@@ -44,7 +49,7 @@ def test_other_settings_stay(name: str, given: list[str], monkeypatch: pytest.Mo
     holder = object()
     segments.expand(holder)
     segments.restore(holder)
-    assert given[-2:] == [f"{said},expandable_segments:True", said]
+    assert given[-2:] == [f"{said},expandable_segments:True", f"{said},expandable_segments:False"]
 
 
 @pytest.mark.parametrize("why", ["their own word", "another allocator", "another system"])
