@@ -76,9 +76,10 @@ def _apply(
         check_out(out)
     machine = _machine(plan, simulate)
     before = _compiled(plan, None, machine)
-    sizes = [size or 0 for size in before.schedule.course.sizes.values()]
-    machine = replace(machine, room=machine.room.beside(sum(sizes)))
-    before = _compiled(plan, None, machine)
+    weights = sum(info.bytes or 0 for info in before.target.components.values())
+    if (beside := machine.room.beside(weights)) != machine.room:
+        machine = replace(machine, room=beside)
+        before = _compiled(plan, None, machine)
     known = before.schedule.peak is not None
     if known or dry_run:
         _say(before, machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,10 +11,13 @@ import torch
 from pipelines.all import build, run, same
 from pipelines.plans import plan_for, schedule_for
 
+from planner.api import attach
 from planner.device.torch_device import TorchDevice
 from planner.report.model import Report
+from planner.session import machine
 from planner.session.attach import attach_schedule
-from planner.session.machine import describe_device, room
+from planner.session.machine import Room, describe_device, room
+from planner.virtual.device import SimDevice
 
 CLS = "StableDiffusionPipeline"
 CPU = torch.device("cpu")
@@ -77,3 +81,19 @@ def test_a_budget_binds_where_the_backend_can_hold_it(backend: dict[str, Any]) -
     else:
         device.free(device.alloc(1024, "x"))
     assert device.own == 0
+
+
+def test_registered_weights_take_a_part_of_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = build(CLS)
+    weights = sum(
+        t.nbytes
+        for part in pipe.components.values()
+        if isinstance(part, torch.nn.Module)
+        for t in (*part.parameters(), *part.buffers())
+    )
+    there = Room(budget=GIB, overhead=1000, total=8 * GIB)
+    assert replace(there, overhead=0).beside(weights).overhead == 0
+    monkeypatch.setattr(machine, "room", lambda *_: (there, ()))
+    session, _ = attach(plan_for(pipe), pipe, SimDevice())
+    assert session.schedule.course.budget == GIB - 1000 - weights // machine.MAPPED
+    session.remove()

@@ -11,7 +11,7 @@ from pipelines.all import arguments, build, run, same
 from pipelines.plans import attached, plan_for
 
 from planner.device.pinned import Pins
-from planner.graph.split import split
+from planner.graph.split import Split, split
 from planner.session.host import Master
 from planner.session.placed import Placed
 from planner.session.verdict import judge
@@ -122,41 +122,35 @@ def test_what_gave_way_in_part_comes_back(order: str, share: float) -> None:
     assert not any(m._forward_pre_hooks for m in module.modules())
 
 
-def test_after_the_last_forward_nothing_is_brought_for_another() -> None:
-    module, x = Blocks(), torch.zeros(1, 8)
+def in_two_lives(module: Blocks, made: Split) -> list[int]:
+    """Bytes that crossed for three forwards, and again after it left."""
     device = SimDevice()
     master = Master(module, Pins(device.name))
-    made = split(blocks_of(module), blocks_of(module).bytes // 2)
     lives = []
     for _ in range(2):
         moved: list[int] = []
         streamed = Placed(master, device, "m", made, moved.append)
         for _ in range(3):
             streamed.listen()
-            module(x.to("sim:0"))
+            module(torch.zeros(1, 8, device="sim:0"))
         streamed.release()
         lives.append(sum(moved))
-    assert lives[1] == made.resident + 3 * made.crossing < lives[0]
     assert device.faults == ()
+    return lives
+
+
+def test_after_the_last_forward_nothing_is_brought_for_another() -> None:
+    module = Blocks()
+    made = split(blocks_of(module), blocks_of(module).bytes // 2)
+    first, second = in_two_lives(module, made)
+    assert second == made.resident + 3 * made.crossing < first
 
 
 def test_the_order_is_learned() -> None:
-    module, x = Blocks(), torch.zeros(1, 8)
+    module = Blocks()
     module.order = ORDERS["the middle first"]
-    device = SimDevice()
-    master = Master(module, Pins(device.name))
-    made = split(blocks_of(module), 0)
-    for round in range(2):
-        moved: list[int] = []
-        streamed = Placed(master, device, "m", made, moved.append)
-        for _ in range(3):
-            streamed.listen()
-            module(x.to("sim:0"))
-        streamed.release()
-        if round == 0:
-            first = sum(moved)
-    assert sum(moved) < first
-    assert device.faults == ()
+    first, second = in_two_lives(module, split(blocks_of(module), 0))
+    assert second < first
 
 
 def test_few_modules_are_watched_once_the_order_is_known_and_another_order_is_still_right() -> None:
