@@ -6,10 +6,10 @@ the one before it is done. The same rules as the session's, without a device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from planner.graph.ring import Ring
-from planner.graph.split import Split, fitted
+from planner.graph.split import Split, fitted, split
 from planner.target.model import Blocks
 
 LINK = 50e9
@@ -20,14 +20,19 @@ FORWARDS = 3
 SHARES = (0.0, 0.5, 0.75, 1.0)
 
 
-def quickest(blocks: Blocks, room: int, prefetch: int, pace: Sequence[float]) -> Split | None:
-    """The split of at most ``room`` bytes whose forward is the shortest; None where none fits.
+def quickest(
+    blocks: Blocks, room: int, prefetch: int, pace: Sequence[float], anyway: Collection[int] = ()
+) -> Split | None:
+    """The split of at most ``room`` bytes whose forward is the shortest, of those in which the blocks
+    ``anyway`` stay; None where none fits.
 
     ``pace``: seconds that each block computes. What stays is spread evenly over the blocks' bytes, over their
     seconds, and over both: which is best depends on where the two disagree.
     """
-    if not any(pace):
-        return fitted(blocks, room, prefetch)
+    if not any(pace) or blocks.bytes <= room:
+        return fitted(blocks, room, prefetch, anyway=anyway)
+    if (hidden := _hidden(blocks, room, prefetch, pace, anyway)) is not None:
+        return hidden
     size, time = sum(blocks.streamable), sum(pace)
     made = []
     for share in SHARES:
@@ -35,9 +40,23 @@ def quickest(blocks: Blocks, room: int, prefetch: int, pace: Sequence[float]) ->
             (t / time) ** share * (b / size) ** (1 - share)
             for t, b in zip(pace, blocks.streamable, strict=True)
         ]
-        if (one := fitted(blocks, room, prefetch, weights)) is not None:
+        if (one := fitted(blocks, room, prefetch, weights, anyway)) is not None:
             made.append((seconds(blocks, one, pace), one))
     return min(made, key=lambda pair: pair[0])[1] if made else None
+
+
+def _hidden(
+    blocks: Blocks, room: int, prefetch: int, pace: Sequence[float], anyway: Collection[int]
+) -> Split | None:
+    """Where little has to come: only small blocks do, through a ring that is small as well. None where the
+    computing would wait for them."""
+    for largest in sorted({*blocks.streamable}):
+        stay = {n for n, size in enumerate(blocks.streamable) if size > largest}.union(anyway)
+        made = split(blocks, room - (prefetch + 1) * largest, prefetch, pace, stay)
+        slow = made.crossing / LINK > sum(pace) / 2
+        if made.held <= room and not slow and seconds(blocks, made, pace) <= sum(pace):
+            return made
+    return None
 
 
 def seconds(blocks: Blocks, split: Split, pace: Sequence[float], link: float = LINK) -> float:

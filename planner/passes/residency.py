@@ -70,10 +70,13 @@ def _kept(graph: Graph, room: int | None) -> Graph | None:
         made[name] = part
     if left < 0:
         return None
-    held = {name: made[name].held if name in made else size or 0 for name, size in sizes.items()}
     placements = dict(graph.placements)
     for name in free:
-        placements[name] = replace(placements[name], room=room - sum(held.values()) + held[name])
+        # What runs takes of what others can give: it comes back once. Only what passes through takes nothing.
+        more: int | None = room - _beside(graph, name)
+        if name in made and name not in looped:
+            more = None if made.keys() & looped else left + int(room * RESERVE) + made[name].held
+        placements[name] = replace(placements[name], room=more)
         if name in made and made[name].buffer:
             why = f"idle: keep, and {_mib(sum(size or 0 for size in sizes.values()))} do not fit"
             placements[name] = replace(placements[name], policy=Policy.STREAM, split=made[name], why=why)

@@ -27,6 +27,8 @@ class Aboard:
         self.names: list[str] = []
         self.running: list[str] = []
         self.record = Record()
+        self._used: set[str] = set()
+        """Who was in use in the call that goes on."""
         self._device = device
         self._course = course
         self._pins = pins
@@ -36,6 +38,7 @@ class Aboard:
     def begin(self) -> None:
         """A call begins, or a use outside of one."""
         self.record = Record()
+        self._used = set()
         self._headroom.begin()
         self.record.peak = sum(map(self.nbytes, self.names))
 
@@ -49,11 +52,11 @@ class Aboard:
         return bound.nbytes if bound is not None else self._course.size(name)
 
     def incoming(self, member: Member) -> int:
-        """Bytes that are still to come, for it to run."""
-        if member.here and not member.early:
+        """Bytes that are still to come, for it to run. What is there may grow when it is used first."""
+        if member.here and not member.early and (member.bound is None or member.name in self._used):
             return 0
-        size = member.held(self._headroom)
-        return max(0, (self._course.size(member.name) if size is None else size) - member.nbytes)
+        size = member.incoming(self._headroom)
+        return self._course.size(member.name) if size is None else size
 
     def load(self, member: Member, stage: str, entry: str = "") -> None:
         """All of it is on the device, to run through ``entry``. Raises torch's OutOfMemoryError."""
@@ -104,11 +107,13 @@ class Aboard:
 
     def write(self, do: Any, name: str, entry: str, stage: str) -> None:
         """Into the record of the call."""
+        if do == "use":
+            self._used.add(name)
         self.record.events.append(Event(do, name, entry, stage, self.nbytes(name)))
 
     def _bring(self, member: Member, entry: str) -> None:
-        if member.early:
-            member.complete()
+        if member.bound is not None:
+            member.complete(self._headroom)
             return
         member.bring(self._device, self._pins, self._headroom, self._count, entry)
         if member.whole:

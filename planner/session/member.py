@@ -86,6 +86,13 @@ class Member:
         made = self._split(headroom)
         return self.master.nbytes if made is None else made.held
 
+    def incoming(self, headroom: Headroom) -> int | None:
+        """Bytes that are still to come, for it to run; None when that is not known."""
+        if self.bound is None:
+            return self.held(headroom)
+        grown = self.held(headroom) if self.bound.grows(self._split(headroom)) else None
+        return (self.bound.full if grown is None else grown) - self.bound.nbytes
+
     def bring(
         self,
         device: Device,
@@ -124,10 +131,14 @@ class Member:
             )
         self.here = True
 
-    def complete(self) -> None:
-        """The rest of it comes. Raises torch's OutOfMemoryError with what came early as it is."""
+    def complete(self, headroom: Headroom) -> None:
+        """The rest of it comes, and more of it stays where there is room for that by now. Raises torch's
+        OutOfMemoryError with what was there as it was."""
         assert self.bound is not None
-        self.bound.complete()
+        if self.bound.grows(split := self._split(headroom)):
+            self.bound.grow(split)
+        if self.bound.early:
+            self.bound.complete()
 
     def leave(self) -> None:
         """From the device. What was changed there comes home."""
@@ -164,9 +175,10 @@ class Member:
             ahead = PREFETCH if planned is None else planned.ahead
             asked = (room, self.master.pace())
             if self._chosen is None or self._chosen[0] != asked:
-                self._chosen = (asked, quickest(blocks, room, ahead, asked[1]) or split(blocks, 0, 0))
-            made = self._chosen[1]
-            return made if made.buffer else None
+                there = () if self.bound is None else self.bound.stays
+                made = quickest(blocks, room, ahead, asked[1], there) or quickest(blocks, room, ahead, asked[1])
+                self._chosen = (asked, made or split(blocks, 0, 0))
+            return self._chosen[1] if self._chosen[1].buffer else None
         if planned is None or not planned.buffer:
             return None
         if len(planned.stay) == len(blocks.streamable):

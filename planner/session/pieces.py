@@ -14,10 +14,16 @@ class Pieces:
         """``batches``: numbers and bytes, in their order; no piece lies across any of the ``cuts``, in bytes
         from the first batch on, but where a batch does."""
         self.offsets: dict[int, tuple[int, int]] = {}
-        self.sizes = [0]
-        ends, at = sorted(cuts), 0
+        self.sizes: list[int] = []
+        self._cuts = sorted(cuts)
+        self.add(batches)
+
+    def add(self, batches: Iterable[tuple[int, int]]) -> None:
+        """More of them, from the next piece on."""
+        at = self.nbytes
+        self.sizes.append(0)
         for number, nbytes in batches:
-            if at and bisect_left(ends, at) < bisect_left(ends, at + nbytes):
+            if self.sizes[-1] and bisect_left(self._cuts, at) < bisect_left(self._cuts, at + nbytes):
                 self.sizes.append(0)
             self.offsets[number] = (len(self.sizes) - 1, self.sizes[-1])
             self.sizes[-1] += nbytes

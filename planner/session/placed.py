@@ -60,15 +60,13 @@ class Placed:
         self._blocks = [n for n, b in enumerate(self._batches) if b.group.root is not None]
         self._entry = entry
         self._path = master.paths.setdefault(entry, Path())
-        comes = self._coming_ones(split)
-        order = [n for n in dict.fromkeys((*self._path.order, *self._blocks)) if n in comes]
-        self._ring = Ring({n: self._batches[n].nbytes for n in order}, 0 if split is None else split.buffer)
+        self._ring = self._ring_of(split)
         whole = sum(batch.nbytes for batch in self._batches)
         cuts = [*(range(grain, whole, grain) if grain else ()), *([] if early is None else [early])]
         stay = (n for n in range(len(self._batches)) if n not in self._ring)
         fixed_first = sorted(stay, key=lambda n: self._batches[n].leaves)
         self._pieces = Pieces(((n, self._batches[n].nbytes) for n in fixed_first), cuts)
-        self._absent = set(self._pieces.offsets)
+        self._absent = {*self._pieces.offsets}
         self._route()
         self._binding = Binding(master, self._where, self._over)
         self._watch = Watch()
@@ -111,7 +109,7 @@ class Placed:
             if self._ring.room:
                 self._through = taken.pop()
             self._memory += taken
-            self.nbytes = self._pieces.nbytes + self._ring.room
+            self.nbytes = self.full
             self.early = False
             self._begin()
 
@@ -119,8 +117,25 @@ class Placed:
         """So many bytes leave, as far as they go in whole pieces: the ring, then what runs last. ``complete``
         brings them again."""
         core = self._pieces.left(len(self._memory), nbytes - self._ring.room)
-        if core == len(self._memory) and not self._ring.places:
-            return
+        if core < len(self._memory) or self._ring.places:
+            self._withdraw(core)
+            self._route()
+
+    def grows(self, split: Split | None) -> bool:
+        """Whether more of it would stay by ``split``, and all that stays now."""
+        return self._ring_of(split).places.keys() < self._ring.places.keys()
+
+    def grow(self, split: Split | None) -> None:
+        """More of it stays, as by ``split``, once ``complete`` has brought it."""
+        self._withdraw(len(self._memory))
+        before, self._ring = self._ring, self._ring_of(split)
+        more = [number for number in before.places if number not in self._ring]
+        self._pieces.add((number, self._batches[number].nbytes) for number in more)
+        self._absent.update(more)
+        self._route()
+
+    def _withdraw(self, core: int) -> None:
+        """The first ``core`` pieces stay, and nothing that comes."""
         gone = self._pieces.after(core)
         with torch.inference_mode(False), torch.no_grad():
             self._part()
@@ -132,9 +147,13 @@ class Placed:
         self._absent |= gone
         self._ring.clear()
         self._done = self._current = None
-        self._route()
         self.nbytes = sum(self._pieces.sizes[:core])
         self.early = True
+
+    @property
+    def full(self) -> int:
+        """Bytes that it holds once ``complete`` was called."""
+        return self._pieces.nbytes + self._ring.room
 
     def listen(self, entry: str = "") -> None:
         """A forward begins through ``entry``: the last one is over, what lies outside of the blocks is
@@ -203,10 +222,19 @@ class Placed:
             self._fetch(number)
             self._arrive(number)
 
-    def _coming_ones(self, split: Split | None) -> set[int]:
+    @property
+    def stays(self) -> set[int]:
+        """The blocks that stay, by their place among those that may come."""
+        free = [n for n, batch in enumerate(self._batches) if batch.leaves]
+        return {at for at, number in enumerate(free) if number not in self._ring}
+
+    def _ring_of(self, split: Split | None) -> Ring:
+        """For the blocks that come, in the order in which they ran last time."""
         free = [n for n, batch in enumerate(self._batches) if batch.leaves]
         stay = (True,) * len(free) if split is None else split.stay
-        return {n for n, stays in zip(free, stay, strict=True) if not stays}
+        comes = {n for n, stays in zip(free, stay, strict=True) if not stays}
+        order = [n for n in dict.fromkeys((*self._path.order, *self._blocks)) if n in comes]
+        return Ring({n: self._batches[n].nbytes for n in order}, 0 if split is None else split.buffer)
 
     def _wait_early(self, early: int) -> None:
         """Queue what has a place already; nobody asks for it yet."""

@@ -237,7 +237,7 @@ class Session:
         # All of the device is waited for, what comes early too: not where there is room without.
         if self.headroom.enter(component, incoming):
             self.device.trim()
-        if not member.here or member.early:
+        if not member.here or member.early or incoming:
             self.aboard.load(member, stage, entry)
         if ahead is not None:
             self.aboard.load_early(*ahead, stage, beside=component)
