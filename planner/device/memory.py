@@ -7,7 +7,7 @@ CUDA's virtual memory management (driver API, section 6.14). Memory that one com
 next one's addresses, nobody waits for copies, and tensors over a range are the same ones each time.
 
 On an H100, beside a copy of 6 GiB that takes 118 ms: 10 GiB cost 1.3 ms to take and 7.5 ms to give back,
-``cuMemFree`` 122 ms.
+``cuMemFree`` 122 ms. Of 18 GiB in chunks of CHUNK, unmapping takes 2.4 ms and their release 8.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import ctypes
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -56,6 +55,11 @@ class Pool:
         spare = Counter(chunk.nbytes for chunk in self._spare)
         return sum((Counter(_cut(nbytes)) - spare).elements())
 
+    @property
+    def spare(self) -> int:
+        """Bytes that lie under no range."""
+        return sum(chunk.nbytes for chunk in self._spare)
+
     def take(self, nbytes: int) -> list[Chunk]:
         """Chunks of ``nbytes`` together, spare ones first. Raises torch's OutOfMemoryError: none is taken."""
         made: list[Chunk] = []
@@ -74,16 +78,18 @@ class Pool:
         """They are spare from now on."""
         self._spare += chunks
 
-    def drain(self) -> int:
-        """What is spare goes to the driver. Returns its bytes."""
-        gone, self._spare = self._spare, []
-        if not gone:
-            return 0
+    def drain(self, nbytes: int | None = None) -> int:
+        """What is spare goes to the driver: all, or chunks until they are ``nbytes``. Returns their bytes."""
+        gone = 0
+        if not self._spare:
+            return gone
         with torch.cuda.device(self._device):
-            for chunk in gone:
+            while self._spare and (nbytes is None or gone < nbytes):
+                chunk = self._spare.pop()
                 _call("cuMemRelease", ctypes.c_uint64(chunk.handle))
                 self.nbytes -= chunk.nbytes
-        return sum(chunk.nbytes for chunk in gone)
+                gone += chunk.nbytes
+        return gone
 
     def _create(self, nbytes: int) -> Chunk:
         with torch.cuda.device(self._device):
@@ -102,8 +108,10 @@ class Pool:
         return Chunk(handle, nbytes)
 
     def __del__(self) -> None:
-        with suppress(Exception):  # at exit the driver may be gone before we are
+        try:
             self.drain()
+        except Exception:  # at exit the driver may be gone before we are
+            return
 
 
 class Range:
@@ -151,10 +159,12 @@ class Range:
         return chunks
 
     def __del__(self) -> None:
-        with suppress(Exception):
+        try:
             for chunk in self.lift():
                 _call("cuMemRelease", ctypes.c_uint64(chunk.handle))
             _call("cuMemAddressFree", ctypes.c_uint64(self.address), _size(self.nbytes))
+        except Exception:  # at exit, as above
+            return
 
 
 def available(device: torch.device) -> bool:

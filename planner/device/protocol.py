@@ -41,8 +41,9 @@ class Device(Protocol):
         """Give the piece back. Nothing bound from it may be used until ``alloc`` gives it again. A backend
         may keep its memory for the next ``alloc``, until ``tidy``."""
 
-    def tidy(self) -> bool:
-        """What was given back goes to the driver. Whether there was any."""
+    def tidy(self, beside: int | None = None) -> bool:
+        """What was given back goes to the driver: all, or as much as lets torch's allocator come to hold the
+        bytes ``beside`` under the cap. Whether there was any."""
 
     def copy(self, piece: Any, offset: int, source: torch.Tensor) -> None:
         """Queue, on the copy lane, the bytes of ``source`` (1-d uint8 on the host) to ``piece[offset:]``."""
@@ -56,8 +57,11 @@ class Device(Protocol):
     def mark(self) -> Any:
         """A point in time on the compute lane; None where the backend keeps none."""
 
+    def passed(self, mark: Any) -> bool:
+        """Whether the device has."""
+
     def between(self, start: Any, end: Any) -> float:
-        """Seconds between two marks that the device has passed."""
+        """Seconds between two marks; the host waits for the second."""
 
     def bind(self, piece: Any, offset: int, like: torch.Tensor) -> torch.Tensor:
         """A tensor over ``piece[offset:]`` with the dtype, shape and strides of ``like``."""
@@ -78,6 +82,9 @@ class Device(Protocol):
 
     def refusals(self) -> int:
         """How often torch's allocator had nothing to give, whether or not somebody heard of it."""
+
+    def retries(self) -> int:
+        """How often it found room only once what it kept for reuse was given back."""
 
     def cap(self, nbytes: int | None) -> bool:
         """Pieces and what is beside them stay under ``nbytes`` from now on: who asks for more gets torch's

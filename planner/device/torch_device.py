@@ -52,8 +52,8 @@ class TorchDevice:
         self._cap: int | None = None
         self._away: dict[str, list[TorchPiece]] = {}
         """By label, with ranges that have no memory."""
-        self._leaving: list[TorchPiece] = []
-        """Given back, with memory that kernels may still read."""
+        self._leaving: list[tuple[TorchPiece, torch.Event]] = []
+        """Given back, with memory that kernels may still read, until the event."""
         self.own = 0
 
     def _stream(self) -> Any:
@@ -81,32 +81,45 @@ class TorchDevice:
         piece.bytes = None
         self.own -= piece.nbytes
         if piece.range is not None:
-            self._leaving.append(piece)
+            self._leaving.append((piece, torch.accelerator.current_stream(self.name).record_event()))
 
-    def tidy(self) -> bool:
-        """The host waits for the caller's stream, and for no copy."""
-        self._lift()
-        if not self._pool.drain():
-            return False
-        self._hold()
-        return True
+    def tidy(self, beside: int | None = None) -> bool:
+        """The host waits for whoever ran on what leaves, and for no copy."""
+        need = None
+        if beside is not None and self._cap is not None:
+            need = max(0, self._pool.nbytes + beside - self._cap)
+        gone = 0
+        while need is None or gone < need:
+            # What has left goes before anybody is waited for.
+            gone += self._pool.drain(None if need is None else need - gone)
+            if not self._leaving or (need is not None and gone >= need):
+                break
+            self._lift_first()
+        if gone:
+            self._hold()
+        return bool(gone)
 
-    def _lift(self) -> None:
-        """What is leaving has left: its memory is spare."""
-        if not self._leaving:
-            return
-        torch.accelerator.current_stream(self.name).synchronize()
-        for piece in self._leaving:
-            assert piece.range is not None
-            self._pool.give(piece.range.lift())
-            self._away.setdefault(piece.label, []).append(piece)
-        self._leaving = []
+    def _lift_first(self) -> None:
+        """What leaves first has left."""
+        piece, event = self._leaving.pop(0)
+        event.synchronize()
+        assert piece.range is not None
+        self._pool.give(piece.range.lift())
+        self._away.setdefault(piece.label, []).append(piece)
 
     def _there(self, label: str, size: int) -> TorchPiece:
         """A piece with memory: the one that ``label`` had, if it is away."""
-        self._lift()
+        while self._leaving and self._leaving[0][1].query() and self._pool.lacks(size):
+            self._lift_first()
         self._make_room(size)
-        chunks = self._pool.take(size)
+        try:
+            chunks = self._pool.take(size)
+        except torch.OutOfMemoryError:
+            if not self._leaving:
+                raise
+            while self._leaving:
+                self._lift_first()
+            chunks = self._pool.take(size)
         away = self._away.setdefault(label, [])
         piece = next((piece for piece in away if piece.nbytes == size), None)
         if piece is None:
@@ -148,8 +161,13 @@ class TorchDevice:
         event.record(torch.accelerator.current_stream(self.name))
         return event
 
+    def passed(self, mark: torch.Event) -> bool:
+        """As the event says."""
+        return mark.query()
+
     def between(self, start: torch.Event, end: torch.Event) -> float:
         """By the events' own clock, which counts milliseconds."""
+        end.synchronize()
         return start.elapsed_time(end) / 1e3
 
     def bind(self, piece: TorchPiece, offset: int, like: torch.Tensor) -> torch.Tensor:
@@ -189,6 +207,10 @@ class TorchDevice:
         """By torch's count; libraries that choose a kernel by its workspace try another and say nothing."""
         return int(self._counters().get("num_ooms", 0)) if self.name.type == "cuda" else 0
 
+    def retries(self) -> int:
+        """By torch's count."""
+        return int(self._counters().get("num_alloc_retries", 0)) if self.name.type == "cuda" else 0
+
     def cap(self, nbytes: int | None) -> bool:
         """By ``set_per_process_memory_fraction``, where the backend has it and says how large the card is."""
         if not hasattr(self._module, "set_per_process_memory_fraction") or self._total is None:
@@ -207,16 +229,27 @@ class TorchDevice:
         return torch.cuda.memory_stats_as_nested_dict(self.name)
 
     def _make_room(self, size: int) -> None:
-        """For ``size`` bytes under the cap, as far as they are not spare."""
-        if self._cap is None or self.reserved() + self._pool.lacks(size) <= self._cap:
+        """For ``size`` bytes, as far as they are not spare: under the cap, or where there is none in what
+        leaves."""
+        while self._over(size) > 0 and self._leaving:
+            self._lift_first()
+            if 0 < self._over(size) < memory.CHUNK:  # of the sizes that are asked for it has enough
+                self._pool.drain(self._over(size))
+        if self._over(size) <= 0:
             return
         self.tidy()
         self.trim()
-        if (held := self.reserved()) + size > self._cap:
+        if (over := self._over(size)) > 0:
             raise torch.OutOfMemoryError(
-                f"{self.name}: {size / 2**30:.2f} GiB of weights beside {held / 2**30:.2f} GiB pass "
-                f"the budget of {self._cap / 2**30:.2f} GiB"
+                f"{self.name}: {size / 2**30:.2f} GiB of weights pass the budget of "
+                f"{(self._cap or 0) / 2**30:.2f} GiB by {over / 2**30:.2f}"
             )
+
+    def _over(self, size: int) -> int:
+        """Bytes by which ``size`` more would pass the cap; where there is none, those that leave."""
+        if self._cap is None:
+            return sum(piece.nbytes for piece, _ in self._leaving)
+        return self.reserved() + self._pool.lacks(size) - self._cap
 
     def _hold(self) -> None:
         """What torch's allocator may hold is what we leave of the cap."""

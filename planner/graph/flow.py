@@ -54,7 +54,7 @@ def _hidden(
         stay = {n for n, size in enumerate(blocks.streamable) if size > largest}.union(anyway)
         made = split(blocks, room - (prefetch + 1) * largest, prefetch, pace, stay)
         slow = made.crossing / LINK > sum(pace) / 2
-        if made.held <= room and not slow and seconds(blocks, made, pace) <= sum(pace):
+        if made.held <= room and not slow and seconds(blocks, made, pace) <= sum(pace) * 1.001:
             return made
     return None
 

@@ -36,8 +36,8 @@ def split(
     pace: Sequence[float] | None = None,
     anyway: Collection[int] = (),
 ) -> Split:
-    """At most ``resident`` bytes stay (what is fixed always does, and the blocks ``anyway``), spread evenly, so
-    that each block that comes has as much computing before it as the others. ``pace``: seconds that each
+    """At most ``resident`` bytes stay (what is fixed always does, and the blocks ``anyway``), spread evenly,
+    so that each block that comes has as much computing before it as the others. ``pace``: seconds that each
     block computes; as long as its bytes where not known."""
     free = [n for n in range(len(blocks.streamable)) if n not in anyway]
     times: Sequence[float] = pace if pace is not None and any(pace) else blocks.streamable
@@ -74,8 +74,8 @@ def fitted(
     pace: Sequence[float] | None = None,
     anyway: Collection[int] = (),
 ) -> Split | None:
-    """The split that holds at most ``room`` bytes and keeps as much as it can, the blocks ``anyway`` among it;
-    None where none does.
+    """The split that holds at most ``room`` bytes and keeps as much as it can, the blocks ``anyway`` among
+    it; None where none does.
 
     Fewer blocks ahead, before nothing fits.
     """

@@ -7,11 +7,16 @@ more weights stay, or fewer.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from planner.device.protocol import Device
 
 SLACK = 512
 """One of so many bytes of the budget is left free beside what activations took last time: torch asks for a
 whole allocation where a part of it would do."""
+
+MORE = 128
+"""One of so many bytes of the budget is given beyond what was too little. What it then takes is known."""
 
 PIECES = 16
 """In so many, and one more, lies a component as large as the budget. Each ends inside a page of 2 MiB, the
@@ -28,16 +33,21 @@ class Headroom:
         self._budget = budget or 0
         self._known: dict[str, int] = {}
         self._seen: dict[str, int] = {}
+        self._like: dict[str, set[Hashable]] = {}
+        self._used: dict[str, set[Hashable]] = {}
+        """By component, what the uses were like of which ``_known`` and ``_seen`` tell."""
         self._runs = ""
         self._mixed = False
         """Whether the activations of who runs lie among those of others that are still held."""
         self._refused = 0
+        self._retried = 0
 
     def begin(self) -> None:
         """A call begins."""
-        self._seen = {}
+        self._seen, self._used = {}, {}
         self._runs = ""
-        self._refused = self._device.refusals() if self.capped else 0
+        if self.capped:
+            self._refused, self._retried = self._device.refusals(), self._device.retries()
 
     def enter(self, component: str, incoming: int) -> bool:
         """``component`` is about to run, with ``incoming`` more bytes of weights. Whether it needs what
@@ -56,6 +66,9 @@ class Headroom:
         if not self.capped:
             return False
         took = self._known.get(component, 0) if self._mixed else self._device.beside()
+        retried, self._retried = self._retried, self._device.retries()
+        if self._retried > retried:  # it filled what there was and made do: nobody knows how much it wants
+            took = self._budget - self._device.own + self._budget // MORE
         self._seen[component] = max(self._seen.get(component, 0), took)
         before, self._refused = self._refused, self._device.refusals()
         if self._refused > before:
@@ -65,6 +78,15 @@ class Headroom:
     def end(self) -> None:
         """The call is over: the next one expects what this one took."""
         self._known |= self._seen
+        self._like |= self._used
+
+    def claim(self, component: str, likeness: Hashable) -> int | None:
+        """Bytes that torch's allocator may come to hold while ``component`` runs; None where it has not run
+        with this ``likeness`` in the last call, and nobody knows."""
+        self._used.setdefault(component, set()).add(likeness)
+        if likeness not in self._like.get(component, ()) or component not in self._known:
+            return None
+        return self._known[component] + self._device.beside() + self._budget // SLACK
 
     def need(self, component: str) -> int | None:
         """Bytes to leave free while ``component`` runs; None before it ever ran."""

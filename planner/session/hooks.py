@@ -43,8 +43,8 @@ AT_HOME = (
 class Watcher(Giver, Protocol):
     """What the hooks call; a ``Session`` is one."""
 
-    def begin(self, component: str, entry: str) -> None:
-        """The component is about to run: make it resident."""
+    def begin(self, component: str, entry: str, given: Any) -> None:
+        """The component is about to run with the arguments ``given``: make it resident."""
 
     def end(self, component: str) -> None:
         """It has run, or failed."""
@@ -168,7 +168,7 @@ class _Before:
 
     @_untraced
     def __call__(self, _: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        self._watcher.begin(self._component, self._entry)
+        self._watcher.begin(self._component, self._entry, (args, kwargs))
         device = self._watcher.execution_device
         return send_to_device(args, device), send_to_device(kwargs, device)
 
@@ -208,7 +208,7 @@ class _Entry:
         return again(self._watcher, self._component, self._owner, lambda: self._once(args, kwargs))
 
     def _once(self, args: Any, kwargs: Any) -> Any:
-        self._watcher.begin(self._component, self._entry)
+        self._watcher.begin(self._component, self._entry, (args, kwargs))
         try:
             device = self._watcher.execution_device
             return self._method(*send_to_device(args, device), **send_to_device(kwargs, device))

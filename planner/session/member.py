@@ -175,9 +175,9 @@ class Member:
             ahead = PREFETCH if planned is None else planned.ahead
             asked = (room, self.master.pace())
             if self._chosen is None or self._chosen[0] != asked:
-                there = () if self.bound is None else self.bound.stays
-                made = quickest(blocks, room, ahead, asked[1], there) or quickest(blocks, room, ahead, asked[1])
-                self._chosen = (asked, made or split(blocks, 0, 0))
+                tries = (() if self.bound is None else self.bound.stays, ())
+                found = (quickest(blocks, room, ahead, asked[1], anyway) for anyway in tries)
+                self._chosen = (asked, next(filter(None, found), split(blocks, 0, 0)))
             return self._chosen[1] if self._chosen[1].buffer else None
         if planned is None or not planned.buffer:
             return None

@@ -191,7 +191,7 @@ class Placed:
         changed there. Those changes are brought home first."""
         with torch.inference_mode(False), torch.no_grad():
             changed = self._stop()
-        self._master.seconds |= self._clock.read()
+        self._master.seconds |= self._clock.read(wait=True)
         return changed
 
     def turn(self, number: int, module: torch.nn.Module) -> None:
@@ -330,6 +330,7 @@ class Placed:
         """What ran last time will run so again; what did not run is not brought before it is called."""
         seen, self._seen = list(self._seen), {}
         self._clock.stop()
+        self._master.seconds |= self._clock.read()
         if not seen:
             return
         self._passes += 1

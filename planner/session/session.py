@@ -10,6 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -25,6 +26,7 @@ from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
 from planner.session.aboard import Aboard
 from planner.session.headroom import Headroom
+from planner.session.likeness import likeness
 from planner.session.machine import describe_device
 from planner.session.member import Member
 from planner.session.record import Record
@@ -176,15 +178,15 @@ class Session:
 
     # -- what the hooks call
 
-    def begin(self, component: str, entry: str) -> None:
-        """``component`` is about to run: it is resident when this returns."""
+    def begin(self, component: str, entry: str, given: Any) -> None:
+        """``component`` is about to run, with ``given``: it is resident when this returns."""
         self._lock.acquire()
         try:
             outermost = component not in self.aboard.running
             if not self.aboard.running and not self._calls:
                 self._open()
             if outermost:
-                self._arrive(component, entry)
+                self._arrive(component, entry, given)
                 if (bound := self.members[component].bound) is not None:
                     bound.listen(entry)
             self.aboard.running.append(component)
@@ -216,8 +218,9 @@ class Session:
         if (bound := self.members[component].bound) is not None:
             bound.heed()
 
-    def _arrive(self, component: str, entry: str) -> None:
-        """Decides who leaves, makes ``component`` resident, writes it down."""
+    def _arrive(self, component: str, entry: str, given: Any = None) -> None:
+        """Decides who leaves, makes ``component`` resident, writes it down. ``given``: None where nobody
+        says what it runs with."""
         if self.removed:
             return
         member = self.members[component]
@@ -241,7 +244,8 @@ class Session:
             self.aboard.load(member, stage, entry)
         if ahead is not None:
             self.aboard.load_early(*ahead, stage, beside=component)
-        self.device.tidy()
+        like = None if given is None else likeness(member.module, entry, given)
+        self.device.tidy(None if like is None else self.headroom.claim(component, like))
         self.aboard.write("use", component, entry, stage)
         self._tell("use", component)
 

@@ -198,11 +198,11 @@ class Relay:
         found = self._charge()
         return found is not None and found[0].capped
 
-    def begin(self, _: str, entry: str) -> None:
+    def begin(self, _: str, entry: str, given: Any) -> None:
         """As ``Watcher.begin``, for the session in charge."""
         found = self._charge()
         if found is not None:
-            found[0].begin(found[1], entry)
+            found[0].begin(found[1], entry, given)
             self._open.append(found)
 
     def end(self, _: str) -> None:

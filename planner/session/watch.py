@@ -61,9 +61,12 @@ class Clock:
             self._marks.append((*self._open, self._device.mark()))
             self._open = None
 
-    def read(self) -> dict[int, float]:
-        """Seconds by block. The device must have done what it was told to do."""
-        return {number: self._device.between(start, end) for number, start, end in self._marks}
+    def read(self, *, wait: bool = False) -> dict[int, float]:
+        """Seconds by block, once; none before the device has done all of it, but by waiting."""
+        if not self._marks or not (wait or self._device.passed(self._marks[-1][2])):
+            return {}
+        marks, self._marks = self._marks, []
+        return {number: self._device.between(start, end) for number, start, end in marks}
 
 
 class _Hook:

@@ -151,7 +151,7 @@ class SimDevice:
         piece.block.release()
         self.ledger.freed(piece.label, piece.nbytes)
 
-    def tidy(self) -> bool:
+    def tidy(self, beside: int | None = None) -> bool:
         """What is given back is gone at once."""
         return False
 
@@ -206,6 +206,10 @@ class SimDevice:
     def mark(self) -> None:
         """Time means nothing here."""
 
+    def passed(self, mark: None) -> bool:
+        """Never asked for."""
+        return True
+
     def between(self, start: None, end: None) -> float:
         """Never asked for."""
         return 0.0
@@ -256,6 +260,10 @@ class SimDevice:
     def refusals(self) -> int:
         """How often an allocation passed the limit."""
         return METER.refused
+
+    def retries(self) -> int:
+        """None: nothing is kept for reuse."""
+        return 0
 
     def cap(self, nbytes: int | None) -> bool:
         """Where ``capped`` was asked for."""

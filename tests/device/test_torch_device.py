@@ -123,6 +123,42 @@ def test_memory_goes_from_one_component_to_the_next(card: TorchDevice, driver: D
     assert (driver.left, driver.mapped) == (1024 * MIB, {})
 
 
+def test_only_as_much_leaves_as_is_asked_for(
+    card: TorchDevice, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "_cap", 1000 * MIB)
+    monkeypatch.setattr(card, "_hold", lambda: None)
+    pieces = [card.alloc(256 * MIB, "x") for _ in range(3)]
+    for piece in pieces:
+        card.free(piece)
+    assert not card.tidy(232 * MIB)
+    assert (len(driver.mapped), driver.left) == (6, 256 * MIB)
+    assert card.tidy(300 * MIB)
+    assert (len(driver.mapped), driver.left) == (4, 384 * MIB)
+    card.alloc(200 * MIB, "y")  # of what left, and of what is leaving
+    assert card.tidy(700 * MIB)
+    assert card.uncounted == 200 * MIB + 100 * MIB - 100 * MIB
+    assert card.own == 200 * MIB
+
+
+def test_nobody_is_waited_for_while_there_is_room(
+    card: TorchDevice, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "_cap", 1000 * MIB)
+    monkeypatch.setattr(card, "_hold", lambda: None)
+    stream = MagicMock()
+    busy = stream.record_event.return_value
+    busy.query.return_value = False
+    monkeypatch.setattr(torch.accelerator, "current_stream", lambda _: stream)
+    card.free(card.alloc(256 * MIB, "x"))
+    card.alloc(512 * MIB, "y")
+    assert not busy.synchronize.called
+    assert card.uncounted == 768 * MIB
+    card.alloc(384 * MIB, "z")
+    assert busy.synchronize.called
+    assert card.uncounted == 896 * MIB
+
+
 def test_a_piece_comes_back_at_its_addresses(card: TorchDevice, driver: Driver) -> None:
     first, other = card.alloc(200 * MIB, "x"), card.alloc(10 * MIB, "x")
     card.free(first)

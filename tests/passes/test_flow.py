@@ -46,3 +46,15 @@ def test_blocks_that_compute_more_for_their_bytes_stream_more() -> None:
     assert best is not None
     assert best.stay[:19].count(False) < even.stay[:19].count(False)
     assert seconds(blocks, best, pace) == pytest.approx(0.92 * seconds(blocks, even, pace), rel=0.03)
+
+
+def test_few_bytes_come_in_small_blocks_behind_the_computing() -> None:
+    blocks = Blocks(fixed=0, streamable=(113 * MB, 151 * MB) * 19 + (283 * MB,) * 38)
+    pace = (0.002,) * 38 + (0.003,) * 38
+    little, much = (quickest(blocks, blocks.bytes - lack * MB, 1, pace) for lack in (400, 6000))
+    assert little is not None
+    assert much is not None
+    assert little.crossing < 700 * MB
+    assert little.buffer == 2 * 113 * MB
+    assert seconds(blocks, little, pace) == pytest.approx(sum(pace))
+    assert much.buffer == 2 * 283 * MB

@@ -48,6 +48,15 @@ def test_a_split_adds_up(known: Blocks, resident: int, prefetch: int) -> None:
 
 
 @settings(max_examples=300)
+@given(blocks, st.integers(0, 30_000), st.sets(st.integers(0, 39)))
+def test_what_stays_anyway_stays(known: Blocks, room: int, anyway: set[int]) -> None:
+    made = fitted(known, room, anyway=anyway)
+    if made is not None:
+        assert made.held <= room
+        assert all(keep for n, keep in enumerate(made.stay) if n in anyway)
+
+
+@settings(max_examples=300)
 @given(blocks, st.integers(0, 30_000))
 def test_a_fitted_split_fits(known: Blocks, room: int) -> None:
     made = fitted(known, room)

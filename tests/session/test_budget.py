@@ -98,6 +98,27 @@ def test_what_a_call_learned_lets_more_stay_in_the_next() -> None:
     session.remove()
 
 
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize("cls", CLASSES)
+def test_what_is_kept_moves_less_than_what_is_released(cls: str, share: float) -> None:
+    """And in its steady state a call moves what the last one did."""
+    _, weights, activations = whole(cls)
+    gc.collect()
+    moved: dict[str, list[int]] = {"release": [], "keep": []}
+    for idle, calls in moved.items():
+        pipe = build(cls)
+        budget = int(share * weights) + activations + activations // 4
+        session, _ = attached(plan_for(pipe, f"idle: {idle}"), pipe, budget, SimDevice(capped=True))
+        for _ in range(6):
+            run(pipe, cls)
+            assert session.last is not None
+            calls.append(session.last.moved)
+        session.remove()
+        del pipe
+        gc.collect()
+    assert moved["keep"][4] == moved["keep"][5] <= moved["release"][5]
+
+
 def test_a_larger_picture_than_the_last_is_tried_again_with_less_beside_it() -> None:
     cls = "FluxPipeline"
     more = {"height": 128, "width": 128}

@@ -5,12 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from planner.session.headroom import SLACK, Headroom
+import torch
+
+from planner.session.headroom import MORE, SLACK, Headroom
+from planner.session.likeness import likeness
 
 
 def a_device(**counters: int) -> Any:
-    state = SimpleNamespace(**({"held": 0, "refused": 0, "own": 0} | counters))
+    state = SimpleNamespace(**({"held": 0, "refused": 0, "retried": 0, "own": 0} | counters))
     state.cap, state.beside, state.refusals = lambda _: True, lambda: state.held, lambda: state.refused
+    state.retries = lambda: state.retried
     return state
 
 
@@ -50,6 +54,59 @@ def test_what_others_left_goes_where_it_is_in_the_way_or_would_be_taken_for_ones
     assert headroom.enter("unet", 500)
 
 
+def test_who_filled_what_there_was_and_gave_some_back_is_left_as_much_and_more() -> None:
+    device = a_device(own=600)
+    headroom = Headroom(device, 1280)
+    headroom.begin()
+    headroom.enter("vae", 0)
+    device.retried = 2
+    device.held = 400
+    headroom.look("vae")
+    headroom.end()
+    assert headroom.need("vae") == 680 + 1280 // MORE + 1280 // SLACK
+    headroom.begin()
+    ran(headroom, device, "unet", 100)
+    headroom.end()
+    assert headroom.need("unet") == 100 + 1280 // SLACK
+
+
 def test_nothing_binds_without_a_budget() -> None:
     headroom = Headroom(a_device(own=600), None)
     assert (headroom.lack("unet", 1 << 40), headroom.enter("unet", 0), headroom.grain) == (0, False, 0)
+
+
+def test_what_it_may_come_to_hold_is_known_for_uses_like_the_last_calls() -> None:
+    device = a_device(own=600)
+    headroom = Headroom(device, 1280)
+    assert headroom.claim("vae", "64 x 64") is None
+    ran(headroom, device, "vae", 200)
+    assert headroom.claim("vae", "64 x 64") is None  # the call goes on
+    headroom.end()
+    headroom.begin()
+    assert headroom.claim("vae", "128 x 128") is None
+    assert headroom.claim("vae", "64 x 64") == 200 + 200 + 1280 // SLACK
+    ran(headroom, device, "vae", 300)
+    headroom.end()
+    headroom.begin()
+    assert headroom.claim("vae", "128 x 128") == 200 + 300 + 1280 // SLACK  # there was room: 100 are others'
+
+
+def test_uses_are_alike_by_shapes_dtypes_values_and_the_settings_of_the_module() -> None:
+    module = torch.nn.Linear(2, 2)
+    x = torch.zeros(1, 2)
+
+    def of(*args: Any, entry: str = "decode", **kwargs: Any) -> object:
+        return likeness(module, entry, (args, kwargs))
+
+    first = of(x, deep=[{"y": x}], scale=0.5)
+    assert first == of(torch.ones(1, 2), deep=[{"y": x}], scale=0.5)
+    others = [
+        of(x.double(), deep=[{"y": x}], scale=0.5),
+        of(x, deep=[{"y": torch.zeros(2, 2)}], scale=0.5),
+        of(x, deep=[{"y": x}], scale=1.0),
+        of(x, deep=[{"y": x}], scale=0.5, entry="encode"),
+    ]
+    module.use_tiling = True
+    others.append(of(x, deep=[{"y": x}], scale=0.5))
+    assert first not in others
+    hash(first)

@@ -89,6 +89,43 @@ def test_in_steady_state_each_forward_brings_what_comes_and_no_more() -> None:
     streamed.release()
 
 
+@pytest.mark.parametrize("gave", [0.0, 0.3])
+@pytest.mark.parametrize("share", [0.6, 1.0])
+@pytest.mark.parametrize("order", ORDERS)
+def test_more_of_it_stays_than_at_first(order: str, share: float, gave: float) -> None:
+    module, x = Blocks(), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    module.order = ORDERS[order]
+    device, moved = SimDevice(lasting=True), list[int]()
+    expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
+    known = blocks_of(module)
+    first = split(known, int(0.4 * known.bytes))
+    master = Master(module, Pins(device.name))
+    placed = Placed(master, device, "m", first, moved.append, grain=known.bytes // 8)
+
+    def runs() -> None:
+        for _ in range(3):
+            placed.listen()
+            assert torch.equal(module(x.to("sim:0")).cpu(), expected)
+            placed.settle()
+
+    runs()
+    placed.shed(int(gave * known.bytes))
+    gone = first.held - placed.nbytes
+    second = split(known, int(share * known.bytes), anyway=placed.stays)
+    assert placed.grows(second if second.buffer else None)
+    moved.clear()
+    placed.grow(second if second.buffer else None)
+    placed.complete()
+    placed.settle()
+    assert not placed.grows(first)
+    assert device.ledger.live == placed.nbytes == placed.full == second.held
+    assert sum(moved) <= second.resident - first.resident + gone + second.buffer
+    runs()
+    placed.release()
+    assert device.faults == ()
+    assert device.ledger.live == 0
+
+
 @pytest.mark.parametrize("share", [0.3, 1.0])
 @pytest.mark.parametrize("order", ORDERS)
 def test_what_gave_way_in_part_comes_back(order: str, share: float) -> None:

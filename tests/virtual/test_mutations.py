@@ -238,7 +238,7 @@ def unseen(name: str) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         begin, end, arrive = Session.begin, Session.end, Session.arrive
         monkeypatch.setattr(
-            Session, "begin", lambda self, c, e: None if c.startswith(name) else begin(self, c, e)
+            Session, "begin", lambda self, c, e, g: None if c.startswith(name) else begin(self, c, e, g)
         )
         monkeypatch.setattr(Session, "end", lambda self, c: None if c.startswith(name) else end(self, c))
         monkeypatch.setattr(
