@@ -28,7 +28,6 @@ class Aboard:
         self.running: list[str] = []
         self.record = Record()
         self._used: set[str] = set()
-        """Who was in use in the call that goes on."""
         self._device = device
         self._course = course
         self._pins = pins
@@ -46,6 +45,10 @@ class Aboard:
         """The components on the device that do not run."""
         return tuple(name for name in self.names if name not in self.running)
 
+    def used(self, name: str) -> bool:
+        """Whether ``name`` has run in the call that goes on."""
+        return name in self._used
+
     def nbytes(self, name: str) -> int:
         """Bytes that ``name`` holds on the device, or would."""
         bound = self.members[name].bound
@@ -53,7 +56,7 @@ class Aboard:
 
     def incoming(self, member: Member) -> int:
         """Bytes that are still to come, for it to run. What is there may grow when it is used first."""
-        if member.here and not member.early and (member.bound is None or member.name in self._used):
+        if member.here and not member.early and (member.bound is None or self.used(member.name)):
             return 0
         size = member.incoming(self._headroom)
         return self._course.size(member.name) if size is None else size

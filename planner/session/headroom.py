@@ -15,9 +15,6 @@ SLACK = 512
 """One of so many bytes of the budget is left free beside what activations took last time: torch asks for a
 whole allocation where a part of it would do."""
 
-MORE = 128
-"""One of so many bytes of the budget is given beyond what was too little. What it then takes is known."""
-
 PIECES = 16
 """In so many, and one more, lies a component as large as the budget. Each ends inside a page of 2 MiB, the
 rest of which nobody has."""
@@ -57,7 +54,8 @@ class Headroom:
         self._runs = component
         known = self._took(component)
         room = self._budget - self._device.own - incoming
-        self._mixed = known is not None and max(known, self._device.beside()) <= room
+        # Not the larger of the two: a tensor that still lives keeps what is free in pieces.
+        self._mixed = known is not None and known + self._device.beside() <= room
         return not self._mixed
 
     def look(self, component: str) -> bool:
@@ -67,8 +65,8 @@ class Headroom:
             return False
         took = self._known.get(component, 0) if self._mixed else self._device.beside()
         retried, self._retried = self._retried, self._device.retries()
-        if self._retried > retried:  # it filled what there was and made do: nobody knows how much it wants
-            took = self._budget - self._device.own + self._budget // MORE
+        if self._retried > retried and not self._mixed:  # it once filled what there was
+            took = max(took, self._budget - self._device.own)
         self._seen[component] = max(self._seen.get(component, 0), took)
         before, self._refused = self._refused, self._device.refusals()
         if self._refused > before:

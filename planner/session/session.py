@@ -237,15 +237,16 @@ class Session:
             ahead = decision.ahead
         incoming = self.aboard.incoming(member)
         self._yield(member, incoming, stage)
-        # All of the device is waited for, what comes early too: not where there is room without.
+        # The host waits for what runs; where segments do not expand for all of the device, copies too.
         if self.headroom.enter(component, incoming):
             self.device.trim()
         if not member.here or member.early or incoming:
             self.aboard.load(member, stage, entry)
         if ahead is not None:
             self.aboard.load_early(*ahead, stage, beside=component)
-        like = None if given is None else likeness(member.module, entry, given)
-        self.device.tidy(None if like is None else self.headroom.claim(component, like))
+        if self.device.uncounted > self.device.own or not self.aboard.used(component):
+            like = None if given is None else likeness(member.module, entry, given)
+            self.device.tidy(None if like is None else self.headroom.claim(component, like))
         self.aboard.write("use", component, entry, stage)
         self._tell("use", component)
 
