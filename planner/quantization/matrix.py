@@ -72,6 +72,8 @@ AFTER_LOAD = "tests/quantization/test_later.py::test_the_picture_is_that_of_the_
 A_CAST_LAYER = "tests/quantization/test_cast.py::test_a_compiled_layer_has_it_whole"
 FOUR_BITS = "tests/quantization/test_load.py::test_bitsandbytes_that_is_loaded_is_compared_and_runs"
 A_FILE = "tests/quantization/test_load.py::test_a_gguf_file"
+ON_CUDA = "tests/gpu/test_quantized.py::test_the_picture_is_that_of_the_same_on_the_device"
+AN_ADAPTER_ON_CUDA = "tests/gpu/test_quantized.py::test_with_a_lora"
 
 _OURS = "planner/session/member.py"
 _DIFFUSERS = "https://github.com/huggingface/diffusers"
@@ -102,13 +104,19 @@ _TAKEN_APART = {
     "stream": _untried("a block's tensors are put together again over the bytes that came"),
 }
 _ON_A_CPU = {policy: _shown(UNDER_A_PLAN, cell) for policy, cell in _TAKEN_APART.items()}
-_MOVES_ITSELF = _untried("moved by its own class, since bitsandbytes 0.48", f"{_DIFFUSERS}/pull/12972")
+_ON_A_CARD = {policy: _shown(ON_CUDA, cell) for policy, cell in _TAKEN_APART.items()}
+_MOVES_ITSELF = _shown(
+    ON_CUDA, _untried("moved by its own class, since bitsandbytes 0.48", f"{_DIFFUSERS}/pull/12972")
+)
 _BNB_CELLS = {
-    "lora": _untried("peft has layers of its own for it", f"{_PEFT}/bnb.py", ("peft", "0.17")),
+    "lora": _shown(
+        AN_ADAPTER_ON_CUDA,
+        _untried("peft has layers of its own for it", f"{_PEFT}/bnb.py", ("peft", "0.17")),
+    ),
     "compile": _shown(
         COMPILED, _untried("no breaks in the graph since 0.46", _BNB_DOCS, ("bitsandbytes", "0.46"))
     ),
-    "cuda": _untried("its first device", _BNB_DOCS),
+    "cuda": _shown(ON_CUDA, _untried("its first device", _BNB_DOCS)),
     "xpu": _untried("since 0.46", _BNB, ("bitsandbytes", "0.46")),
     "sim": _no("diffusers quantizes on a real accelerator only", _BNB),
 }
@@ -122,7 +130,7 @@ _QUANTO = {
         only="transformer",
     ),
     "compile": _shown(COMPILED, _untried("captured whole; diffusers' docs promise int8 only", _QUANTO_DOCS)),
-    "cuda": _untried("its kernels, or plain torch operations", _QUANTO_DOCS),
+    "cuda": _shown(ON_CUDA, _untried("its kernels, or plain torch operations", _QUANTO_DOCS)),
     "xpu": _untried("plain torch operations", _QUANTO_DOCS),
     "sim": _shown(UNDER_A_PLAN, _untried("plain torch operations, run on the CPU")),
 }
@@ -138,7 +146,7 @@ ROWS: tuple[Row, ...] = (
             **_ON_A_CPU,
             "lora": _shown(WITH_AN_ADAPTER, _TORCHAO_LORA),
             "compile": _shown(COMPILED, _untried("what it is made for", _TORCHAO)),
-            "cuda": _untried("plain torch operations and Triton", _TORCHAO),
+            "cuda": _shown(ON_CUDA, _untried("plain torch operations and Triton", _TORCHAO)),
             "xpu": _untried("plain torch operations", _TORCHAO),
             "mps": _untried("plain torch operations", _TORCHAO),
             "sim": _shown(UNDER_A_PLAN, _untried("plain torch operations, run on the CPU")),
@@ -151,7 +159,7 @@ ROWS: tuple[Row, ...] = (
             **_ON_A_CPU,
             "lora": _shown(WITH_AN_ADAPTER, _TORCHAO_LORA),
             "compile": _shown(COMPILED, _untried("what it is made for", _TORCHAO)),
-            "cuda": _untried("weights are upcast: any card that has the dtype", _TORCHAO),
+            "cuda": _shown(ON_CUDA, _untried("weights are upcast: any card that has the dtype", _TORCHAO)),
             "xpu": _untried("weights are upcast", _TORCHAO),
             "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
             "sim": _shown(UNDER_A_PLAN, _untried("weights are upcast, on the CPU")),
@@ -174,10 +182,10 @@ ROWS: tuple[Row, ...] = (
         backend="torchao",
         types=("float8_dynamic",),
         cells={
-            **_TAKEN_APART,
-            "lora": _TORCHAO_LORA,
+            **_ON_A_CARD,
+            "lora": _shown(AN_ADAPTER_ON_CUDA, _TORCHAO_LORA),
             "compile": _untried("what it is made for", _TORCHAO),
-            "cuda": _untried("needs compute capability 8.9", _TORCHAO),
+            "cuda": _shown(ON_CUDA, _untried("needs compute capability 8.9", _TORCHAO)),
             "xpu": _untried("by kernels of torch", _TORCHAO),
             "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
             "sim": _no("torchao asserts a card with float8 kernels", _TORCHAO),
@@ -192,7 +200,9 @@ ROWS: tuple[Row, ...] = (
             "stream": _shown(AFTER_LOAD, _untried("its bytes are plain float8, and half as many cross")),
             "lora": _shown(AFTER_LOAD, _untried("adapters are not cast")),
             "compile": _shown(A_CAST_LAYER, _untried("a weight tells torch what it is made of")),
-            "cuda": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
+            "cuda": _shown(
+                ON_CUDA, _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference)
+            ),
             "xpu": _untried("a cast, no kernels of its own", BACKENDS["layerwise_cast"].reference),
             "mps": _no("it has no float8 dtypes", _MPS_FLOAT8),
             "sim": _shown(AFTER_LOAD, _untried("a cast, run on the CPU")),

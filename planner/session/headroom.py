@@ -65,8 +65,8 @@ class Headroom:
             return False
         took = self._known.get(component, 0) if self._mixed else self._device.beside()
         retried, self._retried = self._retried, self._device.retries()
-        if self._retried > retried and not self._mixed:  # it once filled what there was
-            took = max(took, self._budget - self._device.own)
+        if self._retried > retried:  # it once filled what there was: all that, or what is known to do
+            took = max(took, self._known.get(component, self._budget - self._device.own))
         self._seen[component] = max(self._seen.get(component, 0), took)
         before, self._refused = self._refused, self._device.refusals()
         if self._refused > before:
