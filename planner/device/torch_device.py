@@ -231,7 +231,7 @@ class TorchDevice:
     def _make_room(self, size: int) -> None:
         """For ``size`` bytes, as far as they are not spare: under the cap, or where there is none in what
         leaves."""
-        while self._over(size) > 0 and self._leaving:
+        while self._leaving and (self._cap is None or self._over(size) > 0):
             self._lift_first()
             if 0 < self._over(size) < memory.CHUNK:  # of the sizes that are asked for it has enough
                 self._pool.drain(self._over(size))
@@ -246,10 +246,8 @@ class TorchDevice:
             )
 
     def _over(self, size: int) -> int:
-        """Bytes by which ``size`` more would pass the cap; where there is none, those that leave."""
-        if self._cap is None:
-            return sum(piece.nbytes for piece, _ in self._leaving)
-        return self.reserved() + self._pool.lacks(size) - self._cap
+        """Bytes by which ``size`` more would pass the cap; 0 without one."""
+        return 0 if self._cap is None else self.reserved() + self._pool.lacks(size) - self._cap
 
     def _hold(self) -> None:
         """What torch's allocator may hold is what we leave of the cap."""
