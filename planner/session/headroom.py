@@ -30,9 +30,9 @@ class Headroom:
         self._budget = budget or 0
         self._known: dict[str, int] = {}
         self._seen: dict[str, int] = {}
-        self._like: dict[str, set[Hashable]] = {}
-        self._used: dict[str, set[Hashable]] = {}
-        """By component, what the uses were like of which ``_known`` and ``_seen`` tell."""
+        self._like: dict[str, Hashable] = {}
+        self._used: dict[str, Hashable] = {}
+        """By component, what its first use was like in the calls of which ``_known`` and ``_seen`` tell."""
         self._runs = ""
         self._mixed = False
         """Whether the activations of who runs lie among those of others that are still held."""
@@ -79,10 +79,10 @@ class Headroom:
         self._like |= self._used
 
     def claim(self, component: str, likeness: Hashable) -> int | None:
-        """Bytes that torch's allocator may come to hold while ``component`` runs; None where it has not run
-        with this ``likeness`` in the last call, and nobody knows."""
-        self._used.setdefault(component, set()).add(likeness)
-        if likeness not in self._like.get(component, ()) or component not in self._known:
+        """Bytes that torch's allocator may come to hold while ``component`` runs, the first time in a call;
+        None where that had not this ``likeness`` when it was in use last, and nobody knows."""
+        self._used[component] = likeness
+        if self._like.get(component) != likeness or component not in self._known:
             return None
         return self._known[component] + self._device.beside() + self._budget // SLACK
 

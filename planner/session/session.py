@@ -244,9 +244,11 @@ class Session:
             self.aboard.load(member, stage, entry)
         if ahead is not None:
             self.aboard.load_early(*ahead, stage, beside=component)
-        if self.device.uncounted > self.device.own or not self.aboard.used(component):
-            like = None if given is None else likeness(member.module, entry, given)
-            self.device.tidy(None if like is None else self.headroom.claim(component, like))
+        # Enough for it to run, at first; in a loop the rest goes at the next step, while the device computes.
+        claim = None
+        if given is not None and not self.aboard.used(component):
+            claim = self.headroom.claim(component, likeness(member.module, entry, given))
+        self.device.tidy(claim)
         self.aboard.write("use", component, entry, stage)
         self._tell("use", component)
 

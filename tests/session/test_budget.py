@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -117,6 +117,31 @@ def test_what_is_kept_moves_less_than_what_is_released(cls: str, share: float) -
         del pipe
         gc.collect()
     assert moved["keep"][4] == moved["keep"][5] <= moved["release"][5]
+
+
+def test_what_left_goes_to_the_driver_as_far_as_a_known_use_needs_it_and_then_all() -> None:
+    class Asked(SimDevice):
+        asked: ClassVar[list[int | None]] = []
+
+        def tidy(self, beside: int | None = None) -> bool:
+            self.asked.append(beside)
+            return super().tidy(beside)
+
+    cls = "FluxPipeline"
+    pipe = build(cls)
+    session, device = attached(plan_for(pipe), pipe, 1 << 30, Asked(capped=True))
+    partly = []
+    for more in ({}, {}, {"height": 128, "width": 128}):
+        Asked.asked.clear()
+        run(pipe, cls, **more)
+        partly.append(sum(beside is not None for beside in Asked.asked))
+        assert Asked.asked[-1] is None
+    uses = {event.component for event in session.last.events if event.do == "use"} if session.last else set()
+    assert partly[:2] == [0, len(uses)]
+    assert 0 < partly[2] < len(uses)  # prompts are as long as before
+    assert len(Asked.asked) > len(uses) + 1
+    assert device.faults == ()
+    session.remove()
 
 
 def test_a_larger_picture_than_the_last_is_tried_again_with_less_beside_it() -> None:
