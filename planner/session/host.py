@@ -64,16 +64,12 @@ class Master:
     them; ``first`` is the batch of the first parameter, None where there is none.
     """
 
-    def __init__(self, module: torch.nn.Module, pins: Pins) -> None:
-        """Packs and registers. The weights' values and identities stay what they were."""
-        groups = groups_of(module)
-        found = [
-            (number, Slot(table, key, tensor, plain))
-            for number, table, key, tensor in sorted(members(groups), key=lambda member: member[0])
-            if (plain := parts(tensor)) is not None
-        ]
-        held = _held(found)
-        self._arena = _pack(held)
+    def __init__(self, module: torch.nn.Module, pins: Pins, packed: Packed | None = None) -> None:
+        """Packs, unless that was done, and registers. The weights' values and identities stay what they
+        were."""
+        packed = packed or pack(module)
+        groups, found, held = packed.groups, packed.found, packed.held
+        self._arena = packed.arena
         pins.add(_memory(held, self._arena), [self._arena, *(h.region.storage for h in held)])
         self.nbytes = _place(held)
         borrowers = _borrowers(groups, found, held)
@@ -142,6 +138,29 @@ class _Held:
     tensors: list[torch.Tensor]
     packed: int | None = None
     place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A module's tensors by group, and the memory in which they lie now: their own, or the ``arena``."""
+
+    groups: tuple[Group, ...]
+    found: list[tuple[int, Slot]]
+    held: list[_Held]
+    arena: torch.Tensor | None
+
+
+def pack(module: torch.nn.Module) -> Packed:
+    """Small tensors and those of mapped files move into memory of our own. Raises OSError for a mapped file
+    that became shorter, with nothing moved."""
+    groups = groups_of(module)
+    found = [
+        (number, Slot(table, key, tensor, plain))
+        for number, table, key, tensor in sorted(members(groups), key=lambda member: member[0])
+        if (plain := parts(tensor)) is not None
+    ]
+    held = _held(found)
+    return Packed(groups, found, held, _pack(held))
 
 
 def _held(found: list[tuple[int, Slot]]) -> list[_Held]:

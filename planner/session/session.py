@@ -26,6 +26,7 @@ from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
 from planner.session.aboard import Aboard
 from planner.session.headroom import Headroom
+from planner.session.host import Packed
 from planner.session.likeness import likeness
 from planner.session.machine import describe_device
 from planner.session.member import Member
@@ -341,9 +342,9 @@ class Session:
         if member.bound is not None:
             member.bound.settle()
 
-    def prepare(self, member: Member) -> None:
-        """Packs and registers a component's host memory, so that no call has to."""
-        member.prepare(self._pins)
+    def prepare(self, member: Member, packed: Packed | None = None) -> None:
+        """Packs, unless that was done, and registers a component's host memory, so that no call has to."""
+        member.prepare(self._pins, packed)
 
     # -- the scope
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pipelines.all import build
+from pipelines.all import build, same
+from pipelines.all import run as generate
 from pipelines.plans import attached, plan_for
 from registering import Runtime
 
@@ -18,7 +20,7 @@ from planner.device import pinned
 from planner.device.pinned import Pins
 from planner.diagnostics.diagnostic import Diagnostic, PlanError
 from planner.loading.builtin import builtin_folder, dtype_argument, quiet
-from planner.session import ram
+from planner.session import host, member, ram
 from planner.session.scope import session_of
 from planner.target.loaded import describe
 from planner.virtual.device import SimDevice
@@ -192,3 +194,43 @@ def test_sizes_that_were_not_known_are_seen_before_the_files_are_read(
     monkeypatch.setattr(pipeline, "check_ram", lambda _: [])  # as for a hub id
     monkeypatch.setattr(ram, "available", lambda: 5 << 20)
     assert refused(lambda: load_pipeline(plan_of(tmp_path)))[0] == "host-memory-short"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_next_are_read_meanwhile_but_not_where_two_have_a_tensor_in_common(
+    shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    packing = host.pack
+
+    def pack(module: Any) -> Any:
+        threads.add(threading.get_ident())
+        return packing(module)
+
+    for place in (host, member):
+        monkeypatch.setattr(place, "pack", pack)
+    expected, pipe = (build(XL) for _ in range(2))
+    for each in (expected, pipe):
+        if shared:
+            encoders = (each.text_encoder, each.text_encoder_2)
+            ours, theirs = (
+                [m for m in e.modules() if isinstance(m, torch.nn.LayerNorm)][-1] for e in encoders
+            )
+            theirs.weight = ours.weight
+    hashes = weights_of(expected)
+    session, device = attached(plan_for(pipe), pipe)
+    assert (threading.get_ident() in threads) == shared
+    assert same(generate(pipe, XL), generate(expected.to("sim:0"), XL))
+    assert device.faults == ()
+    session.remove()
+    assert weights_of(pipe) == hashes
+
+
+def weights_of(pipe: Any) -> dict[tuple[str, str], list[float]]:
+    """Every parameter, by component and name."""
+    return {
+        (component, name): tensor.detach().flatten().tolist()
+        for component, module in pipe.components.items()
+        if isinstance(module, torch.nn.Module)
+        for name, tensor in module.named_parameters()
+    }
