@@ -41,7 +41,8 @@ def _each(graph: Graph, room: int | None) -> Graph:
 
 def _kept(graph: Graph, room: int | None) -> Graph | None:
     """``idle: keep`` with more than the budget holds: what loops keeps the most of it, since it crosses at
-    each step; what runs once crosses once a call. Nothing is loaded or evicted between the stages then.
+    each step; what runs once crosses once a call. By the plan nothing is loaded or evicted between the
+    stages then; at work what loops has all that its activations leave, and gives way in part where it must.
 
     None where everything fits as it is, or nothing would.
     """

@@ -22,13 +22,16 @@ def prepare_all(session: Session) -> Iterator[Diagnostic]:
     refused: dict[str, int] = {}
     pins, members = session._pins, session.members
     order = list(dict.fromkeys((*(name for name in session.schedule.pins if name in members), *members)))
-    with ThreadPoolExecutor(1) as reader:
-        apart = _apart(member.module for member in members.values())
+    apart = _apart(member.module for member in members.values())
+    reader = ThreadPoolExecutor(1)
+    try:
         reading = {name: reader.submit(members[name].pack) for name in order if apart}
         for name in order:
             before = pins.over, pins.refused
             session.prepare(members[name], reading[name].result() if apart else None)
             over[name], refused[name] = pins.over - before[0], pins.refused - before[1]
+    finally:
+        reader.shutdown(cancel_futures=True)
     yield from _told(session.plan, PAGEABLE_BY_BUDGET, "more than budget.pinned", over)
     yield from _told(session.plan, PAGEABLE_BY_MACHINE, "which the machine did not register", refused)
 

@@ -95,7 +95,7 @@ def test_a_failed_apply_leaves_the_pipeline_as_it_was(sd: Any, monkeypatch: pyte
     before = state(sd)
     calls = iter(range(10))
 
-    def fails(self: Session, member: Any) -> None:
+    def fails(*_: Any) -> None:
         if next(calls) == 2:
             raise MemoryError("no more")
 
