@@ -21,7 +21,7 @@ def matrix_table(versions: Mapping[str, str]) -> tuple[Table, list[str]]:
     notes: dict[tuple[str, str], list[str]] = {}
     made = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("quantization", "here", *COLUMNS):
-        made.add_column(title, no_wrap=True)
+        made.add_column(title, no_wrap=title in COLUMNS)  # where it is too wide, names give way
     for row in ROWS:
         cells = []
         for column in COLUMNS:
