@@ -82,9 +82,8 @@ class Headroom:
         """Bytes that torch's allocator may come to hold while ``component`` runs, the first time in a call;
         None where that had not this ``likeness`` when it was in use last, and nobody knows."""
         self._used[component] = likeness
-        if self._like.get(component) != likeness or component not in self._known:
-            return None
-        return self._known[component] + self._device.beside() + self._budget // SLACK
+        need = self.need(component) if self._like.get(component) == likeness else None
+        return None if need is None else need + self._device.beside()
 
     def need(self, component: str) -> int | None:
         """Bytes to leave free while ``component`` runs; None before it ever ran."""

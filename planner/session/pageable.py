@@ -12,6 +12,7 @@ from planner.diagnostics.table.p7_session import PAGEABLE_BY_BUDGET, PAGEABLE_BY
 from planner.plan.model import Plan
 from planner.schedule.fit import gib
 from planner.session.session import Session
+from planner.target.blocks import storage_of
 from planner.target.wrapped import held
 
 
@@ -40,7 +41,7 @@ def _apart(modules: Iterable[torch.nn.Module | None]) -> bool:
     seen: set[int] = set()
     for module in modules:
         tensors = () if module is None else (*module.parameters(), *module.buffers())
-        mine = {part.untyped_storage().data_ptr() for tensor in tensors for part in held(tensor)}
+        mine = {storage_of(part) for tensor in tensors for part in held(tensor)}
         if mine & seen:
             return False
         seen |= mine

@@ -66,7 +66,7 @@ class Placed:
         stay = (n for n in range(len(self._batches)) if n not in self._ring)
         fixed_first = sorted(stay, key=lambda n: self._batches[n].leaves)
         self._pieces = Pieces(((n, self._batches[n].nbytes) for n in fixed_first), cuts)
-        self._absent = {*self._pieces.offsets}
+        self._absent = set(self._pieces.offsets)
         self._route()
         self._binding = Binding(master, self._where, self._over)
         self._watch = Watch()

@@ -80,7 +80,7 @@ def blocks_of(module: Any) -> Blocks:
     for number, _, _, tensor in sorted(members(groups), key=lambda member: member[0]):
         for part in held(tensor):
             if part.numel():
-                by_storage.setdefault(_storage(part), []).append((number, _range(part)))
+                by_storage.setdefault(storage_of(part), []).append((number, _range(part)))
     sizes: dict[int, list[int]] = {}
     shared: set[int] = set()
     for found in by_storage.values():
@@ -168,7 +168,7 @@ def _lists(module: Any) -> bool:
     return type(module).__name__ in CONTAINERS or getattr(module, "numbered", False)
 
 
-def _storage(tensor: Any) -> int:
+def storage_of(tensor: Any) -> int:
     """A storage's address; a tensor without memory of its own (a wrapper, the meta device) is its own."""
     try:
         return int(tensor.untyped_storage().data_ptr()) or id(tensor)
