@@ -6,7 +6,8 @@ the one before it is done. The same rules as the session's, without a device.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from planner.graph.ring import Ring
 from planner.graph.split import Split, fitted, split
@@ -21,27 +22,41 @@ SHARES = (0.0, 0.5, 0.75, 1.0)
 
 
 def quickest(
-    blocks: Blocks, room: int, prefetch: int, pace: Sequence[float], anyway: Collection[int] = ()
+    blocks: Blocks, room: int, prefetch: int, pace: Mapping[int, float], anyway: Collection[int] = ()
 ) -> Split | None:
     """The split of at most ``room`` bytes whose forward is the shortest, of those in which the blocks
     ``anyway`` stay; None where none fits.
 
-    ``pace``: seconds that each block computes. What stays is spread evenly over the blocks' bytes, over their
-    seconds, and over both: which is best depends on where the two disagree.
+    ``pace``: seconds that each block computes, by its number, in the order in which they run.
     """
-    if not any(pace) or blocks.bytes <= room:
+    if not any(pace.values()) or blocks.bytes <= room:
         return fitted(blocks, room, prefetch, anyway=anyway)
+    order = [*pace, *(n for n in range(len(blocks.streamable)) if n not in pace)]
+    ran = replace(blocks, streamable=tuple(blocks.streamable[n] for n in order))
+    made = _quickest(ran, room, prefetch, [pace.get(n, 0.0) for n in order], {*map(order.index, anyway)})
+    if made is None:
+        return None
+    stay = dict(zip(order, made.stay, strict=True))
+    return replace(made, stay=tuple(stay[n] for n in sorted(stay)))
+
+
+def _quickest(
+    blocks: Blocks, room: int, prefetch: int, pace: Sequence[float], anyway: Collection[int]
+) -> Split | None:
+    """Of blocks in the order in which they run. What stays is spread evenly over their bytes, over their
+    seconds, and over both, and one more block comes ahead: which is best depends on where they disagree."""
     if (hidden := _hidden(blocks, room, prefetch, pace, anyway)) is not None:
         return hidden
     size, time = sum(blocks.streamable), sum(pace)
     made = []
-    for share in SHARES:
-        weights = [
-            (t / time) ** share * (b / size) ** (1 - share)
-            for t, b in zip(pace, blocks.streamable, strict=True)
-        ]
-        if (one := fitted(blocks, room, prefetch, weights, anyway)) is not None:
-            made.append((seconds(blocks, one, pace), one))
+    for ahead in (prefetch, prefetch + 1):
+        for share in SHARES:
+            weights = [
+                (t / time) ** share * (b / size) ** (1 - share)
+                for t, b in zip(pace, blocks.streamable, strict=True)
+            ]
+            if (one := fitted(blocks, room, ahead, weights, anyway)) is not None:
+                made.append((seconds(blocks, one, pace), one))
     return min(made, key=lambda pair: pair[0])[1] if made else None
 
 
@@ -60,7 +75,7 @@ def _hidden(
 
 
 def seconds(blocks: Blocks, split: Split, pace: Sequence[float], link: float = LINK) -> float:
-    """Of one forward in steady state, in the order in which the blocks were made."""
+    """Of one forward in steady state, of blocks in the order in which they run."""
     comes = [n for n, stays in enumerate(split.stay) if not stays]
     if not comes:
         return sum(pace)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 class Ring:
     """Blocks by number, each at a place of its own in ``room`` bytes, one after the other and again from the
-    start when the next would not fit. ``sizes``: bytes of each block, in the order in which they run."""
+    start when the next would not fit; where three of the largest do not fit, at the two ends in turn, so that
+    none reaches into the place of the one before. ``sizes``: bytes of each block, in the order in which they
+    run."""
 
     def __init__(self, sizes: Mapping[int, int], room: int) -> None:
         """Every block must fit in ``room`` by itself."""
@@ -16,9 +18,11 @@ class Ring:
         self._sizes = sizes
         self._there: dict[int, None] = {}
         self._ahead: set[int] = set()
-        at = 0
-        for number, nbytes in sizes.items():
-            if at + nbytes > room:
+        at, few = 0, room < 3 * max(sizes.values(), default=0)
+        for turn, (number, nbytes) in enumerate(sizes.items()):
+            if few:
+                at = (room - nbytes) * (turn % 2)
+            elif at + nbytes > room:
                 at = 0
             self.places[number] = at
             at += nbytes

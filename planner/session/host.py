@@ -105,13 +105,15 @@ class Master:
         """The device's tensors by batch, for whoever binds them."""
         self.rnns = [part for part in module.modules() if isinstance(part, torch.nn.RNNBase)]
         self.seconds: dict[int, float] = {}
-        """How long each of them computed, where that is known."""
+        """How long each of them computed, where that is known, in the order in which they ran."""
         self._signature = [(slot, [*map(_lies, slot.parts)]) for _, slot in found]
         self._tables = _tables(module)
 
-    def pace(self) -> tuple[float, ...]:
-        """Seconds that each of the blocks that may come computes; 0 where that is not known."""
-        return tuple(self.seconds.get(n, 0.0) for n, batch in enumerate(self.batches) if batch.leaves)
+    def pace(self) -> dict[int, float]:
+        """Seconds that each of the blocks that may come computes, by their number among those, in the order
+        in which they ran; without those of which nothing is known."""
+        free = {n: at for at, n in enumerate(n for n, batch in enumerate(self.batches) if batch.leaves)}
+        return {free[n]: seconds for n, seconds in self.seconds.items() if n in free}
 
     def rebuilt(self, module: torch.nn.Module) -> bool:
         """Other modules, or more or fewer tensors, than were laid out; on the device too it can be asked."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from planner.target.called import only_called
 from planner.target.extents import extent, merged
 from planner.target.model import Blocks, device_bytes
 from planner.target.wrapped import held
@@ -21,6 +22,11 @@ SHARE = 48
 
 PLAIN = 12
 """One that has nothing but leaves may have this many times as much."""
+
+FINE = 96
+LEAST = 128 << 20
+"""One with less than one part in FINE, or than LEAST bytes, is not split where all of it could come in
+pieces either: the ring has two of the largest, and what it takes cannot stay."""
 
 
 CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict"})
@@ -117,6 +123,7 @@ class _Split:
         self._seen: set[int] = set()
         self._weights: dict[int, dict[int, int]] = {}
         self._limit = self._bytes(whole) // SHARE
+        self._fine = min(self._limit, max(self._bytes(whole) // FINE, LEAST))
 
     def of(self, module: Any) -> Iterator[Group]:
         """Those below ``module``."""
@@ -126,19 +133,25 @@ class _Split:
         self._outside.append(module)
         leaves = tuple(child for child in children if not any(True for _ in child.children()))
         self._seen.update(map(id, (module, *leaves)))
-        if _lists(module):
+        if _lists(module) or self._bytes(module) <= self._limit:
             yield from (Group(leaf, (leaf,)) for leaf in leaves)
         elif leaves:
             yield Group(leaves[0], leaves, module)
         for child in (child for child in children if child not in leaves):
-            limit = PLAIN * self._limit if self._plain(child) else self._limit
-            if self._bytes(child) <= limit or compiled(child):
+            if self._bytes(child) <= self._most(child) or compiled(child):
                 owners = tuple(m for m in child.modules() if id(m) not in self._seen)
                 self._seen.update(map(id, owners))
                 if owners:
                     yield Group(child, owners)
             else:
                 yield from self.of(child)
+
+    def _most(self, module: Any) -> int:
+        """Bytes up to which it travels whole."""
+        if self._plain(module):
+            return PLAIN * self._limit
+        leaves = (c for c in module.children() if not any(True for _ in c.children()))
+        return self._limit if any(map(self._bytes, leaves)) and not only_called(module) else self._fine
 
     def _plain(self, module: Any) -> bool:
         """Leaves are all that it has, in lists or not, and what has no weights (a pool in a module of its

@@ -125,6 +125,7 @@ def _reload(pipe: Any) -> None:
             made = type(component).from_pretrained(folder, torch_dtype=component.dtype)
             setattr(pipe, name, made.eval().requires_grad_(False))
             component.to("meta")
+    os.sync()  # a page that is still being written makes its reader wait
 
 
 def table(pipeline: str, records: list[dict[str, Any]]) -> Table:
