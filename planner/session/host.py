@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,13 +65,18 @@ class Master:
     them; ``first`` is the batch of the first parameter, None where there is none.
     """
 
-    def __init__(self, module: torch.nn.Module, pins: Pins, packed: Packed | None = None) -> None:
-        """Packs, unless that was done, and registers. The weights' values and identities stay what they
-        were."""
-        packed = packed or pack(module)
-        groups, found, held = packed.groups, packed.found, packed.held
-        self._arena = packed.arena
-        pins.add(_memory(held, self._arena), [self._arena, *(h.region.storage for h in held)])
+    def __init__(self, module: torch.nn.Module, pins: Pins) -> None:
+        """Packs and registers. The weights' values and identities stay what they were."""
+        groups = groups_of(module)
+        found = [
+            (number, Slot(table, key, tensor, plain))
+            for number, table, key, tensor in sorted(members(groups), key=lambda member: member[0])
+            if (plain := parts(tensor)) is not None
+        ]
+        held = _held(found)
+        self._arena = _pack(held, pins)
+        own = [h.region for h in held if h.packed is None]
+        pins.add([(region.address, region.nbytes) for region in own], [region.storage for region in own])
         self.nbytes = _place(held)
         borrowers = _borrowers(groups, found, held)
         inside = {id(part) for whole in module.modules() if compiled(whole) for part in whole.modules()}
@@ -142,29 +148,6 @@ class _Held:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A module's tensors by group, and the memory in which they lie now: their own, or the ``arena``."""
-
-    groups: tuple[Group, ...]
-    found: list[tuple[int, Slot]]
-    held: list[_Held]
-    arena: torch.Tensor | None
-
-
-def pack(module: torch.nn.Module) -> Packed:
-    """Small tensors and those of mapped files move into memory of our own. Raises OSError for a mapped file
-    that became shorter, with nothing moved."""
-    groups = groups_of(module)
-    found = [
-        (number, Slot(table, key, tensor, plain))
-        for number, table, key, tensor in sorted(members(groups), key=lambda member: member[0])
-        if (plain := parts(tensor)) is not None
-    ]
-    held = _held(found)
-    return Packed(groups, found, held, _pack(held))
-
-
 def _held(found: list[tuple[int, Slot]]) -> list[_Held]:
     """Every region once, with the first group that has a tensor in it, in the order of the groups."""
     regions = regions_of(part for _, slot in found for part in slot.parts)
@@ -226,31 +209,25 @@ def _entries(root: torch.nn.Module) -> Iterator[torch.nn.Module]:
             yield from _entries(child)
 
 
-def _pack(held: list[_Held]) -> torch.Tensor | None:
-    """Moves small and file-backed regions into one allocation, each at a multiple of ALIGNMENT. Raises
-    OSError for a mapped file that became shorter, with nothing moved."""
+def _pack(held: list[_Held], pins: Pins) -> torch.Tensor | None:
+    """Moves small and file-backed regions into one allocation, each at a multiple of ALIGNMENT, which is
+    registered while it is filled. Raises OSError for a mapped file that became shorter, with nothing
+    moved."""
     mapped = file_backed(h.region.address for h in held)
     chosen = [h for h in held if h.region.nbytes < PACKED or h.region.address in mapped]
     chosen = [h for h in chosen if repointable(h.tensors, h.region)]
     if not chosen:
         return None
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), ThreadPoolExecutor(1) as beside:
         arena, regions = fresh_regions([h.region.nbytes for h in chosen])
+        registered = beside.submit(pins.add, [(arena.data_ptr(), arena.numel())], [arena])
         moves = list(zip(chosen, regions, strict=True))
         copy_out((h.region.bytes(), region.bytes()) for h, region in moves)
+        registered.result()
         for h, region in moves:
             lay_over(h.tensors, h.region, region)
             h.region, h.packed = region, region.address - arena.data_ptr()
     return arena
-
-
-def _memory(held: list[_Held], arena: torch.Tensor | None) -> Iterator[tuple[int, int]]:
-    """Address and bytes of all that the device will read."""
-    if arena is not None:
-        yield arena.data_ptr(), arena.numel()
-    for h in held:
-        if h.packed is None:
-            yield h.region.address, h.region.nbytes
 
 
 def _place(held: list[_Held]) -> int:

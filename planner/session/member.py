@@ -16,7 +16,7 @@ from planner.graph.model import Placement
 from planner.graph.split import PREFETCH, Split, split
 from planner.plan.model import Policy
 from planner.session.headroom import Headroom
-from planner.session.host import Master, Packed, pack
+from planner.session.host import Master
 from planner.session.placed import Placed
 from planner.target.blocks import compiled
 
@@ -70,18 +70,13 @@ class Member:
         """Bytes that are held for it on the device, where the session placed it itself."""
         return 0 if self.bound is None else self.bound.nbytes
 
-    def pack(self) -> Packed | None:
-        """The first part of ``prepare``, which reads files and registers nothing."""
-        module = self.module
-        return None if module is None or self.whole or self.left or self.master is not None else pack(module)
-
-    def prepare(self, pins: Pins, packed: Packed | None = None) -> None:
+    def prepare(self, pins: Pins) -> None:
         """Packs and registers its host memory, so that no call has to; again when its tensors are others."""
         module = self.module
         if module is None or self.whole or self.left:
             return
         if self.master is None or self.master.stale(module):
-            self.master = Master(module, pins, packed)
+            self.master = Master(module, pins)
             self._chosen = None
 
     def held(self, headroom: Headroom) -> int | None:

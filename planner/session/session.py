@@ -26,7 +26,6 @@ from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
 from planner.session.aboard import Aboard
 from planner.session.headroom import Headroom
-from planner.session.host import Packed
 from planner.session.likeness import likeness
 from planner.session.machine import describe_device
 from planner.session.member import Member
@@ -342,9 +341,9 @@ class Session:
         if member.bound is not None:
             member.bound.settle()
 
-    def prepare(self, member: Member, packed: Packed | None = None) -> None:
-        """Packs, unless that was done, and registers a component's host memory, so that no call has to."""
-        member.prepare(self._pins, packed)
+    def prepare(self, member: Member) -> None:
+        """Packs and registers a component's host memory, so that no call has to."""
+        member.prepare(self._pins)
 
     # -- the scope
 

@@ -20,7 +20,7 @@ from planner.device import pinned
 from planner.device.pinned import Pins
 from planner.diagnostics.diagnostic import Diagnostic, PlanError
 from planner.loading.builtin import builtin_folder, dtype_argument, quiet
-from planner.session import host, member, ram
+from planner.session import host, ram
 from planner.session.scope import session_of
 from planner.target.loaded import describe
 from planner.virtual.device import SimDevice
@@ -196,30 +196,38 @@ def test_sizes_that_were_not_known_are_seen_before_the_files_are_read(
     assert refused(lambda: load_pipeline(plan_of(tmp_path)))[0] == "host-memory-short"
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_the_next_are_read_meanwhile_but_not_where_two_have_a_tensor_in_common(
-    shared: bool, monkeypatch: pytest.MonkeyPatch
+def test_memory_is_registered_while_the_files_are_read_into_it(
+    machine: Any, mapped: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads: set[int] = set()
-    packing = host.pack
+    runtime, begun = machine(), threading.Event()
+    register, copy_out = runtime.cudaHostRegister, host.copy_out
 
-    def pack(module: Any) -> Any:
-        threads.add(threading.get_ident())
-        return packing(module)
+    def registers(*args: Any) -> Any:
+        begun.set()
+        return register(*args)
 
-    for place in (host, member):
-        monkeypatch.setattr(place, "pack", pack)
+    def reads(pairs: Any) -> None:
+        assert begun.wait(60)
+        copy_out(pairs)
+
+    monkeypatch.setattr(runtime, "cudaHostRegister", registers)
+    monkeypatch.setattr(host, "copy_out", reads)
+    hashes = weights_of(mapped)
+    session, _ = attached(plan_for(mapped), mapped)
+    sizes = [info.bytes or 0 for info in describe(mapped).components.values() if info.module]
+    assert 0.9 * sum(sizes) < sum(runtime.registered.values())
+    session.remove()
+    assert weights_of(mapped) == hashes
+
+
+def test_two_components_with_a_tensor_in_common() -> None:
     expected, pipe = (build(XL) for _ in range(2))
     for each in (expected, pipe):
-        if shared:
-            encoders = (each.text_encoder, each.text_encoder_2)
-            ours, theirs = (
-                [m for m in e.modules() if isinstance(m, torch.nn.LayerNorm)][-1] for e in encoders
-            )
-            theirs.weight = ours.weight
+        encoders = (each.text_encoder, each.text_encoder_2)
+        ours, theirs = ([m for m in e.modules() if isinstance(m, torch.nn.LayerNorm)][-1] for e in encoders)
+        theirs.weight = ours.weight
     hashes = weights_of(expected)
     session, device = attached(plan_for(pipe), pipe)
-    assert (threading.get_ident() in threads) == shared
     assert same(generate(pipe, XL), generate(expected.to("sim:0"), XL))
     assert device.faults == ()
     session.remove()
