@@ -251,7 +251,12 @@ def _placements(plan: Plan, target: Target) -> dict[str, Placement]:
             )
         elif said is not None and said.policy is not None:
             made[name] = Placement(
-                component=name, policy=said.policy, excluded=False, why="the plan says so", span=said.span
+                component=name,
+                policy=said.policy,
+                excluded=False,
+                why="the plan says so",
+                span=said.span,
+                prefetch=said.prefetch,
             )
         else:
             made[name] = Placement(

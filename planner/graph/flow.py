@@ -22,18 +22,23 @@ SHARES = (0.0, 0.5, 0.75, 1.0)
 
 
 def quickest(
-    blocks: Blocks, room: int, prefetch: int, pace: Mapping[int, float], anyway: Collection[int] = ()
+    blocks: Blocks,
+    room: int,
+    depths: Sequence[int],
+    pace: Mapping[int, float],
+    anyway: Collection[int] = (),
 ) -> Split | None:
     """The split of at most ``room`` bytes whose forward is the shortest, of those in which the blocks
     ``anyway`` stay; None where none fits.
 
-    ``pace``: seconds that each block computes, by its number, in the order in which they run.
+    ``depths``: how many blocks may come ahead, the first where nothing is known; ``pace``: seconds that each
+    block computes, by its number, in the order in which they run.
     """
     if not any(pace.values()) or blocks.bytes <= room:
-        return fitted(blocks, room, prefetch, anyway=anyway)
+        return fitted(blocks, room, depths[0], anyway=anyway)
     order = [*pace, *(n for n in range(len(blocks.streamable)) if n not in pace)]
     ran = replace(blocks, streamable=tuple(blocks.streamable[n] for n in order))
-    made = _quickest(ran, room, prefetch, [pace.get(n, 0.0) for n in order], {*map(order.index, anyway)})
+    made = _quickest(ran, room, depths, [pace.get(n, 0.0) for n in order], {*map(order.index, anyway)})
     if made is None:
         return None
     stay = dict(zip(order, made.stay, strict=True))
@@ -41,15 +46,15 @@ def quickest(
 
 
 def _quickest(
-    blocks: Blocks, room: int, prefetch: int, pace: Sequence[float], anyway: Collection[int]
+    blocks: Blocks, room: int, depths: Sequence[int], pace: Sequence[float], anyway: Collection[int]
 ) -> Split | None:
     """Of blocks in the order in which they run. What stays is spread evenly over their bytes, over their
-    seconds, and over both, and one more block comes ahead: which is best depends on where they disagree."""
-    if (hidden := _hidden(blocks, room, prefetch, pace, anyway)) is not None:
+    seconds, and over both: which is best depends on where they disagree."""
+    if (hidden := _hidden(blocks, room, depths[0], pace, anyway)) is not None:
         return hidden
     size, time = sum(blocks.streamable), sum(pace)
     made = []
-    for ahead in (prefetch, prefetch + 1):
+    for ahead in depths:
         for share in SHARES:
             weights = [
                 (t / time) ** share * (b / size) ** (1 - share)

@@ -58,6 +58,7 @@ class Placement:
     ``split``: which part of a streamed component stays; None where its blocks are not known, or it does
     not stream. ``room``: bytes that the budget leaves for its weights and for activations, where the compiler
     may choose how much of it stays; None where the plan says so itself, or where there is no budget.
+    ``prefetch``: blocks that come ahead, where the plan says so.
     """
 
     component: str
@@ -67,6 +68,7 @@ class Placement:
     span: Span
     split: Split | None = None
     room: int | None = None
+    prefetch: int | None = None
 
     @property
     def streams(self) -> bool:

@@ -125,8 +125,8 @@ def _choosable(graph: Graph, name: str) -> Blocks | None:
 
 
 def _prefetch(graph: Graph, name: str) -> int:
-    said = graph.plan.components.get(name)
-    return PREFETCH if said is None or said.prefetch is None else said.prefetch
+    said = graph.placements[name].prefetch
+    return PREFETCH if said is None else said
 
 
 def _chosen(graph: Graph, name: str, blocks: Blocks, room: int | None, prefetch: int) -> Split | None:

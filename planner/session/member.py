@@ -173,11 +173,12 @@ class Member:
         room = headroom.room(self.name, self._placement.room)
         if room is not None:
             ahead = PREFETCH if planned is None else planned.ahead
+            depths = (ahead,) if self._placement.prefetch is not None else (ahead, ahead + 1)
             pace = self.master.pace()
             asked = (room, tuple(pace.items()))
             if self._chosen is None or self._chosen[0] != asked:
                 tries = (() if self.bound is None else self.bound.stays, ())
-                found = (quickest(blocks, room, ahead, pace, anyway) for anyway in tries)
+                found = (quickest(blocks, room, depths, pace, anyway) for anyway in tries)
                 self._chosen = (asked, next(filter(None, found), split(blocks, 0, 0)))
             return self._chosen[1] if self._chosen[1].buffer else None
         if planned is None or not planned.buffer:

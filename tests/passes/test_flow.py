@@ -28,7 +28,7 @@ def cases(draw: st.DrawFn) -> tuple[Blocks, list[float], int]:
 def test_between_the_floor_and_one_after_the_other(case: tuple[Blocks, list[float], int]) -> None:
     blocks, pace, room = case
     even = fitted(blocks, room, 1)
-    best = quickest(blocks, room, 1, dict(enumerate(pace)))
+    best = quickest(blocks, room, (1, 2), dict(enumerate(pace)))
     assert (best is None) == (even is None)
     if best is None or even is None:
         return
@@ -43,7 +43,7 @@ def test_between_the_floor_and_one_after_the_other(case: tuple[Blocks, list[floa
 def test_blocks_that_compute_more_for_their_bytes_stream_more() -> None:
     blocks = Blocks(fixed=0, streamable=(680 * MB,) * 19 + (283 * MB,) * 38)
     pace = (0.073 / 19,) * 19 + (0.11 / 38,) * 38
-    even, best = fitted(blocks, 13_800 * MB, 1), quickest(blocks, 13_800 * MB, 1, dict(enumerate(pace)))
+    even, best = fitted(blocks, 13_800 * MB, 1), quickest(blocks, 13_800 * MB, (1,), dict(enumerate(pace)))
     assert even is not None
     assert best is not None
     assert best.stay[:19].count(False) < even.stay[:19].count(False)
@@ -54,7 +54,7 @@ def test_few_bytes_come_in_small_blocks_behind_the_computing() -> None:
     blocks = Blocks(fixed=0, streamable=(113 * MB, 151 * MB) * 19 + (283 * MB,) * 38)
     pace = (0.002,) * 38 + (0.003,) * 38
     little, much = (
-        quickest(blocks, blocks.bytes - lack * MB, 1, dict(enumerate(pace))) for lack in (400, 6000)
+        quickest(blocks, blocks.bytes - lack * MB, (1,), dict(enumerate(pace))) for lack in (400, 6000)
     )
     assert little is not None
     assert much is not None
@@ -70,7 +70,7 @@ def test_the_order_in_which_blocks_run_is_what_is_played() -> None:
     blocks = Blocks(fixed=0, streamable=tuple(n * MB for n in sizes) * 30)
     made = dict(enumerate(times * 30))
     ran = {4 * at + n: made[4 * at + n] for at in range(30) for n in runs}
-    best, other = (quickest(blocks, blocks.bytes // 3, 1, pace) for pace in (ran, made))
+    best, other = (quickest(blocks, blocks.bytes // 3, (1, 2), pace) for pace in (ran, made))
     assert best is not None
     assert other is not None
     assert best.held <= blocks.bytes // 3
@@ -86,7 +86,7 @@ def test_where_the_link_bounds_it_is_never_idle() -> None:
     """Blocks of two sizes: a ring for two does not divide into places, and they take turns at its ends."""
     blocks = Blocks(fixed=0, streamable=(113 * MB, 151 * MB, 151 * MB) * 20)
     pace = (0.0001, 0.0015, 0.001) * 20
-    best = quickest(blocks, 1000 * MB, 1, dict(enumerate(pace)))
+    best = quickest(blocks, 1000 * MB, (1, 2), dict(enumerate(pace)))
     assert best is not None
     assert best.buffer == 2 * 151 * MB
     assert seconds(blocks, best, pace) == pytest.approx(best.crossing / LINK, rel=0.01)
