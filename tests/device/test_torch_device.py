@@ -159,6 +159,21 @@ def test_nobody_is_waited_for_while_there_is_room(
     assert card.uncounted == 896 * MIB
 
 
+def test_a_little_of_what_left_is_enough_for_another_size(
+    card: TorchDevice, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "_cap", 920 * MIB)
+    monkeypatch.setattr(card, "_hold", lambda: None)
+    trimmed = MagicMock()
+    monkeypatch.setattr(card, "trim", trimmed)  # the host waits for all that runs
+    kept = [card.alloc(600 * MIB, "y")]
+    card.free(card.alloc(300 * MIB, "x"))
+    kept.append(card.alloc(320 * MIB, "z"))  # of two chunks of the three, and a larger one for the third
+    assert driver.calls[-2:] == ["release", "create 64"]
+    assert card.own == card.uncounted == 920 * MIB
+    assert not trimmed.called
+
+
 def test_a_piece_comes_back_at_its_addresses(card: TorchDevice, driver: Driver) -> None:
     first, other = card.alloc(200 * MIB, "x"), card.alloc(10 * MIB, "x")
     card.free(first)
