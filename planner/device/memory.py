@@ -78,15 +78,21 @@ class Pool:
         """They are spare from now on."""
         self._spare += chunks
 
-    def drain(self, nbytes: int | None = None) -> int:
-        """What is spare goes to the driver: all, or chunks until they are ``nbytes``. Returns their bytes."""
-        gone = 0
+    def drain(self, nbytes: int | None = None, keep: int = 0) -> int:
+        """What is spare goes to the driver: all but chunks for ``keep`` bytes, or as many as are ``nbytes``.
+        Returns their bytes."""
+        wanted, gone = Counter(_cut(keep)), 0
         if not self._spare:
             return gone
         with torch.cuda.device(self._device):
-            while self._spare and (nbytes is None or gone < nbytes):
-                chunk = self._spare.pop()
+            for chunk in self._spare[::-1]:
+                if nbytes is not None and gone >= nbytes:
+                    break
+                if wanted[chunk.nbytes]:
+                    wanted[chunk.nbytes] -= 1
+                    continue
                 _call("cuMemRelease", ctypes.c_uint64(chunk.handle))
+                self._spare.remove(chunk)
                 self.nbytes -= chunk.nbytes
                 gone += chunk.nbytes
         return gone

@@ -231,11 +231,13 @@ class TorchDevice:
     def _make_room(self, size: int) -> None:
         """For ``size`` bytes, as far as they are not spare: under the cap, or where there is none in what
         leaves."""
-        while self._leaving and (self._cap is None or self._over(size) > 0):
+        over = self._over(size)
+        over -= self._pool.drain(over, keep=size)
+        while self._leaving and (self._cap is None or over > 0):
             self._lift_first()
-            if 0 < self._over(size) < memory.CHUNK:  # of the sizes that are asked for it has enough
-                self._pool.drain(self._over(size))
-        if self._over(size) <= 0:
+            over = self._over(size)
+            over -= self._pool.drain(over, keep=size)
+        if over <= 0:
             return
         self.tidy()
         self.trim()
