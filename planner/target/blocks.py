@@ -25,8 +25,11 @@ PLAIN = 12
 
 FINE = 96
 LEAST = 128 << 20
-"""One with less than one part in FINE, or than LEAST bytes, is not split where all of it could come in
-pieces either: the ring has two of the largest, and what it takes cannot stay."""
+"""One with less than one part in FINE, or than LEAST bytes, is not split where its children are only called
+either: the ring has two of the largest, and what it takes cannot stay."""
+
+LIGHT = 4 << 20
+"""Bytes of a leaf that is not worth a hook of its own: they take 0.1 ms to come."""
 
 
 CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict"})
@@ -119,6 +122,7 @@ class _Split:
     """The groups of ``whole``. Modules that are in none are added to ``outside``."""
 
     def __init__(self, whole: Any, outside: list[Any]) -> None:
+        self._whole = whole
         self._outside = outside
         self._seen: set[int] = set()
         self._weights: dict[int, dict[int, int]] = {}
@@ -133,10 +137,10 @@ class _Split:
         self._outside.append(module)
         leaves = tuple(child for child in children if not any(True for _ in child.children()))
         self._seen.update(map(id, (module, *leaves)))
-        if _lists(module) or self._bytes(module) <= self._limit:
-            yield from (Group(leaf, (leaf,)) for leaf in leaves)
-        elif leaves:
-            yield Group(leaves[0], leaves, module)
+        apart = self._apart(module, leaves)
+        yield from (Group(leaf, (leaf,)) for leaf in apart)
+        if left := tuple(leaf for leaf in leaves if leaf not in apart):
+            yield Group(left[0], left, module)
         for child in (child for child in children if child not in leaves):
             if self._bytes(child) <= self._most(child) or compiled(child):
                 owners = tuple(m for m in child.modules() if id(m) not in self._seen)
@@ -145,6 +149,15 @@ class _Split:
                     yield Group(child, owners)
             else:
                 yield from self.of(child)
+
+    def _apart(self, module: Any, leaves: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Those of its ``leaves`` that come by themselves: nobody reads them uncalled, and they weigh enough.
+        The whole's own may be asked for from outside (by a pipeline, for an embedding's weight)."""
+        if _lists(module):
+            return leaves
+        if module is self._whole or not only_called(module):
+            return ()
+        return tuple(leaf for leaf in leaves if self._bytes(leaf) > LIGHT)
 
     def _most(self, module: Any) -> int:
         """Bytes up to which it travels whole."""

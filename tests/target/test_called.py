@@ -117,6 +117,7 @@ def test_a_block_comes_in_as_many_pieces_as_are_known_to_be_called(
     cls: type[Calls], pieces: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "LEAST", 0)
+    monkeypatch.setattr(blocks, "LIGHT", 0)
     module = torch.nn.Module()
     module.blocks = torch.nn.ModuleList(cls() for _ in range(60))
     counted = blocks_of(module)
@@ -124,3 +125,20 @@ def test_a_block_comes_in_as_many_pieces_as_are_known_to_be_called(
     assert len(counted.streamable) == 60 * pieces
     named = tree_of((name, tensor.nbytes) for name, tensor in module.named_parameters())
     assert len(blocks_of(named).streamable) == 60  # a file's names do not say who calls
+
+
+@pytest.mark.parametrize(("cls", "left"), [(Calls, 0), (Reads, 2)])
+def test_leaves_beside_what_is_split_come_where_they_are_only_called(
+    cls: type[Calls], left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a block of experts, or one that has its projections beside its attention."""
+    monkeypatch.setattr(blocks, "LIGHT", 0)
+    module = torch.nn.Module()
+    module.head = torch.nn.Linear(8, 8)
+    module.blocks = torch.nn.ModuleList(cls() for _ in range(4))
+    counted = blocks_of(module)
+    own = sum(p.nbytes for p in module.head.parameters())
+    kept = sum(p.nbytes for b in module.blocks for leaf in (b.up, b.down) for p in leaf.parameters())
+    rounding = 512 * 2 * (1 + 8)
+    assert abs(counted.fixed - own - kept * left // 2) <= rounding
+    assert len(counted.streamable) == 4 * (3 - left)
