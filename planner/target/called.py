@@ -10,7 +10,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 
@@ -29,10 +29,14 @@ def only_called(module: Any) -> bool:
 def _methods(cls: type) -> Iterator[Callable[..., Any] | None]:
     """With None for what is called and has no source. ``__init__`` is over."""
     for name, value in vars(cls).items():
+        if name == "__init__":
+            continue
         if isinstance(value, property):
             yield from (part for part in (value.fget, value.fset) if part is not None)
+        elif isinstance(value, cached_property):
+            yield value.func
         elif inspect.isfunction(value):
-            yield from [value] if name != "__init__" else []
+            yield value
         elif callable(value) and not isinstance(value, (type, staticmethod, classmethod)):
             yield None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Any
 
@@ -56,6 +57,12 @@ class ReadsInAnother(Calls):
         return self.down.weight.dtype
 
 
+class ReadsAndKeeps(Calls):
+    @functools.cached_property
+    def scale(self) -> torch.Tensor:
+        return self.down.weight.amax()
+
+
 class HandsOn(Calls):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return _elsewhere(self, x)
@@ -90,7 +97,8 @@ def test_what_is_only_called(cls: type[Calls]) -> None:
 
 
 @pytest.mark.parametrize(
-    "cls", [Reads, ReadsInAnother, HandsOn, HandsOnAChild, LooksThrough, OtherNames, Assigned]
+    "cls",
+    [Reads, ReadsInAnother, ReadsAndKeeps, HandsOn, HandsOnAChild, LooksThrough, OtherNames, Assigned],
 )
 def test_what_may_be_read_uncalled(cls: type[Calls]) -> None:
     assert not only_called(cls())
