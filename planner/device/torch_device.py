@@ -231,12 +231,10 @@ class TorchDevice:
     def _make_room(self, size: int) -> None:
         """For ``size`` bytes, as far as they are not spare: under the cap, or where there is none in what
         leaves."""
-        over = self._over(size)
-        over -= self._pool.drain(over, keep=size)
+        over = self._drained(size)
         while self._leaving and (self._cap is None or over > 0):
             self._lift_first()
-            over = self._over(size)
-            over -= self._pool.drain(over, keep=size)
+            over = self._drained(size)
         if over <= 0:
             return
         self.tidy()
@@ -246,6 +244,11 @@ class TorchDevice:
                 f"{self.name}: {size / 2**30:.2f} GiB of weights pass the budget of "
                 f"{(self._cap or 0) / 2**30:.2f} GiB by {over / 2**30:.2f}"
             )
+
+    def _drained(self, size: int) -> int:
+        """``_over``, once what is spare and of no use for ``size`` has left, as far as that helps."""
+        over = self._over(size)
+        return over - self._pool.drain(over, keep=size)
 
     def _over(self, size: int) -> int:
         """Bytes by which ``size`` more would pass the cap; 0 without one."""

@@ -89,7 +89,7 @@ def blocks_of(module: Any) -> Blocks:
     for number, _, _, tensor in sorted(members(groups), key=lambda member: member[0]):
         for part in held(tensor):
             if part.numel():
-                by_storage.setdefault(storage_of(part), []).append((number, _range(part)))
+                by_storage.setdefault(_storage(part), []).append((number, _range(part)))
     sizes: dict[int, list[int]] = {}
     shared: set[int] = set()
     for found in by_storage.values():
@@ -135,14 +135,14 @@ class _Split:
             return  # a module that is shared by two parents belongs to the first
         children = [child for child in module.children() if id(child) not in self._seen]
         self._outside.append(module)
-        leaves = tuple(child for child in children if not any(True for _ in child.children()))
+        leaves = tuple(filter(_leaf, children))
         self._seen.update(map(id, (module, *leaves)))
         apart = self._apart(module, leaves)
         yield from (Group(leaf, (leaf,)) for leaf in apart)
         if left := tuple(leaf for leaf in leaves if leaf not in apart):
             yield Group(left[0], left, module)
         for child in (child for child in children if child not in leaves):
-            if self._bytes(child) <= self._most(child) or compiled(child):
+            if self._together(child) or compiled(child):
                 owners = tuple(m for m in child.modules() if id(m) not in self._seen)
                 self._seen.update(map(id, owners))
                 if owners:
@@ -155,24 +155,24 @@ class _Split:
         The whole's own may be asked for from outside (by a pipeline, for an embedding's weight)."""
         if _lists(module):
             return leaves
-        if module is self._whole or not only_called(module):
-            return ()
-        return tuple(leaf for leaf in leaves if self._bytes(leaf) > LIGHT)
+        heavy = tuple(leaf for leaf in leaves if self._bytes(leaf) > LIGHT)
+        return heavy if heavy and module is not self._whole and only_called(module) else ()
 
-    def _most(self, module: Any) -> int:
-        """Bytes up to which it travels whole."""
+    def _together(self, module: Any) -> bool:
+        """Whether it travels whole. Its source is read where nothing else decides."""
+        size = self._bytes(module)
+        if size <= self._fine:
+            return True
         if self._plain(module):
-            return PLAIN * self._limit
-        leaves = (c for c in module.children() if not any(True for _ in c.children()))
-        return self._limit if any(map(self._bytes, leaves)) and not only_called(module) else self._fine
+            return size <= PLAIN * self._limit
+        weigh = any(self._bytes(child) for child in module.children() if _leaf(child))
+        return size <= self._limit and weigh and not only_called(module)
 
     def _plain(self, module: Any) -> bool:
         """Leaves are all that it has, in lists or not, and what has no weights (a pool in a module of its
         own). Split, they could not leave: it may read them uncalled."""
         return all(
-            not any(True for _ in child.children())
-            or not self._bytes(child)
-            or (_lists(child) and self._plain(child))
+            _leaf(child) or not self._bytes(child) or (_lists(child) and self._plain(child))
             for child in module.children()
         )
 
@@ -190,11 +190,15 @@ class _Split:
         return self._weights[id(module)]
 
 
+def _leaf(module: Any) -> bool:
+    return not any(True for _ in module.children())
+
+
 def _lists(module: Any) -> bool:
     return type(module).__name__ in CONTAINERS or getattr(module, "numbered", False)
 
 
-def storage_of(tensor: Any) -> int:
+def _storage(tensor: Any) -> int:
     """A storage's address; a tensor without memory of its own (a wrapper, the meta device) is its own."""
     try:
         return int(tensor.untyped_storage().data_ptr()) or id(tensor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 from unittest.mock import MagicMock
@@ -85,6 +86,8 @@ class Driver:
 
 MIB = 1 << 20
 
+Cap = Callable[[int], None]
+
 
 @pytest.fixture
 def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
@@ -106,6 +109,17 @@ def card(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> TorchDevice:
     return TorchDevice(torch.device("cpu"))
 
 
+@pytest.fixture
+def capped(card: TorchDevice, monkeypatch: pytest.MonkeyPatch) -> Cap:
+    """Gives the card a cap in bytes, of which torch's allocator is not told."""
+
+    def cap(nbytes: int) -> None:
+        monkeypatch.setattr(card, "_cap", nbytes)
+        monkeypatch.setattr(card, "_hold", lambda: None)
+
+    return cap
+
+
 def test_memory_goes_from_one_component_to_the_next(card: TorchDevice, driver: Driver) -> None:
     first = card.alloc(300 * MIB, "x")
     assert driver.calls == ["create 128", "create 128", "create 44"]
@@ -123,11 +137,8 @@ def test_memory_goes_from_one_component_to_the_next(card: TorchDevice, driver: D
     assert (driver.left, driver.mapped) == (1024 * MIB, {})
 
 
-def test_only_as_much_leaves_as_is_asked_for(
-    card: TorchDevice, driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(card, "_cap", 1000 * MIB)
-    monkeypatch.setattr(card, "_hold", lambda: None)
+def test_only_as_much_leaves_as_is_asked_for(card: TorchDevice, driver: Driver, capped: Cap) -> None:
+    capped(1000 * MIB)
     pieces = [card.alloc(256 * MIB, "x") for _ in range(3)]
     for piece in pieces:
         card.free(piece)
@@ -142,10 +153,9 @@ def test_only_as_much_leaves_as_is_asked_for(
 
 
 def test_nobody_is_waited_for_while_there_is_room(
-    card: TorchDevice, driver: Driver, monkeypatch: pytest.MonkeyPatch
+    card: TorchDevice, driver: Driver, capped: Cap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(card, "_cap", 1000 * MIB)
-    monkeypatch.setattr(card, "_hold", lambda: None)
+    capped(1000 * MIB)
     stream = MagicMock()
     busy = stream.record_event.return_value
     busy.query.return_value = False
@@ -160,10 +170,9 @@ def test_nobody_is_waited_for_while_there_is_room(
 
 
 def test_a_little_of_what_left_is_enough_for_another_size(
-    card: TorchDevice, driver: Driver, monkeypatch: pytest.MonkeyPatch
+    card: TorchDevice, driver: Driver, capped: Cap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(card, "_cap", 920 * MIB)
-    monkeypatch.setattr(card, "_hold", lambda: None)
+    capped(920 * MIB)
     trimmed = MagicMock()
     monkeypatch.setattr(card, "trim", trimmed)  # the host waits for all that runs
     kept = [card.alloc(600 * MIB, "y")]
@@ -205,11 +214,8 @@ def test_what_does_not_fit_takes_nothing(card: TorchDevice, driver: Driver) -> N
     card.alloc(1000 * MIB, "y")
 
 
-def test_a_cap_counts_what_nobody_has_taken_yet(
-    card: TorchDevice, driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(card, "_cap", 500 * MIB)
-    monkeypatch.setattr(card, "_hold", lambda: None)
+def test_a_cap_counts_what_nobody_has_taken_yet(card: TorchDevice, driver: Driver, capped: Cap) -> None:
+    capped(500 * MIB)
     card.free(card.alloc(400 * MIB, "x"))
     assert card.uncounted == 400 * MIB
     card.alloc(130 * MIB, "y")

@@ -6,16 +6,14 @@ import copy
 
 import pytest
 import torch
+from cards import ON_CUDA
 from pipelines.all import build, run, same
 from pipelines.plans import plan_for, schedule_for
 
 from planner.device.torch_device import TorchDevice
 from planner.session.attach import attach_schedule
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
-]
+pytestmark = ON_CUDA
 
 CLS = "FluxPipeline"
 WAYS = {

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from cards import ON_CUDA
 from pipelines import wide
 from pipelines.all import CASES, build, run, same
 from pipelines.plans import plan_for, schedule_for
@@ -14,10 +15,7 @@ from pipelines.plans import plan_for, schedule_for
 from planner.device.torch_device import TorchDevice
 from planner.session.attach import attach_schedule
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
-]
+pytestmark = ON_CUDA
 
 
 MOVES_ITSELF = {"image_normalizer"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from cards import ON_CUDA
 from quantized import by_cast, formats, picture, plain, plan_of, write_lora
 
 import planner
@@ -17,10 +18,7 @@ from planner.diagnostics.diagnostic import PlanError
 from planner.quantization.backends import BACKENDS
 from planner.quantization.matrix import row_of
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
-]
+pytestmark = ON_CUDA
 
 POLICIES = ["resident", "offload", "stream"]
 CELLS = [

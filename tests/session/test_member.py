@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from pipelines.plans import plan_for
 
 from planner.device.pinned import Pins
 from planner.graph.model import Placement
 from planner.plan.model import Policy
 from planner.session.member import Member
+from planner.source.text import Span
 
 KB = 1000
 LEAVES = {57: 0.1e-6, 75: 0.5e-6, 58: 1.4e-6, 94: 0.8e-6}
@@ -31,7 +31,7 @@ def test_one_more_comes_ahead_where_that_is_quicker_unless_the_plan_says_how_man
         policy=Policy.STREAM,
         excluded=False,
         why="",
-        span=plan_for(None).span,
+        span=Span(file="x", line=1, column=1),
         room=room,
         prefetch=prefetch,
     )
