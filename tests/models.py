@@ -146,3 +146,13 @@ def _walk_stage(text: str) -> WalkStage:
         runs.append(WalkUse(component=component, entry=entry))
     loop: WalkLoop = "steps" if "*" in text else ""
     return WalkStage(id="+".join(names), runs=tuple(runs), loop=loop, optional="?" in text)
+
+
+def stages(walk: Sequence[WalkStage]) -> str:
+    """A walk on a line: ``*`` loops steps, ``+`` loops otherwise, ``?`` is optional."""
+    marks = {"": "", "steps": "*", "times": "+"}
+    made = []
+    for stage in walk:
+        inside = stages(stage.stages) if stage.stages else " ".join(map(str, stage.runs))
+        made.append(f"({inside}){marks[stage.loop]}{'?' if stage.optional else ''}")
+    return " ".join(made)

@@ -162,16 +162,23 @@ def _rings(stages: Sequence[Stage]) -> list[Diagnostic]:
 
 
 def _present(stages: Sequence[Stage], target: Target) -> tuple[Stage, ...]:
-    """Without the uses of components that the pipeline does not have (None), and without empty stages.
+    """Without the uses of what the pipeline does not have (a component that is None, an entry point that its
+    own class lacks), and without empty stages; a module under two names is used under its first.
 
     A stage keeps its place: who followed a stage that is gone follows what that one followed.
     """
-    gone = {name for name, info in target.components.items() if not info.present}
+    gone = {name for name, info in target.components.items() if not info.present} | {*target.lacks}
+    uncallable = {(name, entry) for name, info in target.components.items() for entry in info.lacks}
+    first = {name: info.same_as for name, info in target.components.items() if info.same_as}
 
     def pruned(stage: Stage) -> Stage:
         return replace(
             stage,
-            runs=tuple(run for run in stage.runs if run.component not in gone),
+            runs=tuple(
+                replace(run, component=first.get(run.component, run.component))
+                for run in stage.runs
+                if run.component not in gone and (run.component, run.entry) not in uncallable
+            ),
             stages=_present(stage.stages, target),
         )
 

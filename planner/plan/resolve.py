@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean, nearest
@@ -13,6 +14,7 @@ from planner.diagnostics.table.p3_plan import (
     UNKNOWN_COMPONENT,
     UNKNOWN_ENTRY,
 )
+from planner.diagnostics.table.p3_target import NOT_HERE
 from planner.plan.model import Plan, Use
 from planner.source.text import Span
 from planner.target.model import Target
@@ -34,19 +36,30 @@ def check_names(plan: Plan, target: Target) -> list[Diagnostic]:
 
 
 def _problems(plan: Plan, target: Target) -> Iterator[Diagnostic]:
-    for name, span, moves in _named(plan):
-        if name not in target.components:
+    for name, span, weights in _named(plan):
+        info = target.components.get(name)
+        if name in target.lacks:
+            said = f'this "{target.cls}" has no component "{name}": nothing is planned for it'
+            yield finding(NOT_HERE, said, span=span)
+        elif info is None:
             yield finding(
                 UNKNOWN_COMPONENT,
                 f'"{target.cls}" has no component "{name}"',
                 span=span,
                 hint=did_you_mean(name, target.modules),
             )
-        elif moves and name not in target.modules:
+        elif weights == "placed" and info.same_as:
+            said = f'"{name}" is the same module as "{info.same_as}": name that one'
+            yield finding(NO_WEIGHTS, said, span=span)
+        elif weights and not info.module and not info.same_as:
             yield finding(NO_WEIGHTS, f'"{name}" has no weights to move', span=span)
     for use in _uses(plan):
         known = target.components.get(use.component)
         if known is None or not known.module or not use.entry:
+            continue
+        if use.entry in known.lacks:
+            said = f'"{use.component}" ({known.classes[0]}) has no "{use.entry}" here: it cannot be called'
+            yield finding(NOT_HERE, said, span=use.span.part(len(use.component) + 1, len(use.entry)))
             continue
         first = use.entry.partition(".")[0]
         heads = {entry.partition(".")[0] for entry in known.entries}
@@ -67,16 +80,16 @@ def _problems(plan: Plan, target: Target) -> Iterator[Diagnostic]:
             yield finding(ENTRY_NOT_CHECKED, said, span=place)
 
 
-def _named(plan: Plan) -> Iterator[tuple[str, Span, bool]]:
-    """Every component that the plan names, its place, and whether something moves there."""
+def _named(plan: Plan) -> Iterator[tuple[str, Span, Literal["used", "placed", ""]]]:
+    """Every component that the plan names, its place, and what happens to its weights there, if anything."""
     for use in _uses(plan):
-        yield use.component, use.span.part(0, len(use.component)), True
+        yield use.component, use.span.part(0, len(use.component)), "used"
     for name in plan.exclude:
-        yield name.name, name.span, True
+        yield name.name, name.span, "placed"
     for component in plan.components.values():
-        yield component.name, component.span, component.policy is not None
+        yield component.name, component.span, "placed" if component.policy is not None else ""
     for rule in plan.quantization:
-        yield rule.component, rule.spans["component"], True
+        yield rule.component, rule.spans["component"], "placed"
 
 
 def _uses(plan: Plan) -> Iterator[Use]:

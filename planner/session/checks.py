@@ -10,7 +10,7 @@ import torch
 from packaging.version import Version
 
 from planner.device.protocol import Device
-from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p3_plan import UNKNOWN_ENTRY
 from planner.diagnostics.table.p7_session import (
@@ -25,12 +25,14 @@ from planner.diagnostics.table.p7_session import (
     TENSOR_PARALLEL,
     TILING_UNSUPPORTED,
 )
-from planner.plan.model import Plan
+from planner.plan.model import Plan, Use
 from planner.session.hooks import Guard
 from planner.session.ram import short_of_memory
 from planner.session.shared import Relay
 from planner.session.unread import unread_bytes
 from planner.session.versions import version_notes
+from planner.target.loaded import components_of, known_class
+from planner.target.walks import callable_at
 
 
 def check_pipeline(
@@ -87,9 +89,16 @@ def _kind(pipe: Any) -> Diagnostic | None:
             f'"{type(pipe).__name__}" is a modular pipeline; its ComponentsManager moves its components',
             hint="components_manager.enable_auto_cpu_offload()",
         )
-    if not hasattr(pipe, "components") or not callable(pipe):
-        return finding(NOT_A_PIPELINE, f'expected a loaded diffusers pipeline, found "{type(pipe).__name__}"')
-    return None
+    try:
+        components_of(pipe)
+    except PlanError as error:
+        return error.diagnostics[0]
+    except AttributeError:
+        pass
+    else:
+        if callable(pipe):
+            return None
+    return finding(NOT_A_PIPELINE, f'expected a loaded diffusers pipeline, found "{type(pipe).__name__}"')
 
 
 def _placement(pipe: Any) -> Iterator[Diagnostic]:
@@ -125,15 +134,14 @@ def _group_offloaded(module: torch.nn.Module) -> bool:
 
 
 def _named(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
-    """Names of the plan that the pipeline does not have. A component that is None is skipped in the walk."""
-    known = set(pipe.components)
+    """Names of the plan that neither the pipeline nor diffusers' class has. What the class has and the
+    pipeline has not, or has as None, is skipped in the walk."""
+    known, built = set(pipe.components), known_class(pipe)
+    may_be = known | set(built.components if built else ())
     named = [(n.name, n.span) for n in plan.exclude] + [(c.name, c.span) for c in plan.components.values()]
-    pending = list(plan.stages or ())
-    for stage in pending:
-        pending += stage.stages
-        named += [(use.component, use.span) for use in stage.runs]
+    named += [(use.component, use.span) for use in _uses(plan)]
     for name, span in dict(reversed(named)).items():
-        if name not in known:
+        if name not in may_be:
             yield finding(
                 COMPONENT_MISSING,
                 f'the plan names "{name}", and this {type(pipe).__name__} has no such component',
@@ -143,19 +151,25 @@ def _named(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
 
 
 def _entries(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
-    """Entry points that the built model does not have: nothing would watch them."""
-    modules = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    """Entry points that the built model does not have: nothing would watch them. Those that diffusers' class
+    would call, if they were there, are skipped in the walk."""
+    built = known_class(pipe)
+    for use in _uses(plan):
+        part = pipe.components.get(use.component)
+        info = built.components.get(use.component) if built else None
+        may_be = info is not None and use.entry in info.entries
+        if not use.entry or may_be or not isinstance(part, torch.nn.Module):
+            continue
+        if not callable_at(part, use.entry):
+            said = f'"{use.component}" ({type(part).__name__}) has no entry point "{use.entry}"'
+            yield finding(UNKNOWN_ENTRY, said, span=use.span)
+
+
+def _uses(plan: Plan) -> Iterator[Use]:
     pending = list(plan.stages or ())
     for stage in pending:
         pending += stage.stages
-        for use in stage.runs:
-            part: Any = modules.get(use.component)
-            for step in use.entry.split(".") if use.entry and part is not None else ():
-                part = getattr(part, step, None)
-            if use.component in modules and not callable(part):
-                model = type(modules[use.component]).__name__
-                said = f'"{use.component}" ({model}) has no entry point "{use.entry}"'
-                yield finding(UNKNOWN_ENTRY, said, span=use.span)
+        yield from stage.runs
 
 
 def _dtype(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:

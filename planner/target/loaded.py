@@ -3,56 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
+from planner.diagnostics.diagnostic import PlanError, finding
+from planner.diagnostics.table.p7_session import NOT_A_PIPELINE
 from planner.target import catalogue
 from planner.target.blocks import blocks_of
-from planner.target.model import Blocks, ComponentInfo, Target
+from planner.target.model import Blocks, ComponentInfo, Target, WalkUse
 from planner.target.parts import parts_of
+from planner.target.walks import callable_at, runnable
 
 
 def describe(pipe: Any) -> Target:
-    """Components, their classes and bytes on the device, and the class's own walk where it is known.
+    """Components, their classes and bytes on the device, and what of its class's own walk it can run.
 
     A module that stands under two names (a shared text encoder) is told under its first, as
-    ``enable_model_cpu_offload`` takes it.
+    ``enable_model_cpu_offload`` takes it. Raises PlanError where diffusers cannot say what the pipeline has.
     """
-    cls = type(pipe)
-    version = _installed()
-    known = next((t for c in cls.__mro__ if (t := catalogue.find(c.__name__, version)) is not None), None)
-    seen: set[int] = set()
+    cls, known, there = type(pipe), known_class(pipe), components_of(pipe)
+    first: dict[int, str] = {}
     components = {}
-    for name, component in pipe.components.items():
+    for name, component in there.items():
+        before = first.setdefault(id(component), name)
         expected = known.components.get(name) if known else None
-        module = hasattr(component, "named_parameters") and id(component) not in seen
-        seen.add(id(component))
-        blocks = _blocks(component) if module else None
-        components[name] = ComponentInfo(
-            name=name,
-            classes=(type(component).__name__,)
-            if component is not None
-            else getattr(expected, "classes", ()),
-            module=module or (component is None and expected is not None and expected.module),
-            optional=expected.optional if expected else False,
-            present=component is not None,
-            bytes=blocks.bytes if blocks else None,
-            blocks=blocks,
-            entries=expected.entries if expected else (),
-            weights=tuple(weights_of(component)) if module else None,
-            parts=tuple(parts_of(component)) if module else None,
-            keeps=keeps_of(component) if module else ((), None),
-        )
+        components[name] = _info(name, component, "" if before == name else before, expected)
+
+    def here(use: WalkUse) -> WalkUse | None:
+        info, component = components.get(use.component), there.get(use.component)
+        if info is None or component is None or (use.entry and not callable_at(component, use.entry)):
+            return None
+        use = replace(use, component=info.same_as or info.name)
+        return use if components[use.component].module else None
+
     sequence = getattr(cls, "model_cpu_offload_seq", None)
     return Target(
         cls=cls.__name__,
         components=components,
         sequence=sequence if isinstance(sequence, str) else None,
         excluded=tuple(getattr(cls, "_exclude_from_cpu_offload", None) or ()),
-        walk=known.walk if known else None,
+        walk=runnable(known.walk, here) if known else None,
         version=known.version if known else "",
         origin="loaded",
         overrides=known.overrides if known else False,
+        lacks=tuple(name for name in known.components if name not in components) if known else (),
+    )
+
+
+def known_class(pipe: Any) -> Target | None:
+    """The class of the catalogue that ``pipe`` is of, or is made from."""
+    version = _installed()
+    return next((t for c in type(pipe).__mro__ if (t := catalogue.find(c.__name__, version))), None)
+
+
+def components_of(pipe: Any) -> dict[str, Any]:
+    """``pipe.components``. Raises PlanError where diffusers (0.42.1, pipeline_utils.py:1838) refuses it: what
+    a class registers is not what its constructor takes."""
+    try:
+        return dict(pipe.components)
+    except ValueError as error:
+        expected, settings = pipe._get_signature_keys(pipe)
+        has = {name for name in pipe.config if not name.startswith("_") and name not in settings}
+        listed = ", ".join(f'"{name}"' for name in sorted(has ^ set(expected)))
+        said = f'"{type(pipe).__name__}" registers other components than its __init__ takes: {listed}'
+        hint = "take them in __init__, and name those that may be None in _optional_components"
+        raise PlanError([finding(NOT_A_PIPELINE, said, hint=hint)]) from error
+
+
+def _info(name: str, component: Any, same_as: str, expected: ComponentInfo | None) -> ComponentInfo:
+    info = expected or ComponentInfo(name=name, classes=(), module=False)
+    if component is None:
+        return replace(info, present=False)
+    module = hasattr(component, "named_parameters")
+    info = replace(info, classes=(type(component).__name__,), module=module and not same_as)
+    if not module or same_as:
+        return replace(info, same_as=same_as if module else "")
+    blocks = _blocks(component)
+    return replace(
+        info,
+        bytes=blocks.bytes,
+        blocks=blocks,
+        lacks=tuple(entry for entry in info.entries if not callable_at(component, entry)),
+        weights=tuple(weights_of(component)),
+        parts=tuple(parts_of(component)),
+        keeps=keeps_of(component),
     )
 
 

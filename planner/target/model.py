@@ -66,9 +66,10 @@ class ComponentInfo:
     annotated or actual class names; ``present``: False for a component that is None;
     ``bytes``: of its weights as they will lie on the device (``device_bytes``), None when not known;
     ``blocks``: how they split, None when not known; ``entries``: paths under it that pipelines call
-    (``encode``, ``decode``), without ``forward``; ``weights``: its tensors once loaded, and
-    ``parts``: its modules that quantization knows, None when their names are not known; ``keeps``: of its
-    class, ``_keep_in_fp32_modules`` and ``_skip_layerwise_casting_patterns``, the latter None when not known.
+    (``encode``, ``decode``), without ``forward``, and ``lacks`` those of them that a loaded component does
+    not have; ``weights``: its tensors once loaded, and ``parts``: its modules that quantization knows, None
+    when their names are not known; ``keeps``: of its class, ``_keep_in_fp32_modules`` and
+    ``_skip_layerwise_casting_patterns``, the latter None when not known.
     """
 
     name: str
@@ -76,9 +77,11 @@ class ComponentInfo:
     module: bool
     optional: bool = False
     present: bool = True
+    same_as: str = ""
     bytes: int | None = None
     blocks: Blocks | None = None
     entries: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     weights: Weights | None = None
     parts: tuple[Part, ...] | None = None
     keeps: tuple[tuple[str, ...], tuple[str, ...] | None] = ((), None)
@@ -91,7 +94,8 @@ class Target:
     ``sequence`` and ``excluded`` are the class's ``model_cpu_offload_seq`` and
     ``_exclude_from_cpu_offload``; ``walk`` is None when the source did not say in which order the
     components run; ``version`` is the diffusers version of the catalogue; ``overrides``: the class has an
-    ``enable_model_cpu_offload`` of its own.
+    ``enable_model_cpu_offload`` of its own; ``lacks``: components of diffusers' class that a loaded pipeline
+    of that name, or of a class made from it, does not have.
     """
 
     cls: str
@@ -102,6 +106,7 @@ class Target:
     version: str
     origin: Origin
     overrides: bool = False
+    lacks: tuple[str, ...] = ()
 
     @property
     def modules(self) -> tuple[str, ...]:

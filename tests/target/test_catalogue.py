@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from models import stages
 
 from planner.target import catalogue
 from planner.target.model import WalkStage
@@ -13,15 +14,6 @@ def walk(cls: str) -> str:
     target = catalogue.find(cls)
     assert target is not None
     return stages(target.walk or ())
-
-
-def stages(walk: tuple[WalkStage, ...]) -> str:
-    marks = {"": "", "steps": "*", "times": "+"}
-    made = []
-    for stage in walk:
-        inside = stages(stage.stages) if stage.stages else " ".join(map(str, stage.runs))
-        made.append(f"({inside}){marks[stage.loop]}{'?' if stage.optional else ''}")
-    return " ".join(made)
 
 
 WALKS = {
