@@ -21,6 +21,7 @@ from planner.plan.model import Plan
 from planner.plan.resolve import check_names
 from planner.quantization.check import check_parts, check_rules
 from planner.quantization.sizes import sized
+from planner.schedule.card import Place
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from planner.device.protocol import Device
     from planner.session.session import Session
 
-PathOrPlan = str | Path | Plan
+PathOrPlan = str | Path | SourceText | Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,24 +99,33 @@ class Compiled:
         return to_json(self.schedule)
 
     def save(self, path: str | Path) -> Path:
-        """Writes ``to_json`` to ``path`` and returns it. Raises OSError."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        """Writes ``to_json`` to ``path``, whole or not at all, and returns it. Raises OSError."""
+        from planner.loading.written import written
+
+        text = self.to_json()
+        written(Path(path), lambda to: to.write_text(text, encoding="utf-8"), replace=True)
         return Path(path)
 
 
 def validate(
-    source: PathOrPlan, *, target: Any = None, overrides: Sequence[str] = (), strict: bool = False
+    source: PathOrPlan,
+    *,
+    target: Any = None,
+    overrides: Sequence[str] = (),
+    strict: bool = False,
+    card: Place | None = None,
 ) -> Validation:
     """Everything that can be said of a plan without a GPU, weights, torch or the network.
 
     ``source``: a plan file or a ``Plan``; ``target``: a class name, a folder or a loaded pipeline in
     place of the plan's own; ``overrides``: ``key=value`` as for ``--set``; ``strict``: warnings, and
-    notes of what was not checked, count as errors. Raises nothing for a bad plan: the result is falsy.
+    notes of what was not checked, count as errors; ``card``: whether it fits there
+    (``planner.schedule.card.imagined(12 << 30)``). Raises nothing for a bad plan: the result is falsy.
     """
     front = _front(source, overrides)
     plan, found = front.plan, front.found
     if plan is not None:
-        _, more = _back(plan, target)
+        _, more = _back(plan, target, card=card)
         found = found + more
     kept = tuple(apply_ignores(found, front.sources))
     if strict:
@@ -123,11 +133,18 @@ def validate(
             d.at(Severity.ERROR) if d.severity is Severity.WARNING or d.code.strict else d for d in kept
         )
     return Validation(
-        name=str(source) if plan is None else plan.name, diagnostics=kept, sources=front.sources, plan=plan
+        name=plan.name
+        if plan is not None
+        else source.name
+        if isinstance(source, SourceText)
+        else str(source),
+        diagnostics=kept,
+        sources=front.sources,
+        plan=plan,
     )
 
 
-def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Plan:
+def load(path: str | Path | SourceText, *, overrides: Sequence[str] = ()) -> Plan:
     """The plan in a file. Raises PlanError with everything that is wrong with it by itself."""
     front = _front(path, overrides)
     kept = tuple(apply_ignores(front.found, front.sources))
@@ -143,17 +160,18 @@ def compile(
     overrides: Sequence[str] = (),
     budget: int | None = None,
     overhead: int = 0,
+    card: Place | None = None,
 ) -> Compiled:
     """The schedule of a plan: what is loaded, used and evicted, with the bytes after each step.
 
     ``target`` as for ``validate``; ``budget`` and ``overhead``: bytes that a machine reported (see
-    ``planner.session.machine.room``), in place of the plan's. Raises PlanError, and InternalError
-    if the replay of the schedule finds a fault, which would be ours.
-    """
+    ``planner.session.machine.room``), in place of the plan's; ``card``: where to compile for, which says
+    both. Raises PlanError, and InternalError if the replay of the schedule finds a fault, which would be
+    ours."""
     front = _front(source, overrides)
     found, compiled = front.found, None
     if front.plan is not None:
-        compiled, more = _back(front.plan, target, budget=budget, overhead=overhead)
+        compiled, more = _back(front.plan, target, budget=budget, overhead=overhead, card=card)
         found = found + more
     kept = tuple(apply_ignores(found, front.sources))
     if compiled is None or errors(kept):
@@ -318,7 +336,12 @@ def _front(source: PathOrPlan, overrides: Sequence[str]) -> _Front:
 
 
 def _back(
-    plan: Plan, target: Any, *, budget: int | None = None, overhead: int = 0
+    plan: Plan,
+    target: Any,
+    *,
+    budget: int | None = None,
+    overhead: int = 0,
+    card: Place | None = None,
 ) -> tuple[tuple[Graph, Schedule] | None, list[Diagnostic]]:
     """Plan to schedule, checked by the replay."""
     known, found = _target(plan, target)
@@ -331,6 +354,10 @@ def _back(
     if errors(found):
         return None, found
     known = sized(plan, known)
+    if card is not None:
+        room, lowered = card.room(plan, known.bytes)
+        budget, overhead = room.budget, room.overhead
+        found += lowered
     graph, problems = build_graph(plan, known)
     found += problems
     if graph is None:

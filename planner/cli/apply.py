@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from planner.api import Compiled, attach, compile, device_for, load
+from planner.cli.card import card_on, card_option, info_of
 from planner.cli.later import not_yet
-from planner.cli.terminal import overrides_option, put, show
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
+from planner.cli.source import source_of
+from planner.cli.terminal import log, overrides_option, put, show
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, errors, finding
 from planner.diagnostics.table.p0_tool import OVER_BUDGET
-from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
+from planner.diagnostics.table.p9_output import OUTPUT_ELSEWHERE
 from planner.plan.model import Plan
 from planner.report.build import report_of
-from planner.report.model import DeviceInfo, Report
+from planner.report.model import DeviceInfo, Measured, Report
 from planner.report.render import measured_table, picture, wrote_line
+from planner.schedule.card import Card, Room
 from planner.schedule.fit import fitting, gib
 
 if TYPE_CHECKING:
     from planner.device.protocol import Device
-    from planner.session.machine import Room
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The command line."""
+
+    out: Path | None
+    report: Path | None
+    force: bool
+    simulate: bool
+    factory: str | None
+    allow_pickle: bool
+    trust_remote_code: bool
 
 
 @click.command("apply")
@@ -30,129 +47,194 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Where the output goes: a file, or a folder.")
 @click.option("--simulate", is_flag=True, help="On a virtual accelerator: no GPU needed, every mistake seen.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; load nothing.")
-@click.option("--report", "report_file", type=click.Path(path_type=Path), help="Write the report as JSON.")
+@card_option
+@click.option("--report", type=click.Path(path_type=Path), help="Write the report as JSON.")
+@click.option("--force", is_flag=True, help="--out and --report may write over a file, but for what is read.")
 @click.option("--from", "factory", metavar="MODULE:FUNCTION", help="Get the pipeline from this function.")
 @click.option("--allow-pickle", is_flag=True, help="Weights in pickle files may be read: they can run code.")
 @click.option("--trust-remote-code", is_flag=True, help="Code that comes with a hub id may be run.")
 @click.option("--locked", is_flag=True, help="Not made yet.", hidden=True)
 @overrides_option
-def apply_command(file: Path, overrides: tuple[str, ...], locked: bool, **options: Any) -> int:
+def apply_command(
+    file: Path, overrides: tuple[str, ...], locked: bool, dry_run: bool, card: Card | None, **options: Any
+) -> int:
     """Run a plan: load its pipeline, apply it, make the output.
 
-    Prints what will be moved before, and promised beside measured after.
+    Prints what will be moved before, and promised beside measured after. An interrupt ends it with what ran
+    until then, on the screen and in --report.
     """
     if locked:
         raise not_yet("--locked", "plan compile FILE --format json, kept and compared")
-    plan = load(file, overrides=overrides)
+    if card is not None and not dry_run:
+        raise click.UsageError("--card is for --dry-run: a run has the card that is here")
+    plan = load(source_of(file), overrides=overrides)
+    asked = _Asked(**options)
     try:
-        return _apply(plan, **options)
+        if dry_run:
+            return _dry_run(plan, asked, card)
+        return _apply(plan, asked)
     except PlanError as error:
         raise PlanError(error.diagnostics, error.sources or plan.document.sources) from error.__cause__
 
 
-def _apply(
-    plan: Plan,
-    *,
-    out: Path | None,
-    simulate: bool,
-    dry_run: bool,
-    report_file: Path | None,
-    factory: str | None,
-    allow_pickle: bool,
-    trust_remote_code: bool,
-) -> int:
+def _dry_run(plan: Plan, asked: _Asked, card: Card | None) -> int:
+    cls = None
+    if card is None:
+        from planner.loading.packages import require
+
+        require()
+        _, card = _device(plan, simulate=asked.simulate)
+        cls = None if asked.factory else _class(plan)
+    said = compile(plan, card=card)
+    _check_output(plan, asked, cls)
+    _say(said, info_of(card), card.room(plan, said.target.bytes)[0])
+    return show(said.diagnostics, plan.document.sources)
+
+
+def _apply(plan: Plan, asked: _Asked) -> int:
     from planner.loading.packages import require
 
     require()
-    from planner.loading.call import call
+    from planner.loading.call import attempt
     from planner.loading.inputs import call_of
     from planner.loading.make import from_factory
-    from planner.loading.outputs import check_out, sample_rate_of, save
+    from planner.loading.outputs import sample_rate_of
     from planner.loading.pipeline import load_pipeline
     from planner.loading.progress import reading
     from planner.virtual.audit import snapshot
 
-    if out is not None:
-        check_out(out)
-    machine = _machine(plan, simulate)
-    before = _compiled(plan, None, machine)
-    weights = sum(info.bytes or 0 for info in before.target.components.values())
-    if (beside := machine.room.beside(weights)) != machine.room:
-        machine = replace(machine, room=beside)
-        before = _compiled(plan, None, machine)
+    device, card = _device(plan, simulate=asked.simulate)
+    info, before = info_of(card), compile(plan, card=card)
+    room, _ = card.room(plan, before.target.bytes)
+    _check_output(plan, asked, None if asked.factory else _class(plan))
     known = before.schedule.peak is not None
-    if known or dry_run:
-        _say(before, machine)
-    if dry_run:
-        return show(before.diagnostics, plan.document.sources)
+    if known:
+        _say(before, info, room)
     pipe = (
-        from_factory(factory)
-        if factory
+        from_factory(asked.factory)
+        if asked.factory
         else load_pipeline(
             plan,
-            allow_pickle=allow_pickle,
-            trust_remote_code=trust_remote_code,
-            device_type=machine.device.name.type,
+            allow_pickle=asked.allow_pickle,
+            trust_remote_code=asked.trust_remote_code,
+            device_type=device.name.type,
             bar=reading,
         )
     )
+    if asked.factory:
+        _check_output(plan, asked, type(pipe))
     arguments = call_of(plan, pipe)
-    truth = snapshot(pipe) if simulate else None
-    session, compiled = attach(plan, pipe, machine.device, loaded_by_us=factory is None)
+    truth = snapshot(pipe) if asked.simulate else None
+    session, compiled = attach(plan, pipe, device, loaded_by_us=asked.factory is None)
     if not known:
-        _say(compiled, machine)
+        _say(compiled, info, room)
     notes = [d for d in session.notes if d.severity is not Severity.NOTE]
-    outcome = call(session, plan, pipe, arguments.arguments, truth)
+    outcome = attempt(session, plan, pipe, arguments.arguments, truth)
     session.remove()
-    paths = save(outcome.result, plan, out, seed=arguments.seed, sample_rate=sample_rate_of(pipe))
-    report = report_of(
-        compiled.schedule,
-        plan,
-        outcome.measured,
-        machine.info,
-        budget=machine.room,
-        seed=arguments.seed,
-        outputs=paths,
-    )
-    put("", measured_table(report), wrote_line(paths, arguments.seed))
-    if report_file is not None:
-        _write(report, report_file)
-    return show([*notes, *outcome.found, *_over(plan, report)], plan.document.sources)
+    run = _Run(plan, compiled, info, room, arguments.seed, asked)
+    if outcome.raised is not None:
+        return run.broke_off(outcome.measured, outcome.raised)
+    assert outcome.measured is not None
+    found = run.finished(outcome.result, outcome.measured, sample_rate_of(pipe))
+    return show([*notes, *outcome.found, *found], plan.document.sources)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Machine:
-    """The device that the plan runs on, as it was before, and the room that it leaves."""
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is needed to tell of a call that ended."""
 
-    device: Device
+    plan: Plan
+    compiled: Compiled
     info: DeviceInfo
     room: Room
+    seed: int
+    asked: _Asked
+
+    def finished(self, result: Any, measured: Measured, sample_rate: int) -> list[Diagnostic]:
+        """Saves the output, then tells; returns what went otherwise than it was to."""
+        from planner.loading.outputs import save_or_keep
+
+        paths, found = save_or_keep(
+            result,
+            self.plan,
+            self.asked.out,
+            seed=self.seed,
+            sample_rate=sample_rate,
+            force=self.asked.force,
+        )
+        report = self._report(measured, paths)
+        put("", measured_table(report), wrote_line(paths, self.seed))
+        return [*found, *self._write(report), *_over(self.plan, report)]
+
+    def broke_off(self, measured: Measured | None, raised: BaseException) -> int:
+        """Tells what ran, and goes on as the call ended: its findings, or the code of an interrupt."""
+        found: list[Diagnostic] = []
+        if measured is not None:
+            report = self._report(measured, [])
+            put("", measured_table(report))
+            found = self._write(report)
+        if not isinstance(raised, KeyboardInterrupt):
+            if found and isinstance(raised, PlanError):
+                raise PlanError([*raised.diagnostics, *found], raised.sources) from raised.__cause__
+            raise raised
+        show(found, self.plan.document.sources)
+        log("interrupted: no output was written")
+        return INTERRUPTED
+
+    def _report(self, measured: Measured, paths: list[Path]) -> Report:
+        return report_of(
+            self.compiled.schedule,
+            self.plan,
+            measured,
+            self.info,
+            budget=self.room,
+            seed=self.seed,
+            outputs=paths,
+        )
+
+    def _write(self, report: Report) -> list[Diagnostic]:
+        """The report where it was to go; else as near as can be, and a finding that says where."""
+        from planner.loading.keep import write_or_keep
+
+        if self.asked.report is None:
+            return []
+        path, why = write_or_keep(self.asked.report, report.to_json(), force=self.asked.force)
+        put(wrote_line([path], None))
+        return [finding(OUTPUT_ELSEWHERE, f'{why}; the report was kept as "{path}"')] if why else []
 
 
-def _machine(plan: Plan, simulate: bool) -> _Machine:
-    from planner.session.machine import describe_device, pick_device, room
+def _device(plan: Plan, *, simulate: bool) -> tuple[Device, Card]:
+    """The device that the plan runs on, and the card that it is to the compiler."""
+    from planner.session.machine import pick_device
     from planner.virtual.device import SimDevice
 
     device = SimDevice() if simulate else device_for(pick_device(plan))
-    there, _ = room(plan, device.name)
-    return _Machine(device=device, info=describe_device(device.name), room=there)
+    return device, card_on(device.name)
 
 
-def _compiled(plan: Plan, target: Any, machine: _Machine) -> Compiled:
-    return compile(plan, target, budget=machine.room.budget, overhead=machine.room.overhead)
+def _class(plan: Plan) -> type | None:
+    """The plan's class, where it is one of diffusers'; what is wrong with it is said when it is loaded."""
+    from planner.loading.builtin import quiet
+    from planner.loading.pipeline import class_of
 
-
-def _say(compiled: Compiled, machine: _Machine) -> None:
-    put(picture(compiled.plan, compiled.schedule, machine.info, machine.room))
-
-
-def _write(report: Report, path: Path) -> None:
     try:
-        path.write_text(report.to_json(), encoding="utf-8")
-    except OSError as error:
-        said = f'cannot write "{path}": {error.strerror or error}'
-        raise PlanError([finding(OUTPUT_UNWRITABLE, said)]) from error
-    put(wrote_line([path], None))
+        with quiet():  # importing a pipeline says which image library it falls back to
+            found: type = class_of(plan)
+            return found
+    except PlanError:
+        return None
+
+
+def _check_output(plan: Plan, asked: _Asked, cls: type | None) -> None:
+    from planner.loading.foreseen import output_findings
+
+    found = [*output_findings(plan, cls, asked.out, asked.report, force=asked.force)]
+    if errors(found):
+        raise PlanError(found, plan.document.sources)
+
+
+def _say(compiled: Compiled, info: DeviceInfo, room: Room) -> None:
+    put(picture(compiled.plan, compiled.schedule, info, room))
 
 
 def _over(plan: Plan, report: Report) -> list[Diagnostic]:

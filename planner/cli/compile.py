@@ -6,10 +6,14 @@ from pathlib import Path
 
 import click
 
-from planner.api import compile
+from planner.api import compile, load
+from planner.cli.card import card_option, info_of
 from planner.cli.later import not_yet
-from planner.cli.terminal import format_option, overrides_option, put, show
+from planner.cli.source import source_of
+from planner.cli.terminal import format_option, overrides_option, put, raw, show
+from planner.report.render import head
 from planner.report.steps import steps_table, totals
+from planner.schedule.card import Card
 
 
 @click.command("compile")
@@ -17,20 +21,31 @@ from planner.report.steps import steps_table, totals
 @click.option("--target", metavar="CLASS|FOLDER", help="Compile for this, not the plan's own pipeline.")
 @click.option("--lock", is_flag=True, help="Not made yet.", hidden=True)
 @click.option("--check", is_flag=True, help="Not made yet.", hidden=True)
+@card_option
 @format_option("text", "json")
 @overrides_option
 def compile_command(
-    file: Path, target: str | None, lock: bool, check: bool, form: str, overrides: tuple[str, ...]
+    file: Path,
+    target: str | None,
+    lock: bool,
+    check: bool,
+    card: Card | None,
+    form: str,
+    overrides: tuple[str, ...],
 ) -> int:
     """Compile a plan to the steps that a run will make.
 
-    --format json prints the schedule as a file: the same plan gives the same bytes.
+    For the plan's own budget, or for the card that --card says; never for the one that is here. --format json
+    prints the schedule as a file: the same plan gives the same bytes.
     """
     if lock or check:
         raise not_yet("--lock" if lock else "--check", "plan compile FILE --format json, kept and compared")
-    compiled = compile(file, target, overrides=overrides)
+    plan = load(source_of(file), overrides=overrides)
+    compiled = compile(plan, target, card=card)
     if form == "json":
-        print(compiled.to_json(), end="")
+        raw(compiled.to_json())
         return 0
-    put(steps_table(compiled.schedule), totals(compiled.schedule))
-    return show(compiled.diagnostics, compiled.plan.document.sources)
+    schedule = compiled.schedule
+    info, room = (None, None) if card is None else (info_of(card), card.room(plan, compiled.target.bytes)[0])
+    put(head(plan, schedule, info, room), "", steps_table(schedule), totals(schedule))
+    return show(compiled.diagnostics, plan.document.sources)

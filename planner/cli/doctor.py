@@ -8,11 +8,11 @@ import sys
 from importlib import metadata
 
 import click
-from rich.table import Table
 
 from planner.cli.terminal import put
 from planner.quantization.probe import DISTRIBUTIONS, installed
 from planner.report.matrix import matrix_table
+from planner.report.sheet import sheet
 from planner.schedule.fit import gib
 
 PACKAGES = (
@@ -29,13 +29,13 @@ PACKAGES = (
 @click.command("doctor")
 def doctor_command() -> int:
     """Show versions, devices and what is missing for apply. Ends with 4 where apply cannot work."""
-    made = Table(box=None, pad_edge=False, show_header=False)
-    made.add_row("python", f"{platform.python_version()}  {sys.platform}")
+    made = sheet("!", "~", head=False, gap=2)
+    made.add("python", f"{platform.python_version()}  {sys.platform}")
     for name in ("offload-planner", *PACKAGES):
-        made.add_row(name, _version(name) or "not installed")
+        made.add(name, _version(name) or "not installed")
     devices, able = _devices()
     for device in devices:
-        made.add_row("device", device)
+        made.add("device", device)
     put(made)
     table, notes = matrix_table(installed())
     put("", table, "", *notes)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from rich.console import RenderableType
 
-from planner.api import compile
+from planner.api import Compiled, compile, load
+from planner.cli.card import card_of, card_option, info_of
 from planner.cli.later import not_yet
-from planner.cli.terminal import overrides_option, put, show
-from planner.diagnostics.codes import find, suggestion
-from planner.diagnostics.diagnostic import Code, PlanError, finding
+from planner.cli.source import source_of
+from planner.cli.terminal import overrides_option, put, raw, show
+from planner.diagnostics.codes import all_codes, find, suggestion
+from planner.diagnostics.diagnostic import Code, PlanError, Severity, finding
 from planner.diagnostics.table.p0_tool import UNKNOWN_CODE
 from planner.plan.write import to_yaml
-from planner.report.image import image_line
-from planner.report.render import host_words
+from planner.report.render import head, host_words, timeline_table
 from planner.report.rules import rules_table
+from planner.report.sheet import sheet
 from planner.report.steps import pinned_first, placements_table, steps_table, totals
+from planner.schedule.card import Card
 
 
 @click.command("explain")
-@click.argument("what", metavar="FILE|CODE")
+@click.argument("what", metavar="FILE|CODE", required=False)
+@click.option("--all", "every", is_flag=True, help="Every code, a line each.")
 @click.option("--target", metavar="CLASS|FOLDER", help="Explain for this, not the plan's own pipeline.")
+@card_option
 @click.option(
     "--as",
     "form",
@@ -33,32 +40,68 @@ from planner.report.steps import pinned_first, placements_table, steps_table, to
 @click.option("--plot", metavar="FILE", help="Not made yet.", hidden=True)
 @overrides_option
 def explain_command(
-    what: str, target: str | None, form: str, plot: str | None, overrides: tuple[str, ...]
+    what: str | None,
+    every: bool,
+    target: str | None,
+    card: Card | None,
+    form: str,
+    plot: str | None,
+    overrides: tuple[str, ...],
 ) -> int:
-    """Explain a plan (what moves when, and why) or a code (P302, unknown-component)."""
+    """Explain a plan (what moves when, and why) or a code (P302, unknown-component).
+
+    A plan is explained for the card that is here, or for the one that --card says.
+    """
+    if every == (what is not None):
+        raise click.UsageError("give a plan or a code, or --all")
     if plot:
         raise not_yet("--plot", "plan explain FILE prints the same as a table")
-    if not Path(what).exists() and not what.endswith((".yaml", ".yml")):
+    if what is None:
+        return _all()
+    if what != "-" and not Path(what).exists() and not what.endswith((".yaml", ".yml")):
         return _code(what)
-    compiled = compile(what, target, overrides=overrides)
+    plan = load(source_of(what), overrides=overrides)
+    where = card_of(plan, card)
+    compiled = compile(plan, target, card=where)
     if form == "yaml":
-        print(to_yaml(compiled.plan), end="")
+        raw(to_yaml(compiled.plan))
         return 0
-    plan = compiled.plan
-    rules = (rules_table(plan, compiled.target), "") if plan.quantization else ()
-    put(
-        f"{plan.name}   {compiled.target.cls}   semantics: {plan.semantics.value}   idle: {plan.idle.value}",
-        image_line(plan),
-        "",
-        *rules,
-        placements_table(compiled.schedule),
-        "",
-        steps_table(compiled.schedule),
-        "",
-        totals(compiled.schedule),
-        f"host RAM {host_words(plan, compiled.schedule)}; {pinned_first(compiled.schedule)}",
-    )
+    put(*_parts(compiled, where))
     return show(compiled.diagnostics, plan.document.sources)
+
+
+def _parts(compiled: Compiled, card: Card) -> Iterator[RenderableType]:
+    plan, schedule = compiled.plan, compiled.schedule
+    room, _ = card.room(plan, compiled.target.bytes)
+    yield head(plan, schedule, info_of(card), room)
+    yield f"semantics: {plan.semantics.value}   idle: {plan.idle.value}"
+    yield ""
+    if plan.quantization:
+        yield from (rules_table(plan, compiled.target), "")
+    yield from (timeline_table(compiled.timeline), "")
+    yield from (placements_table(schedule), "")
+    yield from (steps_table(schedule), "")
+    yield totals(schedule)
+    yield f"host RAM {host_words(plan, schedule)}; {pinned_first(schedule)}"
+
+
+def _all() -> int:
+    codes = all_codes().values()
+    rows = [(code.id, code.name, _weight(code), _first(code.help)) for code in codes]
+    put(sheet("!code", "!name", "weight", "~means", rows=rows, gap=2))
+    return 0
+
+
+def _first(text: str) -> str:
+    return text.split(". ")[0].rstrip(".")
+
+
+def _weight(code: Code) -> str:
+    """Only an error ends a command with a code of its own."""
+    if code.severity is Severity.ERROR:
+        return f"error, exit {code.exit_code}"
+    strict = code.severity is Severity.WARNING or code.strict
+    return f"{code.severity.value}, exit 0" + (f"; an error, exit {code.exit_code}, with --strict" * strict)
 
 
 def _code(what: str) -> int:
@@ -72,7 +115,7 @@ def _code(what: str) -> int:
 
 
 def _help(code: Code) -> str:
-    parts = (f"{code}   {code.severity.value}, exit {code.exit_code}", "", code.help, "")
+    parts = (f"{code}   {_weight(code)}", "", code.help, "")
     examples = (("wrong", code.wrong), ("right", code.right))
     shown = [
         line for name, text in examples for line in (f"{name}:", *(f"    {x}" for x in text.split("\n")), "")

@@ -11,28 +11,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
-from planner.cli.terminal import show
+from planner.cli.terminal import colour_option, log, show, streams
+from planner.cli.verbs import GROUPS, LATER, VERBS
 from planner.diagnostics.diagnostic import InternalError, PlanError
-
-VERBS = {
-    "validate": "planner.cli.validate",
-    "compile": "planner.cli.compile",
-    "explain": "planner.cli.explain",
-    "apply": "planner.cli.apply",
-    "schema": "planner.cli.schema",
-    "doctor": "planner.cli.doctor",
-    "translate": "planner.cli.translate",
-    "fit": "planner.cli.later",
-    "diff": "planner.cli.later",
-}
 
 
 class _Verbs(click.Group):
@@ -42,20 +33,36 @@ class _Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in LATER:
+            return getattr(import_module("planner.cli.later"), f"{name}_command", None)
         if name not in VERBS:
             return None
-        found: click.Command = getattr(import_module(VERBS[name]), f"{name}_command")
+        found: click.Command = getattr(import_module(VERBS[name].module), f"{name}_command")
+        found.epilog = f"Example: {VERBS[name].example}"
+        if not any(parameter.name == "color" for parameter in found.params):
+            found.params.append(colour_option())
         return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         from planner.diagnostics.suggest import did_you_mean
 
-        if args and not args[0].startswith("-") and args[0] not in VERBS:
+        if args and not args[0].startswith("-") and args[0] not in (*VERBS, *LATER):
             ctx.fail(f'no verb "{args[0]}"; {did_you_mean(args[0], VERBS)}')
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, VERBS))
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(f"{name:<{width}}", verb.does) for name, verb in verbs.items()], col_spacing=2
+                )
+        with formatter.section("Examples"):
+            for verb in VERBS.values():
+                formatter.write(f"{'':>{formatter.current_indent}}{verb.example}\n")
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="offload-planner", prog_name="plan")
 def command() -> None:
     """Offload plans for diffusers pipelines: check, compile and apply one YAML file."""
@@ -68,39 +75,57 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
+    with streams():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        done = command.main(list(arguments) if arguments is not None else None, standalone_mode=False)
+        done = command.main(
+            list(arguments) if arguments is not None else None, prog_name="plan", standalone_mode=False
+        )
         return int(done or 0)
     except PlanError as error:
         return show(error.diagnostics, error.sources)
-    except click.exceptions.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
-        return _interrupted()
-    except click.ClickException as error:
-        error.show(sys.stderr)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        log("interrupted")
+        return 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
         return error.exit_code
+    except click.ClickException as error:
+        return _usage(error)
     except BrokenPipeError:
-        sys.stderr.close()  # `plan explain x | head`: nobody reads on, and that is fine
+        # `plan explain x | head`: nobody reads on, and that is fine. Python would flush once more at its end.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         return _ours(error)
 
 
-def _interrupted() -> int:
-    print("interrupted", file=sys.stderr)
-    return 130
+def _usage(error: click.ClickException) -> int:
+    """As click says it; a word of the command line may hold anything."""
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(context.get_usage(), file=sys.stderr)
+        log(f"Try '{context.command_path} --help' for help.\n".rstrip())
+    log(f"Error: {error.format_message()}")
+    return error.exit_code
 
 
 def _ours(error: Exception) -> int:
     """A fault of the planner: everything that a report needs, on stderr."""
     from planner import __version__
 
-    traceback.print_exception(error)
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        log(line)
     what = str(error) if isinstance(error, InternalError) else f"{type(error).__name__}: {error}"
-    print(
-        f"\nthis is a fault of offload-planner {__version__}, not of your plan: {what}\n"
-        "please report it with the lines above and the plan",
-        file=sys.stderr,
-    )
+    log("")
+    log(f"this is a fault of offload-planner {__version__}, not of your plan: {what}")
+    log("please report it with the lines above and the plan")
     return 3
+
+
+if __name__ == "__main__":
+    main()

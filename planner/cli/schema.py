@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from planner.cli.terminal import raw
 from planner.document.schema import schema_text
 
 
@@ -14,5 +15,5 @@ def schema_command() -> int:
     Save it, and name it in a plan's first line for completion in an editor:
     # yaml-language-server: $schema=plan.v1.schema.json
     """
-    print(schema_text(), end="")
+    raw(schema_text())
     return 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import click
-from rich.table import Table
 
-from planner.cli.terminal import format_option, put, show
+from planner.cli.terminal import format_option, log, put, raw, show
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors
 from planner.diagnostics.table.p8_translate import DEFECTS
+from planner.report.sheet import sheet
 from planner.target import catalogue
 from planner.target.model import Target
 from planner.translation.lint import lint
@@ -62,11 +62,11 @@ def translate_command(
         made = translate(_target(what, cls, version), improve=improve)
     if form == "json":
         said = [{"code": d.code.id, "name": d.code.name, "message": d.message} for d in made.diagnostics]
-        print(json.dumps({"plan": made.text, "diagnostics": said}, indent=2, ensure_ascii=False))
+        raw(json.dumps({"plan": made.text, "diagnostics": said}, indent=2, ensure_ascii=False) + "\n")
     elif made.text:
-        print(made.text, end="")
+        raw(made.text)
         for problem in made.diagnostics:
-            click.echo(f"{problem.severity.value}: {problem}", err=True)
+            log(f"{problem.severity.value}: {problem}")
     if not made.text:
         return show(made.diagnostics) if form == "text" else 1
     return 0
@@ -89,14 +89,12 @@ def _all(version: str | None, form: str) -> int:
     for target, found in rows:
         counts[_status(target, found)] += 1
     if form == "json":
-        print(json.dumps({"classes": [_row(t, f) for t, f in rows], "summary": counts}, indent=1))
+        raw(json.dumps({"classes": [_row(t, f) for t, f in rows], "summary": counts}, indent=1) + "\n")
         return 0
-    made = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("class", "status", "sequence", "codes"):
-        made.add_column(column, no_wrap=True)
+    made = sheet("!class", "status", "codes", "~sequence", gap=2)
     for target, found in rows:
         codes = dict.fromkeys(d.code.id for d in found)
-        made.add_row(target.cls, _status(target, found), target.sequence or "", " ".join(codes))
+        made.add(target.cls, _status(target, found), " ".join(codes), target.sequence or "")
     put(made, "", ", ".join(f"{count} {status}" for status, count in counts.items()))
     return 0
 

@@ -2,70 +2,76 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from planner.api import validate
-from planner.cli.terminal import format_option, log, overrides_option, show, strict_option
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
-from planner.diagnostics.table.p0_tool import NO_PLANS
+from planner.cli.card import card_option
+from planner.cli.search import STDIN, plans
+from planner.cli.source import source_of
+from planner.cli.terminal import format_option, log, overrides_option, put, show, strict_option
+from planner.diagnostics.diagnostic import Diagnostic, Severity
+from planner.diagnostics.machine import Checked, statistics
+from planner.report.sheet import sheet
+from planner.schedule.card import Card
 from planner.source.text import SourceText
-
-PATTERN = "*.plan.yaml"
 
 
 @click.command("validate")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE|DIR ...]")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE|DIR|GLOB|- ...]")
 @click.option("--target", metavar="CLASS|FOLDER", help="Check against this, not the plan's own pipeline.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out what fits, when searching.")
+@click.option("--statistics", "counted", is_flag=True, help="How often each code was found, last.")
+@card_option
 @format_option("text", "json", "sarif", "github")
 @strict_option
 @overrides_option
 def validate_command(
-    paths: tuple[Path, ...], target: str | None, form: str, strict: bool, overrides: tuple[str, ...]
+    paths: tuple[Path, ...],
+    target: str | None,
+    exclude: tuple[str, ...],
+    counted: bool,
+    card: Card | None,
+    form: str,
+    strict: bool,
+    overrides: tuple[str, ...],
 ) -> int:
     """Check plans: syntax, names, order, and whether they fit.
 
-    A folder, by default the current one, is searched for files named *.plan.yaml.
+    A folder, by default the current one, is searched for files named *.plan.yaml; hidden folders are left
+    out. A pattern (plans/**/*.yaml) is what fits it, and - is standard input.
     """
-    found: list[Diagnostic] = []
     sources: dict[str, SourceText] = {}
-    files = list(_files(paths or (Path(),)))
-    for file in files:
-        result = validate(file, target=target, overrides=overrides, strict=strict)
-        found += result.diagnostics
+    checked = []
+    for file in plans(paths or (Path(),), exclude):
+        source = source_of(file)
+        result = validate(source, target=target, overrides=overrides, strict=strict, card=card)
+        name = str(file) if file != STDIN else result.sources[0].name if result.sources else str(file)
+        checked.append(Checked(name, result.diagnostics))
         sources |= {source.name: source for source in result.sources}
         if form == "text":
-            log(f"{file}: {_summary(result.diagnostics)}")
-    return show(found, tuple(sources.values()), form)
+            log(f"{name}: {_summary(result.diagnostics)}")
+    found = [problem for one in checked for problem in one.found]
+    code = show(found, tuple(sources.values()), checked)
+    if form == "text":
+        if counted and found:
+            put("", sheet(">times", "!code", rows=[(str(n), str(c)) for c, n in statistics(found).items()]))
+        if len(checked) > 1:
+            log(_all(checked))
+    return code
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Plan files, each folder's sorted. A file is taken whatever its name."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        inside = sorted(
-            Path(folder, name)
-            for folder, folders, names in os.walk(path)
-            for name in names
-            if name.endswith(PATTERN[1:]) and not _hidden(folders)
-        )
-        if not inside:
-            raise PlanError([finding(NO_PLANS, f'no file named {PATTERN} in "{path}"')])
-        yield from inside
-
-
-def _hidden(folders: list[str]) -> bool:
-    """Keeps ``os.walk`` out of hidden folders; False, so that it can stand in a condition."""
-    folders[:] = [name for name in folders if not name.startswith(".")]
-    return False
-
-
-def _summary(found: Iterable[Diagnostic]) -> str:
+def _summary(found: Sequence[Diagnostic]) -> str:
     counts = {s: sum(d.severity is s for d in found) for s in Severity}
     said = [f"{n} {s.value}{'s' if n > 1 else ''}" for s, n in counts.items() if n]
     return ", ".join(said) or "ok"
+
+
+def _all(checked: Sequence[Checked]) -> str:
+    """``3 plans, 1 of them wrong: 2 errors, 1 note``."""
+    wrong = sum(any(d.severity is Severity.ERROR for d in one.found) for one in checked)
+    said = f"{len(checked)} plans, {wrong or 'none'} of them wrong"
+    found = [problem for one in checked for problem in one.found]
+    return f"{said}: {_summary(found)}" if found else said

@@ -1,61 +1,37 @@
-"""Findings as text for people, and as JSON, SARIF and workflow commands for machines."""
+"""Findings as text for people: the line, a caret beneath the value, and what would help."""
 
 from __future__ import annotations
 
-import json
-import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity
 from planner.source.text import SourceText, Span
-from planner.version import VERSION
+from planner.source.visible import REPLACEMENT, columns, hidden, visible
 
 LONGEST = 160
 """Characters: of a longer line only the part around the caret is shown."""
 
-_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
+LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 
 
-def text(found: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) -> str:
-    """``file:line:col: message [P302 unknown-component]``, the line, a caret, and what would help."""
+def text(
+    found: Iterable[Diagnostic],
+    sources: Iterable[SourceText] = (),
+    *,
+    colour: bool = False,
+    encoding: str = "utf-8",
+) -> str:
+    """``file:line:col: message [P302 unknown-component]``, the line, a caret, and what would help.
+
+    ``colour``: with a terminal's escapes; ``encoding``: of where it goes, so that the caret stays beneath
+    the value when a character before it cannot be shown there.
+    """
     known = {source.name: source for source in sources}
-    return "".join(f"{line}\n" for problem in ordered(found) for line in _lines(problem, known))
-
-
-def as_json(found: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) -> str:
-    """A list of findings, each with its place; the same findings give the same bytes."""
-    made = {"diagnostics": [_plain(d) for d in ordered(found)]}
-    shown = json.dumps(made, indent=2, ensure_ascii=False) + "\n"
-    return shown.encode("utf-8", "backslashreplace").decode()  # a lone surrogate, as JSON escapes it
-
-
-def as_sarif(found: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) -> str:
-    """SARIF 2.1.0, as code hosts read it."""
-    problems = ordered(found)
-    codes = {d.code.id: d.code for d in problems}
-    run = {
-        "tool": {
-            "driver": {
-                "name": "offload-planner",
-                "version": VERSION,
-                "rules": [
-                    {"id": c.id, "name": c.name, "fullDescription": {"text": c.help}}
-                    for _, c in sorted(codes.items())
-                ],
-            }
-        },
-        "columnKind": "unicodeCodePoints",
-        "results": [_result(d) for d in problems],
-    }
-    schema = "https://json.schemastore.org/sarif-2.1.0.json"
-    return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
-
-
-def as_github(found: Iterable[Diagnostic], sources: Iterable[SourceText] = ()) -> str:
-    """GitHub workflow commands: findings show up beside the lines of a pull request."""
-    return "".join(_command(problem) + "\n" for problem in ordered(found))
+    ink = Ink(colour)
+    return "".join(
+        f"{line}\n" for problem in ordered(found) for line in _lines(problem, known, ink, encoding)
+    )
 
 
 def ordered(found: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -66,38 +42,49 @@ def ordered(found: Iterable[Diagnostic]) -> list[Diagnostic]:
     )
 
 
-def _lines(problem: Diagnostic, known: dict[str, SourceText]) -> Sequence[str]:
-    span = problem.span
-    weight = "" if problem.severity is Severity.ERROR else f"{_LEVELS[problem.severity]}: "
-    place = f"{span.file}:{span.line}:{span.column}: " if span else ""
-    hint = _visible(problem.hint)
-    shown = [_visible(f"{place}{weight}{problem.message} [{problem.code}]")]
+class Ink:
+    """Paints words, or leaves them as they are."""
+
+    _COLOURS: ClassVar = {"error": "1;31", "warning": "1;33", "note": "1;36", "place": "1", "help": "32"}
+
+    def __init__(self, on: bool) -> None:
+        """``on``: there is a terminal that shows it."""
+        self._on = on
+
+    def __call__(self, text: str, how: str) -> str:
+        """``how``: an error, a warning, a note, a place or a help."""
+        return f"\x1b[{self._COLOURS[how]}m{text}\x1b[0m" if self._on and text else text
+
+
+def _lines(problem: Diagnostic, known: dict[str, SourceText], ink: Ink, encoding: str) -> Iterator[str]:
+    span, level = problem.span, LEVELS[problem.severity]
+    place = visible(f"{span.file}:{span.line}:{span.column}:") + " " if span else ""
+    weight = "" if problem.severity is Severity.ERROR else f"{level}: "
+    code = ink(f"[{problem.code}]", level)
+    yield f"{ink(place, 'place')}{ink(weight, level)}{visible(problem.message)} {code}"
+    hint = ink(visible(problem.hint), "help")
     if span is not None and span.file in known and (line := known[span.file].line(span.line)).strip():
         number = str(span.line)
         margin = " " * len(number)
-        line, span = _clipped("".join("\ufffd" if _hidden(c) else c for c in line), span)
-        shown += [f"{number} | {line}", f"{margin} | {_caret(line, span)}"]
-        shown += [f"{margin} = {hint}"] if hint else []
+        line, span = _clipped(line, span)
+        shown = [_shown(c, encoding) for c in line]
+        yield f"{number} | {''.join(shown)}"
+        yield f"{margin} | {_caret(shown, span, ink, level)}"
+        if hint:
+            yield f"{margin} = {hint}"
     elif hint:
-        shown.append(f"  = {hint}")
-    return shown
+        yield f"  = {hint}"
 
 
-def _visible(text: str) -> str:
-    """Values come from the file: nothing in them may steer a terminal or look like another finding."""
-    shown = (c.encode("unicode_escape").decode() if c != "\n" and _hidden(c) else c for c in text)
-    return "".join(shown).replace("\n", "\n    ")
-
-
-def _hidden(character: str) -> bool:
-    """Control characters but the tab, ends of lines, lone surrogates, changes of writing direction."""
-    if character == "\t" or character.isprintable():
-        return False
-    return (
-        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-        or "\u202a" <= character <= "\u202e"
-        or "\u2066" <= character <= "\u2069"
-    )
+def _shown(character: str, encoding: str) -> str:
+    """In a line of the file: as wide as it was, where that can be."""
+    if hidden(character):
+        character = REPLACEMENT
+    try:
+        character.encode(encoding)
+    except UnicodeError:
+        return "?" * max(1, columns(character))
+    return character
 
 
 def _clipped(line: str, span: Span) -> tuple[str, Span]:
@@ -113,66 +100,12 @@ def _clipped(line: str, span: Span) -> tuple[str, Span]:
     return before + part + after, Span(file=span.file, line=span.line, column=column, width=width)
 
 
-def _caret(line: str, span: Span) -> str:
+def _caret(shown: Sequence[str], span: Span, ink: Ink, level: str) -> str:
     """Under the value: tabs stay tabs, and wide characters take two columns."""
-    before = line[: span.column - 1]
-    inside = line[span.column - 1 :][: span.width]
-    pad = "".join("\t" if c == "\t" else " " * _columns(c) for c in before)
-    width = max(1, sum(map(_columns, inside)))
-    return pad + "^" + "~" * (width - 1)
+    before, inside = shown[: span.column - 1], shown[span.column - 1 :][: span.width]
+    pad = "".join("\t" if c == "\t" else " " * _wide(c) for c in before)
+    return pad + ink("^" + "~" * (max(1, sum(map(_wide, inside))) - 1), level)
 
 
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _plain(problem: Diagnostic) -> dict[str, Any]:
-    span = problem.span
-    made: dict[str, Any] = {
-        "code": problem.code.id,
-        "name": problem.code.name,
-        "severity": problem.severity.value,
-        "message": problem.message,
-        "hint": problem.hint,
-        "pointer": problem.pointer,
-    }
-    if span is not None:
-        made |= {"file": span.file, "line": span.line, "column": span.column, "width": span.width}
-    return made
-
-
-def _result(problem: Diagnostic) -> dict[str, Any]:
-    said = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
-    made: dict[str, Any] = {
-        "ruleId": problem.code.id,
-        "level": _LEVELS[problem.severity],
-        "message": {"text": said},
-    }
-    span = problem.span
-    if span is not None:
-        region = {"startLine": span.line, "startColumn": span.column, "endColumn": span.column + span.width}
-        place = {
-            "artifactLocation": {"uri": quote(span.file.replace("\\", "/"), safe="/:", errors="replace")},
-            "region": region,
-        }
-        made["locations"] = [{"physicalLocation": place}]
-    return made
-
-
-def _command(problem: Diagnostic) -> str:
-    level = {"note": "notice"}.get(_LEVELS[problem.severity], _LEVELS[problem.severity])
-    place = ""
-    if problem.span is not None:
-        span = problem.span
-        end = span.column + span.width - 1
-        file = _escaped(span.file).replace(":", "%3A").replace(",", "%2C")
-        place = f"file={file},line={span.line},col={span.column},endColumn={end},"
-    said = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
-    return f"::{level} {place}title={problem.code}::{_escaped(said)}"
-
-
-def _escaped(text: str) -> str:
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+def _wide(text: str) -> int:
+    return sum(map(columns, text))

@@ -30,14 +30,16 @@ CHAIN = 8
 
 
 def read_document(
-    path: str | Path, overrides: Sequence[str] = ()
+    path: str | Path | SourceText, overrides: Sequence[str] = ()
 ) -> tuple[Document | None, list[Diagnostic], tuple[SourceText, ...]]:
     """The document at ``path``, what was wrong, and the texts that were read (for lines and carets).
 
-    Reads only that file and those that it extends; changes none.
+    Reads only that file and those that it extends; changes none. ``path`` may be a text that was read already
+    (standard input): what it extends is relative to the folder in its name.
     """
     reading = _Reading()
-    node = reading.file(Path(path), None, ())
+    given = path if isinstance(path, SourceText) else None
+    node = reading.file(Path(given.name if given is not None else path), None, (), given)  # type: ignore[arg-type]
     sources = tuple(reading.sources)
     if node is None or errors(reading.found):
         return None, reading.found, sources
@@ -66,9 +68,12 @@ class _Reading:
         self.sources: list[SourceText] = []
         self.found: list[Diagnostic] = []
 
-    def file(self, path: Path, said: Span | None, above: tuple[Path, ...]) -> Node | None:
-        """A file's node with what it extends merged in. ``said``: where another file names it."""
-        source = self._text(path, said)
+    def file(
+        self, path: Path, said: Span | None, above: tuple[Path, ...], given: SourceText | None = None
+    ) -> Node | None:
+        """A file's node with what it extends merged in. ``said``: where another file names it; ``given``: its
+        text, where it was read already."""
+        source = given if given is not None else self._text(path, said)
         if source is None:
             return None
         self.sources.append(source)

@@ -12,10 +12,10 @@ from planner.diagnostics.table.p0_tool import RUN_FAILED
 from planner.loading.meter import Meter
 from planner.loading.progress import progress
 from planner.plan.model import Plan
-from planner.report.model import Measured
+from planner.report.model import Ended, Measured
 from planner.session.session import Session
 from planner.session.verdict import judge
-from planner.virtual.audit import Snapshot, audit
+from planner.virtual.audit import Audit, Snapshot, audit
 from planner.virtual.device import SimDevice
 
 
@@ -23,41 +23,66 @@ from planner.virtual.device import SimDevice
 class Outcome:
     """What the pipeline returned, what the memory did, and what a simulation holds against it.
 
-    ``found`` is what the simulation has against the call; empty on a real device.
+    ``found`` is what the simulation has against the call; empty on a real device. ``raised``: what the call
+    ended with in place of a ``result``; ``measured`` is then of what ran, None where nothing did.
     """
 
     result: Any
-    measured: Measured
+    measured: Measured | None
     found: tuple[Diagnostic, ...]
+    raised: BaseException | None = None
 
 
 def call(
     session: Session, plan: Plan, pipe: Any, arguments: Mapping[str, Any], truth: Snapshot | None = None
 ) -> Outcome:
+    """``attempt``, which must succeed. Raises PlanError for whatever the pipeline raises, with that as its
+    cause."""
+    outcome = attempt(session, plan, pipe, arguments, truth)
+    if outcome.raised is not None:
+        raise outcome.raised
+    return outcome
+
+
+def attempt(
+    session: Session, plan: Plan, pipe: Any, arguments: Mapping[str, Any], truth: Snapshot | None = None
+) -> Outcome:
     """Runs ``pipe(**arguments)``. ``truth``: the weights before the session, to compare with.
 
-    Raises PlanError for whatever the pipeline raises, with that as its cause; the memory is released.
+    Whatever the pipeline raises is in the outcome, an interrupt too: PlanError with that as its cause for an
+    exception; the memory is released. Raises nothing of the pipeline's.
     """
     meter = Meter(session.device)
     watched = session.device if isinstance(session.device, SimDevice) else None
-    with ExitStack() as stack:
-        stack.enter_context(progress(session, plan, pipe))
-        seen = stack.enter_context(audit(pipe, watched, before=truth)) if watched else None
-        session.observers.append(meter.observe)
-        stack.callback(session.observers.remove, meter.observe)
-        meter.start()
-        try:
+    result, seen = None, None
+    raised: BaseException | None = None
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(progress(session, plan, pipe))
+            seen = stack.enter_context(audit(pipe, watched, before=truth)) if watched else None
+            session.observers.append(meter.observe)
+            stack.callback(session.observers.remove, meter.observe)
+            meter.start()
             result = pipe(**arguments)
-        except PlanError:
-            raise
-        except Exception as error:
-            notes = "; ".join(getattr(error, "__notes__", ()))
-            said = f"the pipeline raised {type(error).__name__}: {error}"
-            raise PlanError([finding(RUN_FAILED, said, span=plan.span, hint=notes)]) from error
-        meter.stop()
+            meter.stop()
+    except (PlanError, KeyboardInterrupt) as error:
+        raised = error
+    except Exception as error:
+        raised = _failed(plan, error)
+        raised.__cause__ = error
+    if raised is None:
+        found = () if seen is None else judge(session, seen)
+        return Outcome(result=result, measured=_measured(session, meter, seen, "done"), found=found)
+    ended: Ended = "interrupted" if isinstance(raised, KeyboardInterrupt) else "failed"
+    # What the audit saw is judged at its end only: the ledger of a call that broke off is no promise's.
+    measured = _measured(session, meter, None, ended) if session.last is not None else None
+    return Outcome(result=None, measured=measured, found=(), raised=raised)
+
+
+def _measured(session: Session, meter: Meter, seen: Audit | None, ended: Ended) -> Measured:
     last = session.last
     assert last is not None
-    measured = Measured(
+    return Measured(
         peak_weights=last.peak if seen is None else seen.peak,
         peak_allocated=meter.allocated,
         peak_reserved=meter.reserved,
@@ -66,5 +91,11 @@ def call(
         total=last.total,
         departures=tuple(last.departures),
         misses=None if seen is None else tuple(str(miss) for miss in seen.misses),
+        ended=ended,
     )
-    return Outcome(result=result, measured=measured, found=() if seen is None else judge(session, seen))
+
+
+def _failed(plan: Plan, error: Exception) -> PlanError:
+    notes = "; ".join(getattr(error, "__notes__", ()))
+    said = f"the pipeline raised {type(error).__name__}: {error}"
+    return PlanError([finding(RUN_FAILED, said, span=plan.span, hint=notes)])

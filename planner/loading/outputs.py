@@ -5,24 +5,23 @@ from __future__ import annotations
 import os
 import tempfile
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from planner.diagnostics.diagnostic import PlanError, finding
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p9_machine import BAD_OUTPUT, OUTPUT_UNWRITABLE, UNKNOWN_OUTPUT
+from planner.diagnostics.table.p9_output import OUTPUT_ELSEWHERE, OUTPUT_TAKEN
 from planner.loading.arrays import frames_of, is_batch_of_images, samples_of
+from planner.loading.kinds import FIELDS, SUFFIXES, Kind
+from planner.loading.written import written
 from planner.plan.model import Plan
 
-Kind = Literal["image", "video", "audio"]
-SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp"),
-    "video": (".mp4", ".gif", ".webm"),
-    "audio": (".wav",),
-}
-FIELDS: dict[str, Kind] = {"images": "image", "frames": "video", "audios": "audio", "audio": "audio"}
-"""Of diffusers' output classes, and what they hold. A video may come with its sound."""
+LONGEST_NAME = 200
+"""Bytes: file systems take 255, and a seed, a number and a suffix come on top."""
 FPS = 16
 """Frames a second of a video: what Wan is trained on, and near what the others show well. A file's speed
 is no argument of any call, so ``run`` cannot say it."""
@@ -56,20 +55,58 @@ def save(
     seed: int | None = None,
     sample_rate: int = SAMPLE_RATE,
     fps: int = FPS,
+    force: bool = False,
 ) -> list[Path]:
     """Writes what a call returned and says where.
 
     Without ``out``: ``NAME-SEED.png`` (``.mp4``, ``.wav``) in the current folder, ``-2`` and so on after
-    a name that is taken. ``out``: a file, whose suffix chooses the format, or a folder; a file that is
-    there is replaced. Several outputs are ``-0``, ``-1`` and so on. Each file appears whole or not at
-    all. Raises PlanError.
+    a name that is taken, also by another run at the same moment. ``out``: a file, whose suffix chooses the
+    format, or a folder; a file that is there is replaced only with ``force``. Several outputs are ``-0``,
+    ``-1`` and so on. All files appear whole, or none does. Raises PlanError.
     """
     made = outputs_of(result)
-    number = seed if seed is not None else plan.run.get("seed", 0)
-    paths = _paths(made, out, f"{_safe(plan.name)}-{number}")
-    for one, path in zip(made, paths, strict=True):
-        _atomically(path, lambda temporary, one=one: _write(one, temporary, fps, sample_rate))  # type: ignore[misc]
-    return paths
+    stem = f"{_safe(plan.name)}-{seed if seed is not None else plan.run.get('seed', 0)}"
+    for number in count(1):
+        paths = _paths(made, out, stem, number)
+        try:
+            _all_or_none(made, paths, force=force, fps=fps, sample_rate=sample_rate)
+        except FileExistsError as error:
+            if out is None or Path(out).is_dir():
+                continue  # the next number
+            said = f'"{error.filename2 or error.filename}" is there already'
+            raise PlanError([finding(OUTPUT_TAKEN, said)]) from error
+        return paths
+    raise AssertionError("numbers do not end")
+
+
+def save_or_keep(
+    result: Any,
+    plan: Plan,
+    out: str | Path | None = None,
+    *,
+    seed: int | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    force: bool = False,
+) -> tuple[list[Path], list[Diagnostic]]:
+    """``save``; and where that fails, as near to it as can be: what took a run to make is not lost to a name.
+
+    Returns the files, and a finding (P942) where they are not where they were to be. Raises PlanError for a
+    result that nothing can hold, and where no folder takes it.
+    """
+    try:
+        return save(result, plan, out, seed=seed, sample_rate=sample_rate, force=force), []
+    except PlanError as error:
+        if any(d.code is UNKNOWN_OUTPUT for d in error.diagnostics):
+            raise
+        failed = error
+    for folder in dict.fromkeys((Path(out or ".").parent, Path(), Path(tempfile.gettempdir()))):
+        try:
+            paths = save(result, plan, folder, seed=seed, sample_rate=sample_rate)
+        except PlanError:
+            continue
+        why, names = failed.diagnostics[0].message, ", ".join(f'"{path}"' for path in paths)
+        return paths, [finding(OUTPUT_ELSEWHERE, f"{why}; the output was kept as {names}")]
+    raise failed
 
 
 def sample_rate_of(pipe: Any) -> int:
@@ -121,12 +158,13 @@ def _unknown(result: Any) -> PlanError:
     return PlanError([finding(UNKNOWN_OUTPUT, said)])
 
 
-def _paths(made: Sequence[Made], out: str | Path | None, stem: str) -> list[Path]:
-    """One a piece; the suffix of ``out`` is for the first kind, what comes with it has its default one."""
+def _paths(made: Sequence[Made], out: str | Path | None, stem: str, number: int) -> list[Path]:
+    """One a piece; the suffix of ``out`` is for the first kind, what comes with it has its default one.
+    ``number``: which try it is to find names that are free."""
     first = made[0].kind
     if out is None or Path(out).is_dir():
-        named = [Path(out or ".", f"{stem}{n}{SUFFIXES[m.kind][0]}") for m, n in _numbered(made)]
-        return _free(named, stem)
+        stem = stem if number == 1 else f"{stem}-{number}"
+        return [Path(out or ".", f"{stem}{n}{SUFFIXES[m.kind][0]}") for m, n in _numbered(made)]
     path = Path(out)
     if path.suffix.lower() not in SUFFIXES[first]:
         known = ", ".join(SUFFIXES[first])
@@ -137,19 +175,24 @@ def _paths(made: Sequence[Made], out: str | Path | None, stem: str) -> list[Path
     return [path.with_name(f"{path.stem}{n}{suffixes[m.kind]}") for m, n in _numbered(made)]
 
 
-def check_out(out: str | Path) -> None:
-    """Says before the run what ``save`` would say after it: no format has this suffix, no such folder.
-
-    Raises PlanError.
-    """
-    path = Path(out)
-    known = [suffix for suffixes in SUFFIXES.values() for suffix in suffixes]
-    if not path.is_dir() and path.suffix.lower() not in known:
-        raise PlanError(
-            [finding(BAD_OUTPUT, f'no format for "{path.name}": the suffix may be {", ".join(known)}')]
-        )
-    if not path.is_dir() and not path.parent.is_dir():
-        raise PlanError([finding(OUTPUT_UNWRITABLE, f'there is no folder "{path.parent}"')])
+def _all_or_none(
+    made: Sequence[Made], paths: Sequence[Path], *, force: bool, fps: int, sample_rate: int
+) -> None:
+    """Raises FileExistsError for a name that is taken, PlanError for what else keeps one from being written;
+    those that were new go again."""
+    new = []
+    try:
+        for one, path in zip(made, paths, strict=True):
+            fresh = not os.path.lexists(path)
+            written(path, partial(_write, one, fps=fps, sample_rate=sample_rate), replace=force)
+            new += [path] if fresh else []
+    except BaseException as error:
+        for path in new:
+            path.unlink(missing_ok=True)
+        if isinstance(error, Exception) and not isinstance(error, FileExistsError):
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise PlanError([finding(OUTPUT_UNWRITABLE, f'cannot write "{path}": {why}')]) from error
+        raise
 
 
 def _numbered(made: Sequence[Made]) -> Iterator[tuple[Made, str]]:
@@ -159,45 +202,15 @@ def _numbered(made: Sequence[Made]) -> Iterator[tuple[Made, str]]:
         yield one, f"-{next(i for i, o in enumerate(same) if o is one)}" if len(same) > 1 else ""
 
 
-def _free(paths: list[Path], stem: str) -> list[Path]:
-    """All of one run share a number, so that they stay together."""
-    number = 1
-    while True:
-        named = [
-            path.with_name(path.name.replace(stem, f"{stem}-{number}", 1)) if number > 1 else path
-            for path in paths
-        ]
-        if not any(path.exists() for path in named):
-            return named
-        number += 1
-
-
 def _safe(name: str) -> str:
-    """A plan's name as a file's: ``name`` may hold anything."""
+    """A plan's name as a file's: ``name`` may hold anything, and be of any length."""
     kept = "".join(c if c.isalnum() or c in "._- " else "_" for c in name).strip(". ")
+    while len(os.fsencode(kept)) > LONGEST_NAME:
+        kept = kept[:-1]
     return kept or "plan"
 
 
-def _atomically(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 would keep it from others
-        temporary.replace(path)
-    except OSError as error:
-        said = f'cannot write "{path}": {error.strerror or error}'
-        raise PlanError([finding(OUTPUT_UNWRITABLE, said)]) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _write(made: Made, path: Path, fps: int, sample_rate: int) -> None:
+def _write(made: Made, path: Path, *, fps: int, sample_rate: int) -> None:
     if made.kind == "image":
         from PIL import Image
 

@@ -58,7 +58,7 @@ def load_pipeline(
     if plan.pipeline.source is None:
         raise PlanError([_no_source(plan)], plan.document.sources)
     with quiet():  # importing a pipeline says which image library it falls back to
-        cls = _class(plan)
+        cls = class_of(plan)
     problems = [*check_loras(plan, cls, allow_pickle=allow_pickle)]
     if problems := problems + check_sources(plan, allow_pickle=allow_pickle):
         raise PlanError(problems, plan.document.sources)
@@ -129,7 +129,8 @@ def _no_source(plan: Plan) -> Diagnostic:
     return finding(NO_SOURCE, said, span=plan.pipeline.span, pointer="/pipeline", hint=hint)
 
 
-def _class(plan: Plan) -> Any:
+def class_of(plan: Plan) -> Any:
+    """The class that the plan names, as it is installed. Raises PlanError."""
     import diffusers
 
     name = plan.pipeline.cls

@@ -20,6 +20,7 @@ from rich.progress import (
 
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
+from planner.source.visible import visible
 
 Observer = Callable[[str, str], None]
 
@@ -53,7 +54,11 @@ def reading(total: int, console: Console | None = None) -> Iterator[Callable[[in
     """Shows a bar of bytes on stderr while ``total`` of them are read, if there are any; what is yielded is
     told of each part."""
     console = console or Console(stderr=True)
-    columns = (TextColumn("{task.description}"), DownloadColumn(binary_units=True), BarColumn(bar_width=20))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        DownloadColumn(binary_units=True),
+        BarColumn(bar_width=20),
+    )
     with Progress(
         *columns, TransferSpeedColumn(), console=console, auto_refresh=console.is_terminal, disable=not total
     ) as shown:
@@ -75,7 +80,7 @@ class Bars:
         self._stepping = False
         width = max((len(name) for name in self._totals), default=0)
         self.shown = Progress(
-            TextColumn(f"{{task.description:<{width}}}"),
+            TextColumn(f"{{task.description:<{width}}}", markup=False),
             MofNCompleteColumn(),
             BarColumn(bar_width=20),
             TimeElapsedColumn(),
@@ -119,7 +124,7 @@ class Bars:
         if self._exact is not None and self._loops.get(stage) == 1.0:
             self._totals[stage] = self._exact  # img2img makes fewer steps than it is asked for
         if stage not in self._tasks:
-            self._tasks[stage] = self.shown.add_task(stage, total=self._totals.get(stage, 1))
+            self._tasks[stage] = self.shown.add_task(visible(stage), total=self._totals.get(stage, 1))
 
     def _leads(self, component: str) -> bool:
         return component == self._first.get(self._stage, component)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.table import Table
-
 from planner.quantization.matrix import COLUMNS, ROWS, WORDS, Needs, Row, needs_of
 from planner.quantization.probe import lacking
+from planner.report.sheet import Sheet, sheet
 
 SIGNS = {"shown": "yes", "untried": "?", "no": "no"}
 LEGEND = "yes: a test of this project runs it; ?: untried, and said to work; no: refused; -: needs a package"
 
 
-def matrix_table(versions: Mapping[str, str]) -> tuple[Table, list[str]]:
+def matrix_table(versions: Mapping[str, str]) -> tuple[Sheet, list[str]]:
     """A row a backend's formats, a column what they go with or not, and the notes that its numbers mean.
 
     ``versions``: of the distributions that are installed.
     """
     notes: dict[tuple[str, str], list[str]] = {}
-    made = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("quantization", "here", *COLUMNS):
-        made.add_column(title, no_wrap=title in COLUMNS)  # where it is too wide, names give way
+    made = sheet("!~quantization", "~here", *COLUMNS, gap=2)
     for row in ROWS:
         cells = []
         for column in COLUMNS:
@@ -31,7 +28,7 @@ def matrix_table(versions: Mapping[str, str]) -> tuple[Table, list[str]]:
                 with_what += [WORDS.get(column, column)] * (WORDS.get(column, column) not in with_what)
                 sign = f"{sign} {list(notes).index(note) + 1}"
             cells.append(sign)
-        made.add_row(row.name, _here(needs_of(row), versions), *cells)
+        made.add(row.name, _here(needs_of(row), versions), *cells)
     told = (f"{who} with {', '.join(columns)}: {why}" for (who, why), columns in notes.items())
     return made, [LEGEND, *(f"{number:>2}  {said}" for number, said in enumerate(told, 1))]
 

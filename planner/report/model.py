@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from planner.schedule.timeline import Row
 
 FORMAT = 1
+Ended = Literal["done", "interrupted", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,8 @@ class Measured:
     """In one call. ``peak_allocated`` and ``peak_reserved`` are torch's (weights and activations), None
     where the device has no such counters; ``seconds`` by stage, in order; ``departures`` are uses that the
     plan did not have; ``misses`` uses of weights that were not there, None where nobody looked for them
-    (only simulation does)."""
+    (only simulation does). ``ended``: how the call did, where it did not return; the figures are then of what
+    ran until there."""
 
     peak_weights: int
     peak_allocated: int | None = None
@@ -68,6 +70,7 @@ class Measured:
     total: float
     departures: tuple[str, ...] = ()
     misses: tuple[str, ...] | None = None
+    ended: Ended = "done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,7 @@ class Report:
             "seed": self.seed,
             "promised": {"peak_weights": self.promised.peak_weights, "moved": self.promised.moved},
             "measured": {
+                "ended": m.ended,
                 "peak_weights": m.peak_weights,
                 "peak_allocated": m.peak_allocated,
                 "peak_reserved": m.peak_reserved,

@@ -5,22 +5,26 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from planner.plan.model import Plan
 from planner.report.build import of_plan
 from planner.report.image import image_words
 from planner.report.model import DeviceInfo, Report, Room
+from planner.report.sheet import sheet
 from planner.report.units import Unit, unit_for
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
+from planner.source.visible import visible
 
-GAP = 3
 INDENT = (0, 0, 0, 2)
+WHOLE = 1 << 16
+"""Columns: a place that is not a terminal has no right edge."""
 
 
 def head(
@@ -37,10 +41,10 @@ def head(
 def timeline_table(rows: Sequence[Row]) -> RenderableType:
     """A row for each component of each stage; a stage's name stands at its first."""
     unit = unit_for(size for row in rows for size in (row.moves, row.peak))
-    made = _table("stage", "component", "policy", f">moves {unit.name}", f">peak {unit.name}", "")
+    made = sheet("!stage", "!component", "~policy", f">moves {unit.name}", f">peak {unit.name}", "")
     before = None
     for row in rows:
-        made.add_row(
+        made.add(
             row.stage if row.stage != before else "",
             row.component,
             row.policy,
@@ -71,7 +75,7 @@ def host_line(plan: Plan, schedule: Schedule) -> RenderableType:
     text = host_words(plan, schedule)
     sources = plan.document.sources
     why = f"      why: plan explain {sources[0].name}" if sources else ""
-    return Text(f"  host RAM  {text}{why}", overflow="fold")
+    return _line(f"  host RAM  {text}{why}")
 
 
 def picture(
@@ -88,7 +92,7 @@ def measured_table(report: Report) -> RenderableType:
     """Promised beside measured."""
     p, m = report.promised, report.measured
     unit = unit_for([p.peak_weights, p.moved, m.peak_weights, m.peak_allocated, m.peak_reserved, m.moved])
-    made = _table("", ">promised", ">measured", "")
+    made = sheet("!", ">promised", ">measured", "~")
     held = [
         ("weights", p.peak_weights, m.peak_weights),
         ("allocated", None, m.peak_allocated),
@@ -98,28 +102,32 @@ def measured_table(report: Report) -> RenderableType:
     for name, a, b in shown:
         last = name == shown[-1][0]
         promised = unit.number(a) if name == "weights" else ""
-        made.add_row(f"{name} {unit.name}", promised, unit.number(b), _verdict(report) if last else "")
-    made.add_row(f"moved {unit.name}", unit.number(p.moved), unit.number(m.moved), "")
-    made.add_row("seconds", "", f"{m.total:.1f}", "(without load)")
+        made.add(f"{name} {unit.name}", promised, unit.number(b), _verdict(report) if last else "")
+    made.add(f"moved {unit.name}", unit.number(p.moved), unit.number(m.moved), "")
+    made.add("seconds", "", f"{m.total:.1f}", "(without load)")
     for stage, seconds in m.seconds.items():
-        made.add_row(f"  {stage}", "", f"{seconds:.1f}", "")
+        made.add(f"  {stage}", "", f"{seconds:.1f}", "")
     return Padding(Group(made, *_conduct(report)), INDENT)
 
 
 def _conduct(report: Report) -> Iterator[RenderableType]:
     """Did the calls come as planned, and was all there that was used; what was otherwise, line by line."""
     m = report.measured
-    yield Text(f"order    {_said(m.departures, 'as planned', 'departure')}", overflow="fold")
-    yield from (Text(f"         {text}", overflow="fold") for text in m.departures)
+    if m.ended != "done":
+        stage = next(reversed([*m.seconds]), "")
+        yield _line(f"{m.ended}" + (f' in "{stage}"' if stage else "") + ": the figures are of what ran")
+        return
+    yield _line(f"order    {_said(m.departures, 'as planned', 'departure')}")
+    yield from (_line(f"         {text}") for text in m.departures)
     if m.misses is not None:
-        yield Text(f"misses   {_said(m.misses, 'none', 'miss')}", overflow="fold")
-        yield from (Text(f"         {text}", overflow="fold") for text in m.misses)
+        yield _line(f"misses   {_said(m.misses, 'none', 'miss')}")
+        yield from (_line(f"         {text}") for text in m.misses)
 
 
 def wrote_line(paths: Iterable[str | Path], seed: int | None) -> RenderableType:
     """``wrote flux-12gb-0.png   seed 0``."""
     files = ", ".join(str(path) for path in paths)
-    return Text(f"wrote {files}" + ("" if seed is None else f"   seed {seed}"), overflow="fold")
+    return _line(f"wrote {files}" + ("" if seed is None else f"   seed {seed}"))
 
 
 def report_text(report: Report, width: int = 100) -> str:
@@ -137,24 +145,37 @@ def report_text(report: Report, width: int = 100) -> str:
     return to_text(Group(*parts), width)
 
 
-def to_text(renderable: RenderableType, width: int = 100) -> str:
-    """As it is printed, without colour and without blanks at the ends of lines."""
+def to_text(renderable: RenderableType, width: int | None = 100) -> str:
+    """As it is printed, without colour and without blanks at the ends of lines. ``width``: columns of a
+    terminal; None for as many as the longest line needs."""
     out = io.StringIO()
-    console = Console(file=out, width=width, color_system=None, highlight=False, markup=False, emoji=False)
+    console = _console(out, natural_width(renderable) if width is None else width)
     console.print(renderable)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n")) + "\n"
 
 
+def natural_width(renderable: RenderableType) -> int:
+    """Columns: of the longest line, where none folds."""
+    console = _console(io.StringIO(), WHOLE)
+    return max(1, Measurement.get(console, console.options, renderable).maximum)
+
+
+def _console(out: IO[str], width: int) -> Console:
+    return Console(file=out, width=width, color_system=None, highlight=False, markup=False, emoji=False)
+
+
 def _head(name: str, what: str, device: DeviceInfo | None, budget: Room, image: str) -> RenderableType:
-    made = Table.grid(padding=(0, GAP, 0, 0))
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold")
-    made.add_row(name, what)
+    made = sheet("!", "~", head=False)
+    made.add(name, what)
     if device is not None:
-        made.add_row("device", _device(device))
-    made.add_row("budget", _budget(budget))
-    made.add_row("image", image)
+        made.add("device", _device(device))
+    made.add("budget", _budget(budget))
+    made.add("image", image)
     return made
+
+
+def _line(text: str) -> RenderableType:
+    return Text(visible(text), overflow="fold")
 
 
 def _device(device: DeviceInfo) -> str:
@@ -186,17 +207,3 @@ def _verdict(report: Report) -> str:
 def _said(found: Sequence[str], none: str, one: str) -> str:
     many = one + ("es" if one.endswith("s") else "s")
     return f"{len(found)} {one if len(found) == 1 else many}" if found else none
-
-
-def _table(*names: str) -> Table:
-    """Columns apart by blanks, ``>`` is on the right."""
-    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
-    for name in names:
-        right = name.startswith(">")
-        made.add_column(
-            name.removeprefix(">"),
-            justify="right" if right else "left",
-            no_wrap=right or not name,
-            overflow="fold",
-        )
-    return made

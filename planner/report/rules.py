@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.table import Table
-
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.backends import BACKENDS
 from planner.quantization.sizes import Effect, effects
+from planner.report.sheet import Sheet, sheet
 from planner.report.units import UNKNOWN, Unit, unit_for
 from planner.target.model import ComponentInfo, Target, device_bytes
 
 
-def rules_table(plan: Plan, target: Target) -> Table:
+def rules_table(plan: Plan, target: Target) -> Sheet:
     """A row a rule, in the plan's order: what it selects, modules and parameters, bytes on the device before
     and after; last a row a component, for all of it. ``target``: sized under the plan's rules."""
     done = {id(rule): effect for name in ruled(plan) for rule, effect in _effects(plan, target, name)}
     sizes = [size for e in done.values() if e is not None for size in (e.before, e.after)]
     totals = {name: _total(target.components.get(name)) for name in ruled(plan)}
     unit = unit_for([*sizes, *(size for total in totals.values() for size in total)])
-    made = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("component", "rule", "takes"):
-        made.add_column(title, overflow="fold", no_wrap=title == "component")
-    for title in ("modules", "parameters", f"{unit.name} before", "after", "line"):
-        made.add_column(title, justify="right", no_wrap=True)
+    numbers = (">modules", ">parameters", f">{unit.name} before", ">after", ">line")
+    made = sheet("!component", "~rule", "~takes", *numbers, gap=2)
     for rule in plan.quantization:
         effect = done[id(rule)]
         cells = (UNKNOWN,) * 4 if effect is None else _numbers(effect, unit)
-        made.add_row(rule.component, _what(rule), _takes(rule), *cells, str(rule.span.line))
+        made.add(rule.component, _what(rule), _takes(rule), *cells, str(rule.span.line))
     for name, (before, after) in totals.items():
-        made.add_row(name, "in all", "", "", "", unit.number(before), unit.number(after), "")
+        made.add(name, "in all", "", "", "", unit.number(before), unit.number(after), "")
     return made
 
 

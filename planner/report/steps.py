@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
+from planner.report.sheet import Sheet, sheet
 from planner.schedule.fit import gib
 from planner.schedule.model import Schedule, Step
 
 SIGNS = {"place": "+", "prefetch": "+", "load": "+", "use": " ", "evict": "-"}
 
 
-def steps_table(schedule: Schedule) -> Table:
+def steps_table(schedule: Schedule) -> Sheet:
     """A row a step: ``+`` comes to the device, ``-`` leaves it, the others are uses."""
-    made = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("", "step", "component", "stage"):
-        made.add_column(name, no_wrap=True)
-    for name in ("bytes", "on device"):
-        made.add_column(name, justify="right", no_wrap=True)
-    made.add_column("line", justify="right", no_wrap=True)
-    made.add_column("why", overflow="fold")
+    made = sheet("!", "!step", "!component", "stage", ">bytes", ">on device", ">line", "~why", gap=2)
     for step in schedule.steps:
-        made.add_row(
+        made.add(
             SIGNS[step.do],
             step.do,
             _use(step),
@@ -33,19 +26,15 @@ def steps_table(schedule: Schedule) -> Table:
     return made
 
 
-def placements_table(schedule: Schedule) -> Table:
+def placements_table(schedule: Schedule) -> Sheet:
     """A row a component: its policy, its bytes and why."""
-    made = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("component", "policy"):
-        made.add_column(name, no_wrap=True)
-    made.add_column("bytes", justify="right", no_wrap=True)
-    made.add_column("why", overflow="fold")
+    made = sheet("!component", "policy", ">bytes", "~why", gap=2)
     for name, placement in schedule.placements.items():
         policy = "excluded" if placement.excluded else placement.policy.value
         on_demand = (
             "; in no stage, so it comes when it is called" if name in schedule.course.on_demand else ""
         )
-        made.add_row(name, policy, _size(schedule.course.sizes.get(name)), placement.why + on_demand)
+        made.add(name, policy, _size(schedule.course.sizes.get(name)), placement.why + on_demand)
     return made
 
 

@@ -113,6 +113,11 @@ class Target:
         """Names of the components that have weights, in constructor order, None ones included."""
         return tuple(n for n, c in self.components.items() if c.module)
 
+    @property
+    def bytes(self) -> int:
+        """Of all weights whose size is known."""
+        return sum(info.bytes or 0 for info in self.components.values())
+
 
 def device_bytes(sizes: Iterable[int]) -> int:
     """Bytes that tensors of ``sizes`` bytes take on the device, each at a multiple of ALIGNMENT."""

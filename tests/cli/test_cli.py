@@ -44,6 +44,7 @@ def test_validate_searches_the_folder(here: Path, capsys: pytest.CaptureFixture[
         "bad.plan.yaml: 1 error",
         "good.plan.yaml: ok",
         f"{Path('inner/also.plan.yaml')}: ok",
+        "3 plans, 1 of them wrong: 1 error",
     ]
 
 

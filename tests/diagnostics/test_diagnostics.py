@@ -10,7 +10,8 @@ import pytest
 from planner.diagnostics.codes import all_codes, find, suggestion
 from planner.diagnostics.diagnostic import Severity, finding
 from planner.diagnostics.ignore import apply_ignores
-from planner.diagnostics.render import as_github, as_json, as_sarif, text
+from planner.diagnostics.machine import as_github, as_json, as_sarif
+from planner.diagnostics.render import text
 from planner.diagnostics.table.p1_document import NOT_YAML
 from planner.diagnostics.table.p2_schema import UNKNOWN_KEY, WRONG_TYPE
 from planner.diagnostics.table.p3_plan import UNKNOWN_COMPONENT
@@ -100,7 +101,8 @@ def test_a_message_of_several_lines_is_one_finding() -> None:
 
 def test_nothing_is_said_of_nothing() -> None:
     assert text([]) == ""
-    assert json.loads(as_json([])) == {"diagnostics": []}
+    said = json.loads(as_json([]))
+    assert (said["verdict"], said["exit_code"], said["diagnostics"], said["files"]) == ("ok", 0, [], [])
     assert as_github([]) == ""
 
 
@@ -126,7 +128,7 @@ def test_sarif() -> None:
     assert [r["id"] for r in run["tool"]["driver"]["rules"]] == ["P201", "P202", "P302"]
     assert [r["level"] for r in run["results"]] == ["warning", "error", "error"]
     region = run["results"][2]["locations"][0]["physicalLocation"]["region"]
-    assert region == {"startLine": 2, "startColumn": 14, "endColumn": 17}
+    assert region == {"startLine": 2, "startColumn": 14, "endLine": 2, "endColumn": 17}
     assert run["columnKind"] == "unicodeCodePoints"  # the default, UTF-16, would shift behind emoji
 
 

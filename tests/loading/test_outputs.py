@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from planner.diagnostics.diagnostic import PlanError
-from planner.loading.outputs import check_out, sample_rate_of, save
+from planner.loading.outputs import sample_rate_of, save
 
 PIXELS = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
 SHOWN = np.round(PIXELS * 255).astype(np.uint8)
@@ -76,9 +76,13 @@ def test_the_suffix_chooses_the_format(plan: Any) -> None:
     assert save(result, plan, "folder") == [Path("folder/x-5.png")]
 
 
-def test_a_file_that_is_named_is_replaced(plan: Any) -> None:
+def test_a_file_that_is_there_is_replaced_only_by_force(plan: Any) -> None:
     Path("cat.png").write_bytes(b"old")
-    save(Result(images=[Image.fromarray(SHOWN)]), plan, "cat.png")
+    with pytest.raises(PlanError) as caught:
+        save(Result(images=[Image.fromarray(SHOWN)]), plan, "cat.png")
+    assert caught.value.diagnostics[0].code.name == "output-taken"
+    assert Path("cat.png").read_bytes() == b"old"
+    save(Result(images=[Image.fromarray(SHOWN)]), plan, "cat.png", force=True)
     assert Image.open("cat.png").size == (8, 8)
 
 
@@ -159,18 +163,9 @@ def test_a_writer_that_fails_leaves_the_old_file(plan: Any, monkeypatch: pytest.
     Path("cat.png").write_bytes(b"old")
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(PlanError, match=r'cannot write "cat\.png": No space left on device'):
-        save(Result(images=[SHOWN / 255.0]), plan, "cat.png")
+        save(Result(images=[SHOWN / 255.0]), plan, "cat.png", force=True)
     assert Path("cat.png").read_bytes() == b"old"
     assert names(list(Path().iterdir())) == ["cat.png"]
-
-
-def test_out_is_checked_before_the_run() -> None:
-    check_out("cat.png")
-    check_out(".")
-    for out, code in (("cat.xyz", "bad-output"), ("no/such/cat.png", "output-unwritable")):
-        with pytest.raises(PlanError) as caught:
-            check_out(out)
-        assert caught.value.diagnostics[0].code.name == code
 
 
 def test_a_plan_made_in_a_script_may_have_any_name(plan: Any) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import planner
 from planner.diagnostics.diagnostic import errors
-from planner.diagnostics.render import as_json, text
+from planner.diagnostics.machine import as_json
+from planner.diagnostics.render import text
 from planner.target import catalogue
 from planner.target.model import Target
 from planner.translation.tools.convert import TOOLS, from_tool

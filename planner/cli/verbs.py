@@ -1,0 +1,66 @@
+"""The verbs, by what people do with them: where each is, what it does, and an example. Read without importing
+one of them, so that ``plan --help`` is as fast as the fastest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """``module`` has the command ``NAME_command``; ``does``: one line; ``example``: a command that works."""
+
+    module: str
+    does: str
+    example: str
+
+
+GROUPS: dict[str, dict[str, Verb]] = {
+    "Write": {
+        "translate": Verb(
+            "planner.cli.translate",
+            "Make a plan of a sequence string, a class, a folder or another tool's settings.",
+            "plan translate StableDiffusionXLControlNetPipeline --improve > sdxl.plan.yaml",
+        ),
+    },
+    "Check": {
+        "validate": Verb(
+            "planner.cli.validate",
+            "Check plans: syntax, names, order, and whether they fit.",
+            "plan validate plans --format github",
+        ),
+        "explain": Verb(
+            "planner.cli.explain",
+            "What a plan will do and why, or what a code means.",
+            "plan explain flux.plan.yaml --card 12GiB",
+        ),
+        "schema": Verb(
+            "planner.cli.schema",
+            "Print the JSON Schema of plans, for editors.",
+            "plan schema > plan.v1.schema.json",
+        ),
+    },
+    "Run": {
+        "apply": Verb(
+            "planner.cli.apply",
+            "Run a plan: load its pipeline, make the output, show promised beside measured.",
+            "plan apply flux.plan.yaml --out cat.png",
+        ),
+        "doctor": Verb(
+            "planner.cli.doctor",
+            "What this machine and this installation can do.",
+            "plan doctor",
+        ),
+    },
+    "For maintainers": {
+        "compile": Verb(
+            "planner.cli.compile",
+            "The steps that a run will make, as a table or as JSON.",
+            "plan compile flux.plan.yaml --format json > flux.schedule.json",
+        ),
+    },
+}
+VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
+
+LATER = ("fit", "diff")
+"""Of the design, and not made yet: not listed, and whoever calls one is told what does the nearest thing."""

@@ -1,0 +1,78 @@
+"""A card to compile for, there or imagined: how much of it a plan may hold, by the rules that a run keeps."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Protocol
+
+from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.table.p7_session import BUDGET_LOWERED
+from planner.plan.model import Plan
+from planner.schedule.fit import gib
+
+CONTEXT = 760 << 20
+MAPPED = 256
+"""Bytes of a CUDA context, and host bytes whose registration takes one more: as in ``session.machine``, which
+has where they were measured (a test compares them; this file may not import torch)."""
+IMAGINED = "--card"
+"""The name of a card that nobody has to have."""
+LEFT_FREE = 1 << 30 if sys.platform == "win32" else 1 << 29
+"""Bytes that are left to others where the plan does not say ``leave_free``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes: ``budget`` for the process as the driver sees it, None where nothing limits it; ``overhead`` of
+    them not for weights."""
+
+    budget: int | None
+    overhead: int
+
+
+class Place(Protocol):
+    """What a plan can be compiled for."""
+
+    def room(self, plan: Plan, weights: int) -> tuple[Room, list[Diagnostic]]:
+        """What ``plan`` has there beside ``weights`` bytes in host memory; a warning where that is less than
+        it asks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """``total`` bytes, ``free`` of them before the process has anything there; both None where the backend
+    does not say. ``context``: bytes that the process takes before any weight; ``held``: by torch's allocator
+    now; ``left``: bytes that stay free."""
+
+    name: str
+    kind: str | None = None
+    total: int | None
+    free: int | None
+    context: int = 0
+    held: int = 0
+    left: int = 0
+
+    def room(self, plan: Plan, weights: int) -> tuple[Room, list[Diagnostic]]:
+        """The plan's ``budget.vram``, at most what is free less ``leave_free``."""
+        asked = plan.budget.vram
+        wanted = asked.of(self.total) if asked is not None else None
+        overhead = self.context + weights // MAPPED if self.context else 0
+        if self.free is None:
+            return Room(wanted, overhead), []
+        leave = plan.budget.leave_free.of(self.total) if plan.budget.leave_free is not None else None
+        ceiling = max(0, self.free - (self.left if leave is None else leave))
+        if asked is None or wanted is None or wanted <= ceiling:
+            return Room(ceiling if wanted is None else wanted, overhead), []
+        said = f"the plan's {asked.text} is more than is free here less what is left free: {gib(ceiling)}"
+        return Room(ceiling, overhead), [
+            finding(BUDGET_LOWERED, said, span=plan.place("/budget/vram"), pointer="/budget/vram")
+        ]
+
+
+def imagined(total: int) -> Card:
+    """A CUDA card of so many bytes, with nothing else on it."""
+    return Card(name=IMAGINED, total=total, free=total, context=CONTEXT, left=LEFT_FREE)
+
+
+SIMULATED = Card(name="sim:0", kind="virtual accelerator", total=80 << 30, free=80 << 30)
+"""Where ``--simulate`` runs."""
