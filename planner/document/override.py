@@ -6,45 +6,62 @@ from collections.abc import Sequence
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p1_document import BAD_OVERRIDE, EMPTY
-from planner.document.node import EITHER, Node, escaped, opened
+from planner.document.document import Document, document_from
+from planner.document.node import EITHER, Node, opened, without_nulls
 from planner.document.parse import parse
+from planner.source.limits import DEPTH
 from planner.source.text import SourceText, Span
 
 FILE = "--set"
 """The name of the text that overrides stand in, one a line."""
 
 
-def apply_overrides(
-    node: Node, overrides: Sequence[str]
-) -> tuple[Node, SourceText | None, tuple[str, ...], list[Diagnostic]]:
-    """The node with every override applied in order, their text, their pointers, and what was wrong."""
+def with_overrides(
+    document: Document, overrides: Sequence[str]
+) -> tuple[Document | SourceText, list[Diagnostic]]:
+    """``document`` with every override on top, in order, and after those that it has; or the text that the
+    overrides stand in, and what was wrong with them.
+
+    A document's own file is not read again: what was set means the same whatever became of it.
+    """
     if not overrides:
-        return node, None, (), []
-    source = SourceText(name=FILE, text="\n".join(text.replace("\n", " ") for text in overrides))
-    pointers = []
-    found: list[Diagnostic] = []
-    for number, text in enumerate(source.text.split("\n"), 1):
-        path, sign, _ = text.partition("=")
-        keys = path.strip().split(".")
-        whole = Span(file=FILE, line=number, column=1, width=max(1, len(path)))
-        if not sign or not all(keys):
-            found.append(finding(BAD_OVERRIDE, f'expected KEY=VALUE, found "{text}"', span=whole))
-            continue
-        if keys[0] == "extends":
-            said = 'the file\'s own "extends" is followed before anything is set'
-            found.append(finding(BAD_OVERRIDE, said, span=whole))
-            continue
-        value, problems = _value(text, number, len(path) + 1)
+        return document, []
+    before = document.overrides
+    texts = (*before, *(text.replace("\r", " ").replace("\n", " ") for text in overrides))
+    source = SourceText(name=FILE, text="\n".join(texts))
+    node, found = document.node, []
+    for number, text in enumerate(texts[len(before) :], len(before) + 1):
+        changed, problems = _applied(node, text, number)
         found += problems
-        if value is None:
-            continue
-        try:
-            node = _set(node, keys, value, whole, ())
-        except _Bad as bad:
-            found.append(finding(BAD_OVERRIDE, str(bad), span=whole))
-            continue
-        pointers.append("".join(f"/{escaped(key)}" for key in keys))
-    return node, source, tuple(pointers), found
+        node = changed or node
+    if found:
+        return source, found
+    files = document.sources[:-1] if before else document.sources
+    return document_from(node, (*files, source), document.parts, texts), []
+
+
+def _applied(node: Node, text: str, number: int) -> tuple[Node | None, list[Diagnostic]]:
+    """``node`` with line ``number`` of the overrides, ``text``, on top."""
+    path, sign, _ = text.partition("=")
+    keys = path.strip().split(".")
+    whole = Span(file=FILE, line=number, column=1, width=max(1, len(path)))
+
+    def bad(said: str) -> tuple[None, list[Diagnostic]]:
+        return None, [finding(BAD_OVERRIDE, said, span=whole)]
+
+    if not sign or not all(keys):
+        return bad(f'expected KEY=VALUE, found "{text}"')
+    if keys[0] == "extends":
+        return bad('the file\'s own "extends" is followed before anything is set')
+    if len(keys) > DEPTH.most:
+        return bad(f"more than {DEPTH}")
+    value, problems = _value(text, number, len(path) + 1)
+    if value is None:
+        return None, problems
+    try:
+        return _set(node, keys, without_nulls(value), whole, ()), problems
+    except _Bad as error:
+        return bad(str(error))
 
 
 class _Bad(Exception):

@@ -6,6 +6,7 @@ depth are bounded.
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -20,16 +21,14 @@ from planner.diagnostics.table.p1_document import (
     NOT_A_MAPPING,
     NOT_TEXT,
     NOT_YAML,
+    NUMBER_TOO_LONG,
     SEVERAL,
     TAG,
     TOO_MANY,
 )
 from planner.document.node import Node
+from planner.source.limits import DEPTH, DIGITS, VALUES
 from planner.source.text import SourceText, Span
-
-DEPTH = 24
-VALUES = 20_000
-"""Bounds of a document, its aliases filled in."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -72,6 +71,7 @@ class _Reader:
         self._events: Iterator[Any] = yaml.parse(source.text, Loader=_LOADER)
         # Only \n ends a line here, as in editors; YAML's own count also takes \x85 and \u2028 for ends.
         self._starts = [0, *(mark.end() for mark in re.finditer("\n", source.text))]
+        self._widths = [len(line.rstrip()) for line in source.text.split("\n")]
         self._anchors: dict[str, Node] = {}
         self._count = 0
 
@@ -94,13 +94,13 @@ class _Reader:
 
     def _node(self, event: Any, depth: int) -> Node:
         span = self._span(event)
-        if depth > DEPTH:
-            raise _Stop(finding(TOO_MANY, f"nested more than {DEPTH} deep", span=span))
+        self._deepen(depth, span)
         if isinstance(event, yaml.AliasEvent):
             known = self._anchors.get(event.anchor or "")
             if known is None:
                 raise _Stop(finding(NOT_YAML, f'no anchor "{event.anchor}" stands above', span=span))
             self._grow(_size(known), span)
+            self._deepen(depth + _height(known), span)
             return known
         self._grow(1, span)
         tag = self._tag(event, span)
@@ -148,14 +148,20 @@ class _Reader:
         if tag == "str" or (not tag and event.style):
             return text
         value = resolved(text)
+        if value in (math.inf, -math.inf) and not _SPECIAL.match(text):
+            self._say(NUMBER_TOO_LONG, f"{_short(text)} is out of range: at most {DIGITS}", span)
         if tag and tag != type(value).__name__.replace("NoneType", "null") and tag not in ("seq", "map"):
             self._say(NOT_YAML, f'"{text}" is tagged as {tag} and is none', span)
         return value
 
     def _grow(self, count: int, span: Span) -> None:
         self._count += count
-        if self._count > VALUES:
-            raise _Stop(finding(TOO_MANY, f"more than {VALUES} values, aliases filled in", span=span))
+        if self._count > VALUES.most:
+            raise _Stop(finding(TOO_MANY, f"more than {VALUES}", span=span))
+
+    def _deepen(self, depth: int, span: Span) -> None:
+        if depth > DEPTH.most:
+            raise _Stop(finding(TOO_MANY, f"more than {DEPTH}", span=span))
 
     def _say(self, code: Code, message: str, span: Span) -> None:
         self.found.append(finding(code, message, span=span))
@@ -165,7 +171,7 @@ class _Reader:
         start, end = event.start_mark.index, event.end_mark.index
         line = bisect_right(self._starts, start)
         column = start - self._starts[line - 1] + 1
-        rest = len(self.source.line(line).rstrip()) - column + 1
+        rest = self._widths[line - 1] - column + 1
         one_line = start < end and bisect_right(self._starts, end) == line
         width = end - start if one_line else rest
         style = getattr(event, "style", None)
@@ -177,20 +183,23 @@ class _Reader:
 
 
 def resolved(text: str) -> Any:
-    """A plain scalar's value by the core schema; the text itself where it is no other."""
+    """A plain scalar's value by the core schema; the text itself where it is no other.
+
+    A number of more than DIGITS characters is infinite: who reads it says so.
+    """
     if text in _NULL:
         return None
     if text in _BOOL:
         return _BOOL[text]
     if _INT.match(text):
-        return int(text) if len(text) < 4000 else text
+        return int(text) if len(text) <= DIGITS.most else math.inf
     if _FLOAT.match(text):
-        return float(text)
+        return float(text) if len(text) <= DIGITS.most else math.inf
     if _SPECIAL.match(text):
         return float(text.replace(".", "").lower())
     if text.startswith(("0x", "0o")):
         try:
-            return int(text, 0)
+            return int(text, 0) if len(text) <= DIGITS.most else math.inf
         except ValueError:
             return text
     return text
@@ -202,6 +211,18 @@ def _size(node: Node) -> int:
     if isinstance(node.value, tuple):
         return 1 + sum(map(_size, node.value))
     return 1
+
+
+def _height(node: Node) -> int:
+    if isinstance(node.value, dict):
+        return 1 + max((_height(child) for _, child in node.value.values()), default=0)
+    if isinstance(node.value, tuple):
+        return 1 + max(map(_height, node.value), default=0)
+    return 0
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= DIGITS.most else text[:10] + "..." + text[-5:]
 
 
 def _not_yaml(source: SourceText, error: yaml.MarkedYAMLError) -> Diagnostic:

@@ -1,4 +1,4 @@
-"""A file to a Document: bounded, with what it extends merged in and ``--set`` on top."""
+"""A file to a Document, with what it extends merged in and ``--set`` on top."""
 
 from __future__ import annotations
 
@@ -7,26 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from planner.diagnostics.diagnostic import Diagnostic, errors, finding
-from planner.diagnostics.suggest import nearest
-from planner.diagnostics.table.p1_document import (
-    EXTENDS_RING,
-    NOT_A_MAPPING,
-    NOT_FOUND,
-    NOT_TEXT,
-    TOO_LARGE,
-    TOO_MANY,
-    UNREADABLE,
-)
-from planner.document.document import Document
-from planner.document.node import Node, flatten, merged, without_nulls
-from planner.document.override import apply_overrides
+from planner.diagnostics.table.p1_document import EXTENDS_RING, NOT_A_MAPPING, NOT_A_PLAN, TOO_MANY
+from planner.document.document import Document, document_from
+from planner.document.file import is_named_as_plan, text_of
+from planner.document.node import Node, merged, without_nulls
+from planner.document.override import with_overrides
 from planner.document.parse import parse
+from planner.document.schema import check_part
+from planner.source.limits import CHAIN
 from planner.source.text import SourceText, Span
-
-LIMIT = 1 << 20
-"""Bytes: a larger file is not read."""
-CHAIN = 8
-"""Files: how long a chain of ``extends`` may be."""
 
 
 def read_document(
@@ -38,56 +27,59 @@ def read_document(
     (standard input): what it extends is relative to the folder in its name.
     """
     reading = _Reading()
-    given = path if isinstance(path, SourceText) else None
-    node = reading.file(Path(given.name if given is not None else path), None, (), given)  # type: ignore[arg-type]
+    if isinstance(path, SourceText):
+        node = reading.text(path, Path(path.name), ())
+    else:
+        node = reading.file(Path(path), None, ())
     sources = tuple(reading.sources)
     if node is None or errors(reading.found):
         return None, reading.found, sources
-    node, source, pointers, found = apply_overrides(node, overrides)
-    sources = (*sources, source) if source else sources
-    if found:
-        return None, [*reading.found, *found], sources
-    values, spans, key_spans = flatten(node)
-    document = Document(values=values, spans=spans, key_spans=key_spans, sources=sources, overrides=pointers)
-    return document, reading.found, sources
+    parts = tuple(reading.parts) if len(reading.parts) > 1 or "extends" in reading.parts[0].values else ()
+    document, found = with_overrides(document_from(node, sources, parts), overrides)
+    if isinstance(document, Document):
+        return document, [*reading.found, *found], document.sources
+    return None, [*reading.found, *found], (*sources, document)
 
 
 def document_of(source: SourceText) -> tuple[Document | None, list[Diagnostic]]:
     """A text that is no file as a document; it extends nothing."""
     node, found = parse(source)
-    if node is None:
-        return None, found
-    values, spans, key_spans = flatten(node)
-    return Document(values=values, spans=spans, key_spans=key_spans, sources=(source,)), found
+    return (None if node is None else document_from(node, (source,))), found
 
 
 class _Reading:
-    """The texts read so far, and what was wrong with them."""
+    """The texts read so far, each as a document of its own, and what was wrong with them."""
 
     def __init__(self) -> None:
         self.sources: list[SourceText] = []
+        self.parts: list[Document] = []
         self.found: list[Diagnostic] = []
 
-    def file(
-        self, path: Path, said: Span | None, above: tuple[Path, ...], given: SourceText | None = None
-    ) -> Node | None:
-        """A file's node with what it extends merged in. ``said``: where another file names it; ``given``: its
-        text, where it was read already."""
-        source = given if given is not None else self._text(path, said)
+    def file(self, path: Path, said: Span | None, above: tuple[Path, ...]) -> Node | None:
+        """A file's node with what it extends merged in. ``said``: where another file names it."""
+        source, found = text_of(path, said)
         if source is None:
+            self.found += found
+            return None
+        ours = (said is None and not path.is_symlink()) or is_named_as_plan(path)
+        return self.text(source, path, above, None if ours else _no_plan(path, said))
+
+    def text(
+        self, source: SourceText, path: Path, above: tuple[Path, ...], instead: Diagnostic | None = None
+    ) -> Node | None:
+        """A text's node with what it extends merged in. ``instead``: what is said of it, in place of all that
+        would show what is in it, where it is no plan."""
+        node, found = _mapping(source)
+        part = document_from(node, (source,)) if node is not None else None
+        if instead is not None and (part is None or errors(found) or check_part(part)):
+            self.found.append(instead)
             return None
         self.sources.append(source)
-        node, found = parse(source)
         self.found += found
-        if node is None:
+        if node is None or part is None:
             return None
-        if node.mapping is None:
-            kind = "a list" if isinstance(node.value, tuple) else "a single value"
-            self.found.append(
-                finding(NOT_A_MAPPING, f"a plan is a mapping, and this is {kind}", span=node.span)
-            )
-            return None
-        extends = node.mapping.get("extends")
+        self.parts.append(part)
+        extends = (node.mapping or {}).get("extends")
         if extends is None or not isinstance(extends[1].value, str):
             return node  # the schema says what else is wrong with it
         return self._extended(path, node, extends[1], (*above, path))
@@ -98,54 +90,32 @@ class _Reading:
         if same:
             ring = [*above[above.index(same[0]) :], base]
             names = " -> ".join(p.name for p in ring)
-            self.found.append(
-                finding(EXTENDS_RING, f"plans extend each other in a ring: {names}", span=extends.span)
-            )
+            said = f"plans extend each other in a ring: {names}"
+            self.found.append(finding(EXTENDS_RING, said, span=extends.span))
             return None
-        if len(above) > CHAIN:
-            self.found.append(
-                finding(TOO_MANY, f"more than {CHAIN} files extend each other", span=extends.span)
-            )
+        if len(above) > CHAIN.most:
+            self.found.append(finding(TOO_MANY, f"more than {CHAIN}", span=extends.span))
             return None
         below = self.file(base, extends.span, above)
-        return None if below is None else merged(without_nulls(below), node)
-
-    def _text(self, path: Path, said: Span | None) -> SourceText | None:
-        name = str(path)
-        place = said or Span(file=name, line=1, column=1)
-        try:
-            with path.open("rb") as file:
-                data = file.read(LIMIT + 1)
-        except FileNotFoundError:
-            near = _near(path)
-            self.found.append(finding(NOT_FOUND, f'no file "{name}"', span=said, hint=near))
+        if below is None:
             return None
-        except (OSError, ValueError) as error:
-            why = "it is a folder" if os.path.isdir(path) else getattr(error, "strerror", None) or str(error)
-            self.found.append(finding(UNREADABLE, f'cannot read "{name}": {why}', span=said))
-            return None
-        if len(data) > LIMIT:
-            self.found.append(finding(TOO_LARGE, f'"{name}" is larger than 1 MiB', span=said))
-            return None
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            self.found.append(
-                finding(
-                    NOT_TEXT,
-                    f'"{name}" is not UTF-8 text: byte {error.start} is no part of it',
-                    span=place,
-                    hint="save it as UTF-8" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "",
-                )
-            )
-            return None
-        return SourceText(name=name, text=text.replace("\r\n", "\n").replace("\r", "\n"))
+        # Followed, and so no part of what it led to: what parts merge to is a whole plan.
+        own = {key: entry for key, entry in (node.mapping or {}).items() if key != "extends"}
+        return merged(without_nulls(below), Node(own, node.span))
 
 
-def _near(path: Path) -> str:
-    try:
-        names = [p.name for p in path.parent.iterdir() if p.name.endswith((".yaml", ".yml"))]
-    except OSError:
-        return ""
-    near = nearest(path.name, names)
-    return f'did you mean "{path.with_name(near)}"?' if near else ""
+def _mapping(source: SourceText) -> tuple[Node | None, list[Diagnostic]]:
+    node, found = parse(source)
+    if node is None or node.mapping is not None:
+        return node, found
+    kind = "a list" if isinstance(node.value, tuple) else "a single value"
+    return None, [
+        *found,
+        finding(NOT_A_MAPPING, f"a plan is a mapping, and this is {kind}", span=node.span),
+    ]
+
+
+def _no_plan(path: Path, said: Span | None) -> Diagnostic:
+    leads = f' (a link to "{os.path.realpath(path)}")' if path.is_symlink() else ""
+    hint = "name it *.plan.yaml to see what is wrong with it"
+    return finding(NOT_A_PLAN, f'"{path}"{leads} is no plan', span=said, hint=hint)

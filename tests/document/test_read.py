@@ -51,7 +51,7 @@ def test_a_reader_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert said(tmp_path / "x.plan.yaml") == ["file-unreadable"]
 
 
@@ -136,7 +136,6 @@ class TestExtends:
             "pipeline": {"class": "B", "dtype": "float16"},
             "exclude": ["c"],
             "run": {"prompt": "x"},
-            "extends": "base.plan.yaml",
         }
         assert document.spans["/pipeline/class"].file == str(path)
         assert document.spans["/pipeline/dtype"].file == str(tmp_path / "base.plan.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from planner.diagnostics.diagnostic import Code, Severity
+from planner.source.limits import CHAIN, DEPTH, DIGITS, FILE, VALUES
 
 NOT_FOUND = Code(
     id="P101",
@@ -16,7 +17,7 @@ UNREADABLE = Code(
     id="P102",
     name="file-unreadable",
     severity=Severity.ERROR,
-    help="The file is there and cannot be read: no permission, or it is a folder.",
+    help="The file is there and cannot be read: no permission, or it is a folder, a pipe or a device.",
     wrong="chmod 000 sdxl.plan.yaml && plan validate sdxl.plan.yaml",
     right="chmod 644 sdxl.plan.yaml && plan validate sdxl.plan.yaml",
 )
@@ -24,7 +25,9 @@ TOO_LARGE = Code(
     id="P103",
     name="file-too-large",
     severity=Severity.ERROR,
-    help="A plan is a few lines. Files over 1 MiB are not read, so that a wrong path costs nothing.",
+    help=f"A plan is a few lines. A file of more than {FILE.most:,} bytes is not read, so that a wrong "
+    f"path costs "
+    "nothing.",
     wrong="plan validate diffusion_pytorch_model.safetensors",
     right="plan validate sdxl.plan.yaml",
 )
@@ -66,8 +69,7 @@ TOO_MANY = Code(
     id="P108",
     name="too-many-values",
     severity=Severity.ERROR,
-    help="The document grows beyond what a plan can be: too many values once its aliases are filled in, "
-    "or nested too deep.",
+    help=f"The document grows beyond what a plan can be. There may be at most {VALUES}; {DEPTH}; {CHAIN}.",
     wrong="a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]  # and so on",
     right="order: [text_encoder, unet, vae]",
 )
@@ -113,6 +115,25 @@ BAD_OVERRIDE = Code(
     wrong="plan compile x.plan.yaml --set budget.vram",
     right="plan compile x.plan.yaml --set budget.vram=8GiB",
 )
+NOT_A_PLAN = Code(
+    id="P114",
+    name="not-a-plan",
+    severity=Severity.ERROR,
+    help="`extends`, or a link, leads to a file that is no plan. What is in it is not shown, so that a plan "
+    "cannot print other files. Name it *.plan.yaml to see what is wrong with it.",
+    wrong="extends: ../settings.ini",
+    right="extends: ../base.plan.yaml",
+)
+NUMBER_TOO_LONG = Code(
+    id="P115",
+    name="number-too-long",
+    severity=Severity.ERROR,
+    help=f"A number has at most {DIGITS.most} characters, and is one that a computer can hold. Text that "
+    f"looks "
+    "like a number goes in quotes.",
+    wrong="run: {seed: 11111111111111111111111111111111111111111}",
+    right="run: {seed: 1111}",
+)
 
 CODES = (
     NOT_FOUND,
@@ -128,4 +149,6 @@ CODES = (
     SEVERAL,
     EXTENDS_RING,
     BAD_OVERRIDE,
+    NOT_A_PLAN,
+    NUMBER_TOO_LONG,
 )

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from planner.diagnostics.diagnostic import Code, Severity
+from planner.source.limits import (
+    BLOCKS,
+    COMPONENTS,
+    ENTRIES,
+    LORAS,
+    NAME,
+    PATTERN,
+    REPEATS,
+    RULES,
+    RUNS,
+    TEXT,
+)
 
 UNKNOWN_KEY = Code(
     id="P201",
@@ -82,6 +94,26 @@ OTHER_VERSION = Code(
     wrong="requires: {offload-planner: '>=99'}",
     right="requires: {offload-planner: '>=0.1'}",
 )
+UNKNOWN_PACKAGE = Code(
+    id="P210",
+    name="unknown-package",
+    severity=Severity.ERROR,
+    help="`requires` names a package that is nearly one of those that plans depend on. Misspelt, it would "
+    "require nothing.",
+    wrong="requires: {difusers: '>=0.36'}",
+    right="requires: {diffusers: '>=0.36'}",
+)
+OVER_LIMIT = Code(
+    id="P211",
+    name="over-limit",
+    severity=Severity.ERROR,
+    help="A list, a mapping, a text or a number is larger than a plan can need, so that no file keeps a "
+    "check "
+    f"busy. At most {COMPONENTS}; {RULES}; {LORAS}; {RUNS}; {ENTRIES} otherwise; {NAME}; {TEXT}; {PATTERN}; "
+    f"{REPEATS}; {BLOCKS}.",
+    wrong="components: {unet: {policy: stream, prefetch: 65}}",
+    right="components: {unet: {policy: stream, prefetch: 2}}",
+)
 
 CODES = (
     UNKNOWN_KEY,
@@ -93,4 +125,6 @@ CODES = (
     ORDER_AND_STAGES,
     RUNS_OR_STAGES,
     OTHER_VERSION,
+    UNKNOWN_PACKAGE,
+    OVER_LIMIT,
 )
