@@ -8,9 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.diagnostics.diagnostic import Diagnostic, InternalError, PlanError, Severity, errors, finding
+from planner.diagnostics.diagnostic import (
+    Diagnostic,
+    InternalError,
+    PlanError,
+    Severity,
+    by_place,
+    errors,
+    finding,
+)
 from planner.diagnostics.ignore import apply_ignores
 from planner.diagnostics.table.p0_tool import NOT_YET
+from planner.document.document import Document
+from planner.document.override import with_overrides
 from planner.document.read import document_of, read_document
 from planner.document.schema import check_schema
 from planner.graph.build import build_graph
@@ -19,6 +29,7 @@ from planner.passes.residency import residency
 from planner.plan.build import build_plan
 from planner.plan.model import Plan
 from planner.plan.resolve import check_names
+from planner.plan.write import to_yaml
 from planner.quantization.check import check_parts, check_rules
 from planner.quantization.sizes import sized
 from planner.schedule.card import Place
@@ -127,27 +138,24 @@ def validate(
     if plan is not None:
         _, more = _back(plan, target, card=card)
         found = found + more
-    kept = tuple(apply_ignores(found, front.sources))
+    kept = tuple(by_place(apply_ignores(found, front.sources)))
     if strict:
         kept = tuple(
             d.at(Severity.ERROR) if d.severity is Severity.WARNING or d.code.strict else d for d in kept
         )
-    return Validation(
-        name=plan.name
-        if plan is not None
-        else source.name
-        if isinstance(source, SourceText)
-        else str(source),
-        diagnostics=kept,
-        sources=front.sources,
-        plan=plan,
-    )
+    return Validation(name=_name(plan or source), diagnostics=kept, sources=front.sources, plan=plan)
 
 
-def load(path: str | Path | SourceText, *, overrides: Sequence[str] = ()) -> Plan:
-    """The plan in a file. Raises PlanError with everything that is wrong with it by itself."""
-    front = _front(path, overrides)
-    kept = tuple(apply_ignores(front.found, front.sources))
+def _name(source: PathOrPlan) -> str:
+    return source.name if isinstance(source, (Plan, SourceText)) else str(source)
+
+
+def load(source: PathOrPlan, *, overrides: Sequence[str] = ()) -> Plan:
+    """The plan in a file, or a plan with ``overrides`` on top of those that it has: as if its text had said
+    so; its file is not read again. Raises PlanError with everything that is wrong with it by itself.
+    """
+    front = _front(source, overrides)
+    kept = tuple(by_place(apply_ignores(front.found, front.sources)))
     if front.plan is None or errors(kept):
         raise PlanError(kept, front.sources)
     return front.plan
@@ -173,7 +181,7 @@ def compile(
     if front.plan is not None:
         compiled, more = _back(front.plan, target, budget=budget, overhead=overhead, card=card)
         found = found + more
-    kept = tuple(apply_ignores(found, front.sources))
+    kept = tuple(by_place(apply_ignores(found, front.sources)))
     if compiled is None or errors(kept):
         raise PlanError(kept, front.sources)
     graph, schedule = compiled
@@ -202,7 +210,7 @@ def apply(
     from planner.loading.packages import require
 
     require()
-    plan = source if isinstance(source, Plan) else load(source, overrides=overrides)
+    plan = load(source, overrides=overrides)
     from planner.session.machine import pick_device
 
     if str(device or "").partition(":")[0] == "sim":
@@ -212,19 +220,26 @@ def apply(
     return attach(plan, pipe, device_for(pick_device(plan, device, gpu_id)), budget=budget)[0]
 
 
-def load_pipeline(source: PathOrPlan, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:
+def load_pipeline(
+    source: PathOrPlan,
+    *,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    overrides: Sequence[str] = (),
+) -> Any:
     """The pipeline that a plan names, loaded by diffusers in the plan's dtype and variant, and quantized, on
     the CPU. ``apply`` does what does not outlast a session: policies, and rules for layerwise_cast.
 
     ``allow_pickle``: weights in pickle files may be read (they can run code); ``trust_remote_code``: code
-    that comes with a hub id may be run. A plan cannot grant either. Raises PlanError.
+    that comes with a hub id may be run. A plan cannot grant either. ``overrides`` as for ``load``. Raises
+    PlanError.
     """
     from planner.loading.packages import require
 
     require()
     from planner.loading.pipeline import load_pipeline as load_it
 
-    plan = source if isinstance(source, Plan) else load(source)
+    plan = load(source, overrides=overrides)
     return load_it(plan, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
 
 
@@ -320,10 +335,9 @@ class _Front:
 def _front(source: PathOrPlan, overrides: Sequence[str]) -> _Front:
     """A stage does not start on what the one before found broken."""
     if isinstance(source, Plan):
-        if not overrides:
-            return _Front(source, [], source.document.sources)
-        source = source.document.sources[0].name
-    document, found, sources = read_document(source, overrides)
+        document, found, sources = _again(source, overrides)
+    else:
+        document, found, sources = read_document(source, overrides)
     if document is None or errors(found):
         return _Front(None, found, sources)
     found += check_schema(document)
@@ -332,7 +346,28 @@ def _front(source: PathOrPlan, overrides: Sequence[str]) -> _Front:
     plan, more = build_plan(document)
     if plan is not None and errors(rules := check_rules(plan)):
         return _Front(None, found + more + rules, sources)
-    return _Front(plan, found + more, sources)
+    return _Front(source if plan == source and isinstance(source, Plan) else plan, found + more, sources)
+
+
+def _again(
+    plan: Plan, overrides: Sequence[str]
+) -> tuple[Document | None, list[Diagnostic], tuple[SourceText, ...]]:
+    """As ``read_document``, of a plan that was read before."""
+    document, found = with_overrides(_document(plan), overrides)
+    if isinstance(document, Document):
+        return document, found, document.sources
+    return None, found, (*plan.document.sources, document)
+
+
+def _document(plan: Plan) -> Document:
+    """What the plan was read from; of one whose fields were replaced since, what it says now."""
+    if build_plan(plan.document)[0] == plan:
+        return plan.document
+    text = SourceText(name=plan.document.sources[0].name, text=to_yaml(plan))
+    document, found = document_of(text)
+    if document is None:
+        raise InternalError("a plan cannot be written: " + "; ".join(map(str, found)))
+    return document
 
 
 def _back(

@@ -14,6 +14,7 @@ from planner.cli.source import source_of
 from planner.cli.terminal import format_option, log, overrides_option, put, show, strict_option
 from planner.diagnostics.diagnostic import Diagnostic, Severity
 from planner.diagnostics.machine import Checked, statistics
+from planner.diagnostics.once import once
 from planner.report.sheet import sheet
 from planner.schedule.card import Card
 from planner.source.text import SourceText
@@ -44,16 +45,18 @@ def validate_command(
     out. A pattern (plans/**/*.yaml) is what fits it, and - is standard input.
     """
     sources: dict[str, SourceText] = {}
-    checked = []
+    checked: list[Checked] = []
+    read: list[tuple[SourceText, ...]] = []
     for file in plans(paths or (Path(),), exclude):
         source = source_of(file)
         result = validate(source, target=target, overrides=overrides, strict=strict, card=card)
         name = str(file) if file != STDIN else result.sources[0].name if result.sources else str(file)
         checked.append(Checked(name, result.diagnostics))
+        read.append(result.sources)
         sources |= {source.name: source for source in result.sources}
         if form == "text":
             log(f"{name}: {_summary(result.diagnostics)}")
-    found = [problem for one in checked for problem in one.found]
+    found = once((one.file, one.found, texts) for one, texts in zip(checked, read, strict=True))
     code = show(found, tuple(sources.values()), checked)
     if form == "text":
         if counted and found:

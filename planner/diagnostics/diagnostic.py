@@ -78,6 +78,16 @@ def finding(
     )
 
 
+def by_place(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Sorted by file, line and column, then by code; what has no place first."""
+
+    def key(d: Diagnostic) -> tuple[str, int, int, str]:
+        place = (d.span.file, d.span.line, d.span.column) if d.span else ("", 0, 0)
+        return *place, d.code.id
+
+    return sorted(found, key=key)
+
+
 def errors(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Those of ``found`` that stop the next stage."""
     return tuple(d for d in found if d.severity is Severity.ERROR)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 import planner
 from planner.diagnostics.codes import all_codes
@@ -23,7 +27,16 @@ from planner.document.schema import SEEN, UNSEEN, schema_text
 from planner.source.text import SourceText
 
 PLANS = sorted((Path(__file__).parents[2] / "plans").glob("*.plan.yaml"))
-JUDGE = Draft202012Validator(json.loads(schema_text()))
+
+
+def ecma(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]:
+    """As editors read a pattern. Python's own ``$`` also stands before a last end of line."""
+    ends = re.sub(r"\$$", r"\\Z", pattern)
+    if isinstance(value, str) and not re.search(ends, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+JUDGE = extend(Draft202012Validator, {"pattern": ecma})(json.loads(schema_text()))  # type: ignore[no-untyped-call]
 
 
 def plain(path: Path) -> Any:
