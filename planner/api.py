@@ -361,7 +361,7 @@ def _again(
 
 def _document(plan: Plan) -> Document:
     """What the plan was read from; of one whose fields were replaced since, what it says now."""
-    if build_plan(plan.document)[0] == plan:
+    if not check_schema(plan.document) and build_plan(plan.document)[0] == plan:
         return plan.document
     text = SourceText(name=plan.document.sources[0].name, text=to_yaml(plan))
     document, found = document_of(text)

@@ -9,6 +9,8 @@ from typing import Any
 from planner.document.node import Node, flatten
 from planner.source.text import SourceText, Span
 
+NOTHING = Node({}, Span(file="", line=1, column=1))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
@@ -25,7 +27,7 @@ class Document:
     spans: Mapping[str, Span]
     key_spans: Mapping[str, Span]
     sources: tuple[SourceText, ...]
-    node: Node
+    node: Node = NOTHING
     parts: tuple[Document, ...] = ()
     overrides: tuple[str, ...] = ()
 

@@ -32,6 +32,11 @@ def text_of(path: Path, said: Span | None) -> tuple[SourceText | None, list[Diag
     except (OSError, ValueError) as error:
         why = "it is a folder" if os.path.isdir(path) else getattr(error, "strerror", None) or str(error)
         return None, [finding(UNREADABLE, f'cannot read "{name}": {why}', span=said)]
+    return decoded(data, name, said)
+
+
+def decoded(data: bytes, name: str, said: Span | None) -> tuple[SourceText | None, list[Diagnostic]]:
+    """The text that ``data`` is, called ``name``."""
     if len(data) > FILE.most:
         return None, [finding(TOO_LARGE, f'"{name}" has more than {FILE}', span=said)]
     try:
