@@ -42,7 +42,7 @@ from planner.source.text import SourceText
 from planner.target.find import find_target
 from planner.target.loaded import describe
 from planner.target.model import Target
-from planner.translation.sequence import target_of
+from planner.translation.sequence import is_sequence, target_of, translate_string
 from planner.translation.sequence import translate as translate_target
 
 if TYPE_CHECKING:
@@ -248,9 +248,15 @@ def translate(source: Any, *, improve: bool = False, cls: str | None = None) -> 
 
     Equivalent: ``semantics: diffusers``, the moves of ``enable_model_cpu_offload``. ``improve``: what the
     string meant to say, ``semantics: liveness`` over what the class really runs. ``cls``: the class that a
-    string is for, by default the one with the shortest name that ships with it. Raises PlanError.
+    string is for, which may be left out where all classes that it fits have the same plan. Raises PlanError.
     """
-    made = translate_target(_translated(source, cls), improve=improve)
+    if isinstance(source, str) and is_sequence(source, cls):
+        translated, wrong, string = translate_string(source, cls, improve=improve)
+        if translated is None:
+            raise PlanError(wrong, (string,))
+        made = translated
+    else:
+        made = translate_target(_translated(source), improve=improve)
     if not made.text:
         raise PlanError(made.diagnostics)
     text = SourceText(name=f"{made.target.cls}.plan.yaml", text=made.text)
@@ -261,10 +267,10 @@ def translate(source: Any, *, improve: bool = False, cls: str | None = None) -> 
     return plan
 
 
-def _translated(source: Any, cls: str | None) -> Target:
+def _translated(source: Any) -> Target:
     if not isinstance(source, (str, type)):
         return source if isinstance(source, Target) else describe(source)
-    target, problems = target_of(source if isinstance(source, str) else source.__name__, cls)
+    target, problems = target_of(source if isinstance(source, str) else source.__name__)
     if target is None or errors(problems):
         raise PlanError(problems)
     return target

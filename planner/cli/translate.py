@@ -1,30 +1,40 @@
-"""``plan translate``: sequence strings to plans, and what is wrong with those that diffusers ships."""
+"""``plan translate``: sequence strings, scripts and other tools' settings to plans."""
 
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
-from planner.cli.terminal import format_option, log, put, raw, show
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors
-from planner.diagnostics.table.p8_translate import DEFECTS
-from planner.report.sheet import sheet
+from planner.cli.sequences import all_sequences
+from planner.cli.source import source_of
+from planner.cli.terminal import coloured, format_option, raw
+from planner.diagnostics.diagnostic import Diagnostic, Severity, errors
+from planner.diagnostics.machine import as_json, exit_code
+from planner.diagnostics.render import text
+from planner.source.text import SourceText
 from planner.target import catalogue
 from planner.target.model import Target
-from planner.translation.lint import lint
-from planner.translation.sequence import Translation, target_of, translate
-from planner.translation.tools.convert import from_tool
+from planner.translation.sequence import is_sequence, target_of, translate, translate_string
+from planner.translation.tools.convert import NAME, TOOLS, class_of, from_script, from_tool, tool_of
 
 
 @click.command("translate")
-@click.argument("what", required=False, metavar="SEQ|CLASS|FOLDER")
+@click.argument("what", required=False, nargs=-1, metavar="SEQ|CLASS|FOLDER|SETTINGS|FILE|-")
 @click.option("--all", "every", is_flag=True, help="Every class: what is wrong with its string.")
 @click.option("--improve", is_flag=True, help="What the string meant to say, from the class's own source.")
 @click.option(
-    "--tool", metavar="TOOL", help="WHAT are settings of this tool (mmgp, group-offload, ...), not a string."
+    "--tool",
+    metavar="TOOL",
+    help=f"WHAT are settings of this tool, where they do not show it: {', '.join(TOOLS)}.",
 )
-@click.option("--class", "cls", metavar="CLASS", help="The class that a sequence string is for.")
+@click.option("--class", "cls", metavar="CLASS", help="The pipeline class that a string or settings are for.")
 @click.option(
     "--diffusers",
     "version",
@@ -33,7 +43,7 @@ from planner.translation.tools.convert import from_tool
 )
 @format_option("text", "json")
 def translate_command(
-    what: str | None,
+    what: Sequence[str],
     every: bool,
     improve: bool,
     tool: str | None,
@@ -41,74 +51,103 @@ def translate_command(
     version: str | None,
     form: str,
 ) -> int:
-    """Make a plan of model_cpu_offload_seq: a string, a class's own, or a folder's.
+    """Make a plan of model_cpu_offload_seq (a string, a class's own, a folder's), or of a script or settings.
 
-    The plan goes to stdout, what is wrong with the string to stderr. With --all: a row a class. With --tool
-    the argument is another tool's settings: plan translate --tool mmgp "{profile_no: 4}" --class FluxPipeline
+    A script is Python that loads and offloads a pipeline; settings are another tool's: its call, its command
+    line, or YAML. Both are taken as they are pasted, or from a file. Nothing of them is run. The plan goes to
+    stdout, what is found to stderr. With --all: a row a class.
+
+    \b
+    plan translate "text_encoder->unet->vae" --class StableDiffusionPipeline
+    plan translate run_flux.py
+    plan translate --class WanPipeline -- sglang generate --model-path M --dit-cpu-offload
+    plan translate --tool mmgp "{profile_no: 4}" --class FluxPipeline
     """
-    if every == (what is not None):
-        raise click.UsageError("give a sequence, a class or a folder, or --all")
+    if every == bool(what):
+        raise click.UsageError("give a sequence, a class, a folder, a script or settings, or --all")
     if version is not None and version not in catalogue.versions():
         raise click.UsageError(f"no catalogue for {version}; known: {', '.join(catalogue.versions())}")
-    if what is None:
-        return _all(version, form)
-    if tool is not None:
-        if cls is None:
-            raise click.UsageError("--tool needs --class: the pipeline class that the settings are for")
-        target = _target(cls, None, version)
-        text, found = from_tool(tool, what, target)
-        made = Translation(target=target, text=text, diagnostics=found)
+    if every:
+        return all_sequences(version, form)
+    source = _source(what)
+    found_tool = tool if tool is not None else tool_of(source.text)
+    if found_tool is not None:
+        made = _settings(source, found_tool, cls, version)
+    elif is_sequence(source.text, cls):
+        made = _string(source, cls, version, improve)
     else:
-        made = translate(_target(what, cls, version), improve=improve)
+        made = _class(source.text, version, improve)
     if form == "json":
-        said = [{"code": d.code.id, "name": d.code.name, "message": d.message} for d in made.diagnostics]
+        said = json.loads(as_json(made.found))["diagnostics"]
         raw(json.dumps({"plan": made.text, "diagnostics": said}, indent=2, ensure_ascii=False) + "\n")
-    elif made.text:
+    else:
         raw(made.text)
-        for problem in made.diagnostics:
-            log(f"{problem.severity.value}: {problem}")
-    if not made.text:
-        return show(made.diagnostics) if form == "text" else 1
-    return 0
+        out = sys.stderr
+        encoding = getattr(out, "encoding", None) or "utf-8"
+        shown = text(made.found, made.sources, colour=coloured(out), encoding=encoding)
+        click.echo(shown, nl=False, err=True, color=True)
+    return exit_code(made.found)
 
 
-def _target(what: str, cls: str | None, version: str | None) -> Target:
-    target, problems = target_of(what, cls, version)
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A plan, or nothing with the errors that stopped it."""
+
+    text: str
+    found: Sequence[Diagnostic]
+    sources: Sequence[SourceText] = ()
+
+
+def _source(words: Sequence[str]) -> SourceText:
+    """One argument as it is, or the file that it names; several are a command line."""
+    if len(words) > 1:
+        joined = shlex.join(words)
+        if tool_of(joined) is None and not words[0].startswith("-"):
+            raise click.UsageError(f"one argument, in quotes if it has blanks; got {len(words)}")
+        return SourceText(name=NAME, text=joined)
+    if words[0] == "-" and isinstance(given := source_of("-"), SourceText):
+        return given
+    if os.path.isfile(words[0]):
+        try:
+            return SourceText(name=words[0], text=Path(words[0]).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{words[0]} cannot be read: {error}") from error
+    return SourceText(name=NAME, text=words[0])
+
+
+def _settings(source: SourceText, tool: str, cls: str | None, version: str | None) -> _Made:
+    cls = cls or class_of(source.text)
+    if cls is None:
+        raise click.UsageError("settings need --class: the pipeline class that they are for")
+    target, problems = _known(cls, version)
+    if target is None:
+        return _Made("", problems)
+    if tool:
+        made, found = from_tool(tool, source.text, target, name=source.name)
+    else:
+        made, found = from_script(source.text, target, name=source.name)
+    return _Made(made, found, (source,))
+
+
+def _string(source: SourceText, cls: str | None, version: str | None, improve: bool) -> _Made:
+    string = source.text.rstrip("\r\n") if source.name != NAME else source.text
+    made, found, text_of = translate_string(string, cls, version, improve=improve)
+    if made is None:
+        return _Made("", found, (text_of,))
+    return _Made(made.text, made.diagnostics, made.sources)
+
+
+def _class(what: str, version: str | None, improve: bool) -> _Made:
+    target, problems = _known(what, version)
+    if target is None:
+        return _Made("", problems)
+    made = translate(target, improve=improve)
+    return _Made(made.text, (*problems, *made.diagnostics), made.sources)
+
+
+def _known(what: str, version: str | None) -> tuple[Target | None, Sequence[Diagnostic]]:
+    """A class or a folder; without one, whatever is said of it is an error."""
+    target, problems = target_of(what, version=version)
     if target is None or errors(problems):
-        raise PlanError(problems)
-    return target
-
-
-def _all(version: str | None, form: str) -> int:
-    rows = []
-    for name in catalogue.names(version):
-        target = catalogue.find(name, version)
-        if target is not None:
-            rows.append((target, lint(target)))
-    counts = {"ok": 0, "defect": 0, "no sequence": 0}
-    for target, found in rows:
-        counts[_status(target, found)] += 1
-    if form == "json":
-        raw(json.dumps({"classes": [_row(t, f) for t, f in rows], "summary": counts}, indent=1) + "\n")
-        return 0
-    made = sheet("!class", "status", "codes", "~sequence", gap=2)
-    for target, found in rows:
-        codes = dict.fromkeys(d.code.id for d in found)
-        made.add(target.cls, _status(target, found), " ".join(codes), target.sequence or "")
-    put(made, "", ", ".join(f"{count} {status}" for status, count in counts.items()))
-    return 0
-
-
-def _row(target: Target, found: tuple[Diagnostic, ...]) -> dict[str, object]:
-    return {
-        "class": target.cls,
-        "sequence": target.sequence,
-        "status": _status(target, found),
-        "diagnostics": [{"code": d.code.id, "name": d.code.name, "message": d.message} for d in found],
-    }
-
-
-def _status(target: Target, found: tuple[Diagnostic, ...]) -> str:
-    if any(d.code in DEFECTS for d in found):
-        return "defect"
-    return "ok" if target.sequence is not None else "no sequence"
+        return None, [d.at(Severity.ERROR) if d.severity is Severity.WARNING else d for d in problems]
+    return target, problems

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 
-from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.diagnostic import Diagnostic, Severity, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p8_translate import (
     EMPTY_SEQUENCE,
@@ -16,6 +17,7 @@ from planner.diagnostics.table.p8_translate import (
     SEQUENCED_AND_EXCLUDED,
     UNKNOWN_NAME,
 )
+from planner.source.text import SourceText, Span
 from planner.target.model import Target
 
 NEVER_FREE = frozenset(
@@ -39,6 +41,25 @@ def lint(target: Target) -> tuple[Diagnostic, ...]:
     return tuple(_lint(target))
 
 
+def lint_string(source: SourceText, target: Target) -> list[Diagnostic]:
+    """What is wrong with a string that somebody wrote for ``target``, each at its place in ``source``.
+
+    Names are taken as diffusers takes them: spaces belong to them.
+    """
+    found, offset = [], 0
+    names = source.text.split("->")
+    for number, name in enumerate(names):
+        span = Span(file=source.name, line=1, column=offset + 1, width=max(1, len(name)))
+        problem = _name(name, names[:number], target)
+        if problem is not None:
+            found.append(replace(problem, span=span))
+        elif name in target.excluded:
+            said = f'"{name}" is excluded by "{target.cls}", and would be offloaded'
+            found.append(finding(SEQUENCED_AND_EXCLUDED, said, span=span).at(Severity.WARNING))
+        offset += len(name) + len("->")
+    return found
+
+
 def chain_of(target: Target) -> tuple[str, ...]:
     """The sequence as diffusers follows it: names that are none and second ones are passed over.
 
@@ -60,12 +81,8 @@ def _lint(target: Target) -> Iterator[Diagnostic]:
         yield finding(EMPTY_SEQUENCE, f'the sequence of "{target.cls}" is empty')
         return
     names = target.sequence.split("->")
-    for number, name in enumerate(names):
-        if name not in target.components:
-            hint = did_you_mean(name, target.modules)
-            yield finding(UNKNOWN_NAME, f'"{target.cls}" has no component "{name}"', hint=hint)
-        elif name in names[:number]:
-            yield finding(REPEATED_NAME, f'"{name}" stands twice in the sequence of "{target.cls}"')
+    problems = (_name(name, names[:number], target) for number, name in enumerate(names))
+    yield from (problem for problem in problems if problem is not None)
     for name in chain_of(target):
         if name in target.excluded:
             said = f'"{name}" is in the sequence of "{target.cls}" and excluded'
@@ -73,3 +90,18 @@ def _lint(target: Target) -> Iterator[Diagnostic]:
     for name in target.modules:
         if name not in names and name not in target.excluded:
             yield finding(OUTSIDE, f'"{name}" of "{target.cls}" is outside the chain')
+
+
+def _name(name: str, before: Collection[str], target: Target) -> Diagnostic | None:
+    """What diffusers passes over in silence: a name that is none, and a second one."""
+    if name in target.modules:
+        said = f'"{name}" stands twice in the sequence of "{target.cls}"'
+        return finding(REPEATED_NAME, said) if name in before else None
+    if name in target.components:
+        said = f'"{name}" of "{target.cls}" has no weights'
+    else:
+        said = f'"{target.cls}" has no component "{name}"'
+    hint = did_you_mean(name.strip(), target.modules)
+    if name.strip() in target.modules:
+        hint = f'"{name.strip()}" without spaces: diffusers does not strip them'
+    return finding(UNKNOWN_NAME, said, hint=hint)

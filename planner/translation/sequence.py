@@ -5,35 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planner.diagnostics.diagnostic import Diagnostic, Severity, finding
-from planner.diagnostics.table.p8_translate import NO_SEQUENCE, NOT_A_STRING, WHICH_CLASS
+from planner.diagnostics.diagnostic import Diagnostic, Severity, errors, finding
+from planner.diagnostics.table.p8_translate import NO_SEQUENCE, NOT_A_STRING
 from planner.plan.model import Idle, Plan, Semantics
+from planner.source.text import SourceText
 from planner.target import catalogue
 from planner.target.find import by_class
 from planner.target.folder import read_folder
 from planner.target.model import Target
+from planner.translation.candidates import candidates, chosen
 from planner.translation.improve import improved
-from planner.translation.lint import chain_of, lint
+from planner.translation.lint import chain_of, lint, lint_string
 from planner.translation.tools.convert import from_tool
 
 ORIGIN = "# from enable_model_cpu_offload: {}"
 """What the tool's own translation writes in the head."""
+SEQUENCE = "sequence"
+"""What findings call a string that somebody gave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Translation:
     """``text`` is the plan, with comments; empty where there is none. ``diagnostics`` say why, and what is
-    wrong with the sequence."""
+    wrong with the sequence; ``sources`` are the texts that they point into."""
 
     target: Target
     text: str
     diagnostics: tuple[Diagnostic, ...]
+    sources: tuple[SourceText, ...] = ()
 
 
 def translate(target: Target, *, improve: bool = False) -> Translation:
     """The plan for ``target``. Equivalent: ``semantics: diffusers`` makes the moves of
-    ``enable_model_cpu_offload``. ``improve``: ``semantics: liveness`` over what the class really runs."""
-    found = lint(target)
+    ``enable_model_cpu_offload``, which passes over what is wrong with the class's own string: that is a
+    warning here. ``improve``: ``semantics: liveness`` over what the class really runs."""
+    found = tuple(d.at(Severity.WARNING) if d.severity is Severity.ERROR else d for d in lint(target))
     if improve:
         return Translation(target=target, text=improved(target), diagnostics=found)
     if target.sequence is None:
@@ -42,32 +48,52 @@ def translate(target: Target, *, improve: bool = False) -> Translation:
     return Translation(target=target, text=_headed(text, target), diagnostics=(*found, *lost))
 
 
+def translate_string(
+    sequence: str, cls: str | None = None, version: str | None = None, *, improve: bool = False
+) -> tuple[Translation | None, tuple[Diagnostic, ...], SourceText]:
+    """The plan for a string that somebody wrote, for ``cls`` or for the classes that it fits if they have the
+    same plan. None with errors: what is wrong with the string, at its place in it, or which class it is for.
+    """
+    source = SourceText(name=SEQUENCE, text=sequence)
+    target, found = for_sequence(sequence, cls, version)
+    if target is None or errors(found):
+        return None, tuple(found), source
+    made = translate(target, improve=improve)
+    return replace(made, diagnostics=(*found, *made.diagnostics), sources=(source,)), (), source
+
+
 def target_of(
     what: str, cls: str | None = None, version: str | None = None
 ) -> tuple[Target | None, list[Diagnostic]]:
     """What ``what`` stands for: a sequence string (with ``->``, or with the class ``cls`` that it is for), a
     pipeline's folder, or a class name."""
-    if "->" in what or cls is not None:
+    if is_sequence(what, cls):
         return for_sequence(what, cls, version)
     if Path(what).is_dir():
         return read_folder(Path(what), version=version)
     return by_class(what, version or catalogue.versions()[0])
 
 
+def is_sequence(what: str, cls: str | None = None) -> bool:
+    """Whether ``what`` is a sequence string."""
+    return "->" in what or cls is not None
+
+
 def for_sequence(
     sequence: str, cls: str | None = None, version: str | None = None
 ) -> tuple[Target | None, list[Diagnostic]]:
-    """A class with this sequence: ``cls``, else the one with the shortest name that ships with it."""
+    """``cls`` with this sequence; without it the class that the string fits, where all of those have the
+    same plan. What is wrong with the string is an error at its place in it."""
+    source = SourceText(name=SEQUENCE, text=sequence)
     if cls is None:
-        have = [n for n in catalogue.names(version) if _sequence(n, version) == sequence]
-        cls = min(have, key=lambda name: (len(name), name), default=None)
-    target = catalogue.find(cls, version) if cls is not None else None
+        target, found = chosen(source, candidates(sequence, version), version)
+    else:
+        target, found = by_class(cls, version or catalogue.versions()[0])
+        found = [d.at(Severity.ERROR) for d in found]
     if target is None:
-        said = (
-            f'no class of the catalogue has the sequence "{sequence}"' if cls is None else f'no class "{cls}"'
-        )
-        return None, [finding(WHICH_CLASS, said, hint="--class CLASS names the one that it is for")]
-    return replace(target, sequence=sequence), []
+        return None, found
+    found += lint_string(source, target)
+    return (None if errors(found) else replace(target, sequence=sequence)), found
 
 
 def to_sequence(plan: Plan) -> tuple[str | None, tuple[Diagnostic, ...]]:
@@ -101,8 +127,3 @@ def _headed(text: str, target: Target) -> str:
 def _stops(found: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
     """A class without a sequence has nothing to translate: that note is an error here."""
     return tuple(d.at(Severity.ERROR) if d.code is NO_SEQUENCE else d for d in found)
-
-
-def _sequence(cls: str, version: str | None) -> str | None:
-    target = catalogue.find(cls, version)
-    return None if target is None else target.sequence

@@ -95,14 +95,11 @@ def test_an_improved_plan_is_valid_and_never_holds_more_than_its_largest_stage(
     assert schedule.peak >> 20 <= fixed + most
 
 
-def test_a_string_takes_the_shortest_class_that_ships_with_it() -> None:
-    found, problems = for_sequence("text_encoder->text_encoder_2->transformer->vae")
-    assert problems == []
-    assert isinstance(found, Target)
-    assert found.sequence == "text_encoder->text_encoder_2->transformer->vae"
-    named, _ = for_sequence("text_encoder->unet->vae", "StableDiffusionPipeline")
+def test_a_string_is_for_the_class_that_is_named() -> None:
+    named, problems = for_sequence("text_encoder->unet->vae", "StableDiffusionPipeline")
     assert isinstance(named, Target)
-    assert named.cls == "StableDiffusionPipeline"
+    assert (named.cls, named.sequence) == ("StableDiffusionPipeline", "text_encoder->unet->vae")
+    assert problems == []
 
 
 @pytest.mark.parametrize(
@@ -153,3 +150,4 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["translate"]) == 2
     assert run(["translate", "KolorsImg2ImgPipelin"]) == 1
     assert run(["translate", "StableCascadeCombinedPipeline"]) == 1
+    assert run(["translate", "SomebodysOwnThing"]) == 1

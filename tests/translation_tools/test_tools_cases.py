@@ -1,6 +1,7 @@
 """Settings of other tools: the plan that is made of them, and what is said of them.
 
-A case is ``NAME.in``: the tool and the pipeline class, then the settings.
+A case is ``NAME.in``: the tool (``script`` for Python that is for none) and the pipeline class, then the
+settings.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import planner
 from planner.diagnostics.codes import all_codes
 from planner.diagnostics.diagnostic import Severity, errors
 from planner.diagnostics.render import text
+from planner.source.text import SourceText
 from planner.target import catalogue
-from planner.translation.tools.convert import TOOLS, from_tool
+from planner.translation.tools.convert import NAME, TOOLS, from_script, from_tool
 
 CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.in"))
@@ -28,8 +30,8 @@ def test_what_is_made_and_said(name: str, golden: Golden, tmp_path: Path) -> Non
     tool, _, cls = head.partition(" ")
     target = catalogue.find(cls, "0.42.1")
     assert target is not None
-    made, found = from_tool(tool, settings, target)
-    golden(CASES / f"{name}.out", text(found) or "fine\n")
+    made, found = from_script(settings, target) if tool == "script" else from_tool(tool, settings, target)
+    golden(CASES / f"{name}.out", text(found, [SourceText(name=NAME, text=settings)]) or "fine\n")
     assert bool(errors(found)) == name.startswith(BAD)
     if errors(found):
         assert made == ""

@@ -18,8 +18,8 @@ SETTINGS_NOT_READ = Code(
     id="P851",
     name="settings-not-read",
     severity=Severity.ERROR,
-    help="Settings are a mapping in YAML or JSON, or the Python call itself with literal arguments. Nothing "
-    "of a call is run.",
+    help="Settings are a mapping in YAML or JSON, Python with the tool's call, or a server's command line. "
+    "Nothing of it is run: arguments must be written out.",
     wrong="group-offload: pipe.enable_group_offload(onload_device=device)",
     right='group-offload: pipe.enable_group_offload(onload_device="cuda", offload_type="leaf_level")',
 )
@@ -202,6 +202,58 @@ OWN_METHOD = Code(
     right="pipeline: AudioLDM2Pipeline\nsemantics: liveness",
 )
 
+STATEMENT_LEFT_OUT = Code(
+    id="P876",
+    name="statement-left-out",
+    severity=Severity.WARNING,
+    help="A statement of the snippet is about the pipeline or a component, and the plan does not have it: a "
+    "plan cannot say it, or what it does is known only when it runs (a condition, a value from outside).",
+    wrong="if args.low_vram:\n    pipe.enable_model_cpu_offload()",
+    right="pipe.enable_model_cpu_offload()",
+)
+CARRIED_OVER = Code(
+    id="P877",
+    name="carried-over",
+    severity=Severity.NOTE,
+    help="A statement or an option that the plan has. The comment behind the line of the plan says the same.",
+    wrong="pipe.vae.enable_tiling()",
+    right="components: {vae: {tiling: on}}",
+)
+TAKEN_AS = Code(
+    id="P878",
+    name="taken-as",
+    severity=Severity.NOTE,
+    help="What the settings leave open was decided for the plan: that there is a card where the snippet asks "
+    "for one, say, or which component a name means.",
+    wrong='device = "cuda" if torch.cuda.is_available() else "cpu"',
+    right='device = "cuda"',
+)
+WITHOUT_EFFECT = Code(
+    id="P879",
+    name="without-effect",
+    severity=Severity.WARNING,
+    help="Two statements or options are about the same thing, and this one does not hold: the other takes "
+    "its place, or the library passes over this one.",
+    wrong='pipe.to("cuda")\npipe.enable_model_cpu_offload()',
+    right="pipe.enable_model_cpu_offload()",
+)
+OPTION_NOT_KNOWN = Code(
+    id="P880",
+    name="option-not-known",
+    severity=Severity.WARNING,
+    help="The command line has an option or a word that is not known here. The plan is made of the others.",
+    wrong="sglang generate --model-path Qwen/Qwen-Image --new-option 3 --dit-cpu-offload",
+    right="sglang generate --model-path Qwen/Qwen-Image --dit-cpu-offload",
+)
+SETTINGS_ELSEWHERE = Code(
+    id="P881",
+    name="settings-elsewhere",
+    severity=Severity.WARNING,
+    help="The settings name a file with more settings, which is not read.",
+    wrong="sglang serve --config server.yaml --vae-cpu-offload",
+    right="sglang serve --model-path Qwen/Qwen-Image --dit-cpu-offload --vae-cpu-offload",
+)
+
 CODES = (
     UNKNOWN_TOOL,
     SETTINGS_NOT_READ,
@@ -225,4 +277,10 @@ CODES = (
     FAULTY_SEQUENCE,
     DEFAULT_NOT_KNOWN,
     OWN_METHOD,
+    STATEMENT_LEFT_OUT,
+    CARRIED_OVER,
+    TAKEN_AS,
+    WITHOUT_EFFECT,
+    OPTION_NOT_KNOWN,
+    SETTINGS_ELSEWHERE,
 )

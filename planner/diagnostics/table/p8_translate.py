@@ -90,10 +90,19 @@ WHICH_CLASS = Code(
     name="which-class",
     severity=Severity.ERROR,
     exit_code=2,
-    help="A plan is for a pipeline class, and no class of the catalogue has this sequence. Name the one that "
-    "it is for.",
-    wrong='plan translate "encoder->net->decoder"',
+    help="A plan is for a pipeline class. No class of the catalogue has this sequence, or several have "
+    "it, or one that holds it, and do not run alike. Name the one that it is for.",
+    wrong='plan translate "text_encoder->unet->vae"',
     right='plan translate "text_encoder->unet->vae" --class StableDiffusionPipeline',
+)
+TAKEN_FOR = Code(
+    id="P811",
+    name="taken-for-class",
+    severity=Severity.NOTE,
+    help="The string was given without a class. It fits one class, or several that have the same plan but "
+    "for the name: the plan is for the one that is named here.",
+    wrong='plan translate "vae->latent_upsampler"',
+    right='plan translate "vae->latent_upsampler" --class LTX2LatentUpsamplePipeline',
 )
 
 CODES = (
@@ -107,6 +116,7 @@ CODES = (
     NOT_A_STRING,
     NEVER_FREES,
     WHICH_CLASS,
+    TAKEN_FOR,
 )
 
 DEFECTS = (UNKNOWN_NAME, EMPTY_SEQUENCE, REPEATED_NAME, SEQUENCED_AND_EXCLUDED)

@@ -9,7 +9,7 @@ from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
 from planner.translation.tools.kinds import ANY, BOOL, DEVICE, MAPPING, NAMES, PATH, between, choice, shown
-from planner.translation.tools.model import WRONG, Draft, Kind, Line, Setting, Tool, Values
+from planner.translation.tools.model import WRONG, Draft, Kind, Line, One, Setting, Tool, Values
 from planner.translation.tools.parts import NONE_STAYS, modules, unknown, walk_line
 from planner.translation.tools.read import pointer, read
 
@@ -142,4 +142,5 @@ TOOL = Tool(
     nested=_all_mappings,
     calls=("enable_group_offload", "apply_group_offloading"),
     parts=("apply_group_offloading",),
+    one=One(settings=(*_PIPELINES, *_MODELS), line=_line, said=lambda values, under: _said(values, under)),
 )

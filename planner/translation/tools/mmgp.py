@@ -10,7 +10,7 @@ from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
 from planner.translation.tools.kinds import ANY, BOOL, choice, is_count, is_number, names, shown
 from planner.translation.tools.model import WRONG, Draft, Kind, Line, Setting, Tool, Values
-from planner.translation.tools.parts import NONE_STAYS, modules, unknown, walk_line
+from planner.translation.tools.parts import NONE_STAYS, modules, spelled, unknown, walk_line
 from planner.translation.tools.read import pointer
 
 MIB = 1 << 20
@@ -37,8 +37,37 @@ _LARGE_ENCODERS = ("t5", "llama", "llm")
 _TYPES = {"qint8": "int8", "qint4": "int4", "qint2": "int2", "qfloat8": "float8"}
 
 
+_NAMED = ("budgets", "workingVRAM", "pinnedMemory", "extraModelsToQuantize")
+"""Settings with names of models. They are the caller's own: a dictionary of modules has any."""
+
+
 def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]]:
     """A component with a budget streams within it, one without comes whole."""
+    values, taken = _renamed(values, target)
+    made, found = _draft(values, target)
+    return made, (*taken, *found)
+
+
+def _renamed(values: Values, target: Target) -> tuple[Values, list[Diagnostic]]:
+    """Names that differ from a component's in spelling alone are that component's."""
+    made, found = dict(values), []
+    for key in _NAMED:
+        given = values[key]
+        if not isinstance(given, (Mapping, tuple)):
+            continue
+        meant = spelled(given, target)
+        found += [
+            finding(codes.TAKEN_AS, f'{shown(name)} is taken as "{component}"', pointer=pointer(key, name))
+            for name, component in meant.items()
+        ]
+        if isinstance(given, tuple):
+            made[key] = tuple(meant.get(name, name) for name in given)
+        else:
+            made[key] = {meant.get(name, name): value for name, value in given.items()}
+    return made, found
+
+
+def _draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]]:
     pinned, budgets, encoders = _PROFILES.get(values["profile_no"], (False, None, False))
     pinned = pinned if values["pinnedMemory"] is _UNSET else values["pinnedMemory"]
     found = [*_pinning(pinned, target)]
@@ -228,5 +257,6 @@ TOOL = Tool(
     short="profile_no",
     before=1,
     calls=("profile", "all"),
+    modules=("offload", "mmgp"),
     implied={"profile": {"profile_no": 5}},
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from planner.diagnostics.diagnostic import Code, Diagnostic
@@ -55,12 +55,48 @@ class Draft:
     order: Line | None = None
     exclude: Line | None = None
     rules: tuple[Line, ...] = ()
+    loras: tuple[Line, ...] = ()
     semantics: Line | None = None
     idle: Line | None = None
 
 
 Values = Mapping[str, Any]
 """Every setting of a tool, read, with its default where it was left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A tool's command line: ``programs`` are words that it begins with; ``positional`` is what a word
+    without an option is.
+
+    ``options`` are other names of settings; ``fixed``: options that are a setting's value (``--no-x``);
+    ``several``: options that take all words up to the next option; ``pipeline``: options that are keys of
+    the plan's ``pipeline``. ``elsewhere``: options that are not about where weights lie, by how their names
+    begin, and ``spread`` those for several cards, which matter above 1.
+    """
+
+    programs: tuple[tuple[str, ...], ...]
+    positional: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    several: tuple[str, ...] = ()
+    pipeline: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: tuple[str, ...] = ()
+    spread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class One:
+    """A tool's call for one component. ``line`` makes its line of the plan, None where the component is not
+    moved; ``said`` what does not carry over, with pointers under the path that it is given."""
+
+    settings: tuple[Setting, ...]
+    line: Callable[[str, Values], Line | None]
+    said: Callable[[Values, tuple[str, ...]], Iterable[Diagnostic]]
+
+    def reader(self, tool: Tool) -> Tool:
+        """A tool with the settings of one component, for ``read``."""
+        return replace(tool, settings=self.settings, short="", nested=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +107,9 @@ class Tool:
     first (the pipeline). A bare text or number is the value of ``short``, and so is a mapping that has
     none of the settings' names and is ``nested``. ``calls`` are the names of its call; ``parts`` those that
     take one component first, for a tool that can be called for components one by one; ``implied`` are
-    settings that a call has by its name. ``draft`` makes the plan's parts of checked values.
+    settings that a call has by its name; ``modules`` are what its functions are called on, where their
+    names alone could be anybody's; ``one`` is for a call that takes one component. ``command`` reads the
+    tool's command line. ``draft`` makes the plan's parts of checked values.
     """
 
     name: str
@@ -85,4 +123,7 @@ class Tool:
     before: int = 0
     calls: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    one: One | None = None
+    command: Command | None = None
     implied: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

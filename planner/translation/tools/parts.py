@@ -87,6 +87,17 @@ def unknown(named: Iterable[str], target: Target, *path: str) -> Iterator[Diagno
             )
 
 
+def spelled(names: Iterable[str], target: Target) -> dict[str, str]:
+    """Names that are a component's but for case and separators: ``transformer2`` is ``transformer_2``."""
+    folded = {_fold(name): name for name in modules(target)}
+    meant = {name: folded.get(_fold(name)) for name in names if name not in target.components}
+    return {name: component for name, component in meant.items() if component is not None}
+
+
+def _fold(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
 def _stages(walk: Iterable[WalkStage]) -> Iterator[WalkStage]:
     for stage in walk:
         yield stage

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p8_tools import SETTINGS_NOT_READ, UNKNOWN_SETTING, WRONG_SETTING
-from planner.document.node import escaped, flatten
-from planner.document.parse import parse
-from planner.source.text import SourceText
-from planner.translation.tools.call import from_calls, is_call
+from planner.document.node import escaped
+from planner.source.text import Span
 from planner.translation.tools.kinds import shown
 from planner.translation.tools.model import WRONG, Tool, Values
 
-LONGEST = 1 << 16
-"""Characters of a text: settings are short."""
 MANY = 20
 """Unknown settings that are listed."""
 
@@ -24,8 +21,8 @@ MANY = 20
 def read(tool: Tool, settings: Any, *under: str) -> tuple[Values | None, tuple[Diagnostic, ...]]:
     """Every setting of ``tool``, defaults filled in; None where one is unknown or wrong.
 
-    A text is a Python call with literal arguments, YAML or JSON. Settings that have no place in a plan
-    are said here, where they are not their defaults. ``under``: the path that pointers begin with.
+    Settings that have no place in a plan are said here, where they are not their defaults. ``under``: the
+    path that pointers begin with.
     """
     given, found = _given(tool, settings)
     if given is None:
@@ -56,12 +53,23 @@ def pointer(*path: str) -> str:
     return "".join(f"/{escaped(part)}" for part in path)
 
 
+def placed(
+    found: Iterable[Diagnostic], places: Mapping[str, Span], otherwise: Span | None = None
+) -> Iterator[Diagnostic]:
+    """``found`` with the places of the settings that their pointers name, or of what is nearest above.
+
+    ``places``: by pointer, or by the bare name of a setting.
+    """
+    for problem in found:
+        parts = problem.pointer.split("/")[1:]
+        spans = (places.get("/" + "/".join(parts[:n])) for n in range(len(parts), 0, -1))
+        names = (places.get(part) for part in reversed(parts))
+        span = next((s for s in (problem.span, *spans, *names, otherwise) if s is not None), None)
+        yield replace(problem, span=span)
+
+
 def _given(tool: Tool, settings: Any) -> tuple[Mapping[str, Any] | None, tuple[Diagnostic, ...]]:
     """Settings by their names, whatever form they came in."""
-    if isinstance(settings, str):
-        settings, problem = _from_text(tool, settings)
-        if problem is not None:
-            return None, (problem,)
     if settings is None:
         return {}, ()
     names = {setting.name for setting in tool.settings}
@@ -105,23 +113,3 @@ def _unknown(tool: Tool, given: Mapping[str, Any], under: tuple[str, ...]) -> li
         more = f"{len(strange) - MANY} more settings are unknown to {tool.title}"
         found.append(finding(UNKNOWN_SETTING, more))
     return found
-
-
-def _from_text(tool: Tool, text: str) -> tuple[Any, Diagnostic | None]:
-    hint = f"such as {tool.example}"
-    if len(text) > LONGEST:
-        said = f"the settings have {len(text)} characters, expected at most {LONGEST}"
-        return None, finding(SETTINGS_NOT_READ, said, hint=hint)
-    if not text.strip():
-        return None, None
-    try:
-        if is_call(text):
-            return from_calls(tool, text), None
-        node, problems = parse(SourceText(name="settings", text=text))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deep"
-        return None, finding(SETTINGS_NOT_READ, f"the settings cannot be read: {reason}", hint=hint)
-    if node is None or errors(problems):
-        reason = errors(problems)[0].message
-        return None, finding(SETTINGS_NOT_READ, f"the settings are not YAML: {reason}", hint=hint)
-    return flatten(node)[0], None

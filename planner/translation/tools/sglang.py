@@ -9,8 +9,8 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
-from planner.translation.tools.kinds import BOOL, choice, is_count, is_number, shown
-from planner.translation.tools.model import WRONG, Draft, Kind, Line, Setting, Tool, Values
+from planner.translation.tools.kinds import ANY, BOOL, NAMES, choice, is_count, is_number, shown
+from planner.translation.tools.model import WRONG, Command, Draft, Kind, Line, Setting, Tool, Values
 from planner.translation.tools.parts import (
     NONE_STAYS,
     autoencoders,
@@ -36,6 +36,10 @@ _FLAGS = {
     "text_encoder_cpu_offload": "text_encoder",
     "image_encoder_cpu_offload": "image_encoder",
     "vae_cpu_offload": "vae",
+}
+_LISTS = {
+    "cpu_offload_components": "component-offload",
+    "layerwise_offload_components": "layerwise-offload",
 }
 _PRESETS = {"speed": "resident", "memory": "component-offload"}
 _KEY = "component_residency"
@@ -80,6 +84,9 @@ def _assigned(values: Values) -> tuple[dict[str, str], dict[str, str]]:
             why[group] = f"{flag}: {str(values[flag]).lower()}"
     if values["dit_layerwise_offload"]:
         modes["dit"], why["dit"] = "layerwise-offload", "dit_layerwise_offload: true"
+    for flag, mode in _LISTS.items():
+        for name in values[flag] or ():
+            modes[name], why[name] = mode, flag
     for key, mode in values[_KEY].items():
         modes[key], why[key] = mode, f"{shown(key)[1:-1]}={mode}"
     return modes, why
@@ -117,11 +124,15 @@ def _residency(value: Any) -> Any:
 
 
 def _prefetch(value: Any) -> Any:
+    """Below 1 it is a share of the layers; larger numbers are cut to whole ones (server_args.py)."""
+    if isinstance(value, float) and is_number(value) and (value >= 1 or value == 0):
+        value = int(value)
     if is_count(value):
         return value if 0 <= value <= 64 else WRONG
     return value if is_number(value) and 0 < value < 1 else WRONG
 
 
+_SOURCE = "components.NAME.source is where a component comes from"
 _PINS = "the session registers host memory where it lies, as far as budget.pinned allows"
 
 TOOL = Tool(
@@ -133,13 +144,50 @@ TOOL = Tool(
         Setting(_KEY, Kind(f"COMPONENT=MODE with a mode of {', '.join(MODES)}", _residency), {}),
         *(Setting(flag, BOOL) for flag in _FLAGS),
         Setting("dit_layerwise_offload", BOOL, False),
+        *(Setting(name, NAMES) for name in _LISTS),
         Setting("dit_offload_prefetch_size", Kind("a number of layers, or a share", _prefetch), 1),
         Setting("performance_mode", choice("auto", "manual", "speed", "memory"), "auto"),
         Setting("pin_cpu_memory", BOOL, True, codes.HOW_IT_COPIES, _PINS),
         Setting("vae_tiling", BOOL, False),
         Setting("use_fsdp_inference", BOOL, False, codes.SEVERAL_DEVICES, "the plan is for one card"),
+        Setting("lora_path", ANY, None, codes.OTHER_FEATURE, "loras has the plan's own"),
+        Setting("transformer_path", ANY, None, codes.OTHER_FEATURE, _SOURCE),
+        Setting("transformer_weights_path", ANY, None, codes.OTHER_FEATURE, _SOURCE),
+        Setting("vae_path", ANY, None, codes.OTHER_FEATURE, _SOURCE),
+        Setting("text_encoder_path", ANY, None, codes.OTHER_FEATURE, _SOURCE),
+        Setting("vae_precision", ANY, None, codes.OTHER_FEATURE, "a plan has one dtype"),
+        Setting("vae_config", ANY, None, codes.OTHER_FEATURE, "tiles have the component's own sizes"),
+        Setting("quantization", ANY, None, codes.QUANTIZES_OTHERWISE, "quantization has a plan's own rules"),
+        Setting("config", ANY, None, codes.SETTINGS_ELSEWHERE, "what that file says is not read"),
     ),
     draft=draft,
     short=_KEY,
     nested=bool,
+    command=Command(
+        programs=(("sglang", "generate"), ("sglang", "serve"), ("sglang",)),
+        options={"mode": "performance_mode"},
+        several=(_KEY, *_LISTS),
+        pipeline={
+            "model_path": "source",
+            "model": "source",
+            "revision": "revision",
+            "dit_precision": "dtype",
+            "precision": "dtype",
+        },
+        elsewhere=(
+            *("prompt", "negative_prompt", "image_path", "image", "num_inference", "guidance", "seed"),
+            *("height", "width", "num_frames", "fps", "output", "save_output", "return_", "size"),
+            *("host", "port", "scheduler_port", "master_port", "nccl_port", "webui", "log_", "strict_ports"),
+            *("attention", "component_attention", "diffusers_attention", "cache", "enable_teacache"),
+            *("backend", "model_id", "model_type", "served_model", "trust_remote_code", "api_key"),
+            *("enable_torch_compile", "warmup", "disable_autocast", "flow_shift", "boundary_ratio"),
+            *("batching", "enable_metrics", "enable_layerwise_nvtx", "profile", "perf_dump", "vae_slicing"),
+            *("enable_breakable_cuda_graph", "dist_timeout", "embedded_cfg", "diffusers_kwargs"),
+        ),
+        spread=(
+            *("num_gpus", "tp_size", "tp", "sp_degree", "sp_size", "ulysses_degree", "ring_degree", "dp"),
+            *("data_parallel_size", "dp_size", "dp_degree", "hsdp_replicate_dim", "hsdp_shard_dim"),
+            *("enable_cfg_parallel", "vae_sp"),
+        ),
+    ),
 )

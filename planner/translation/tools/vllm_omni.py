@@ -8,8 +8,8 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
-from planner.translation.tools.kinds import BOOL, MAPPING, NAMES, between, choice, shown
-from planner.translation.tools.model import Draft, Line, Setting, Tool, Values
+from planner.translation.tools.kinds import ANY, BOOL, MAPPING, NAMES, between, choice, shown
+from planner.translation.tools.model import Command, Draft, Line, Setting, Tool, Values
 from planner.translation.tools.parts import (
     NONE_STAYS,
     autoencoders,
@@ -127,6 +127,7 @@ def _nothing(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, .
 
 
 _PINS = "the session registers host memory where it lies, as far as budget.pinned allows"
+_RULES = "quantization has a plan's own rules"
 _EXAMPLE = "{mode: layer, components: [dit]}"
 
 _CONFIG_TOOL = Tool(
@@ -174,9 +175,42 @@ TOOL = Tool(
         ),
         Setting("pin_cpu_memory", BOOL, True, codes.HOW_IT_COPIES, _PINS),
         Setting("vae_use_tiling", BOOL, False),
+        Setting("lora_path", ANY, None, codes.OTHER_FEATURE, "loras has the plan's own"),
+        Setting("quantization", ANY, None, codes.QUANTIZES_OTHERWISE, _RULES),
+        Setting("diffusion_quantization_config", ANY, None, codes.QUANTIZES_OTHERWISE, _RULES),
         Setting("vae_use_slicing", BOOL, False, codes.OTHER_FEATURE, "call enable_slicing by hand"),
     ),
     draft=draft,
     short=_CONFIG,
     nested=bool,
+    command=Command(
+        programs=(
+            *(("vllm", "serve"), ("vllm-omni", "serve", "diffusion"), ("vllm-omni", "serve"), ("vllm",)),
+            *(("vllm-omni", "generate"), ("vllm-omni",)),
+            ("python", "-m", "vllm_omni.entrypoints.openai.api_server"),
+        ),
+        positional="source",
+        fixed={
+            "dlo_no_use_allgather": ("dlo_use_allgather", False),
+            "no_pin_cpu_memory": ("pin_cpu_memory", False),
+        },
+        pipeline={"model": "source", "revision": "revision", "dtype": "dtype"},
+        elsewhere=(
+            *("omni", "port", "host", "api_", "served_model", "stage", "init_", "log", "batch_timeout"),
+            *("worker_backend", "ray_address", "shm_", "cache", "enable_cache", "boundary_ratio"),
+            *("flow_shift", "default_", "max_", "diffusion_attention", "diffusion_compile", "fa_"),
+            *("diffusion_kv", "diffusion_load", "diffusion_streaming", "diffusers_", "custom_pipeline"),
+            *("model_class_name", "model_config", "enforce_eager", "enable_sleep_mode", "trust_remote_code"),
+            *("gpu_memory_utilization", "disable_multithread", "num_weight", "enable_broadcast"),
+            *("deploy_config", "strategy_config", "task_type", "async_chunk", "step_execution", "no_guard"),
+            *("request_batch", "enable_diffusion", "enable_ar", "enable_orch", "video_output", "uvicorn"),
+            *("headless", "allowed", "chat_template", "tokenizer", "seed", "load_format", "replica_id"),
+        ),
+        spread=(
+            *("num_gpus", "tensor_parallel_size", "tp", "pipeline_parallel_size", "data_parallel_size"),
+            *("usp", "ulysses_degree", "ring", "ring_degree", "cfg_parallel_size", "allgather_degree"),
+            *("vae_patch_parallel_size", "text_encoder_tp_size", "use_hsdp", "hsdp_shard_size"),
+            "hsdp_replicate_size",
+        ),
+    ),
 )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic
+from planner.diagnostics.table.p8_tools import CARRIED_OVER
 from planner.document.parse import resolved
 from planner.plan.write import HEAD
 from planner.translation.tools.model import Draft, Line
@@ -23,9 +24,10 @@ def to_text(
 ) -> str:
     """The plan's YAML. ``pipeline``: its keys (``class``, ``source``); ``origin``: what it was made of."""
     lines = [*_comment(f"from {origin}")]
+    lost = [problem for problem in lost if problem.code is not CARRIED_OVER]
     if lost:
         lines.append("# what does not carry over:")
-        lines += [line for d in lost for line in _comment(f"- {d.message} [{d.code.id}]", "  ")]
+        lines += [line for d in lost for line in _comment(f"- {_where(d)}{d.message} [{d.code.id}]", "  ")]
     lines.append("version: 1")
     short = set(pipeline) == {"class"}
     lines.append(f"pipeline: {_value(pipeline['class'] if short else pipeline)}")
@@ -37,9 +39,16 @@ def to_text(
     if draft.rules:
         lines.append("quantization:")
         lines += [f"  - {_value(rule.value)}{_why(rule)}" for rule in draft.rules]
+    if draft.loras:
+        lines.append("loras:")
+        lines += [f"  - {_value(lora.value)}{_why(lora)}" for lora in draft.loras]
     lines += _line(draft.semantics)
     lines += _line(draft.idle)
     return HEAD + "".join(f"{line}\n" for line in lines)
+
+
+def _where(problem: Diagnostic) -> str:
+    return f"line {problem.span.line}: " if problem.span is not None else ""
 
 
 def _section(name: str, lines: Sequence[Line]) -> Iterator[str]:

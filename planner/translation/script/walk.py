@@ -1,0 +1,328 @@
+"""Statements in the order in which Python would run them, calls handed on one by one.
+
+What depends on the run (a condition, a loop over what is not written out) is not walked: what stands in
+it is told. ``torch.cuda.is_available()`` is taken to be true: a plan is for a machine with a card.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from planner.source.text import Span
+from planner.translation.script.source import Script
+from planner.translation.script.values import (
+    Act,
+    Component,
+    Known,
+    Made,
+    Many,
+    Member,
+    Pairs,
+    Pipeline,
+    Unknown,
+    Value,
+)
+from planner.translation.tools.kinds import shown
+
+MOST_TURNS = 64
+"""Of all the loops that are written out."""
+DEEPEST = 4
+"""Functions of the snippet that call each other."""
+
+MODULES = ("torch", "diffusers", "transformers", "accelerate", "cache_dit", "nunchaku", "mmgp", "offload")
+"""Known for what they are where a snippet leaves its imports out."""
+
+_PIPELINE = re.compile(r"(self|(\w*_)?(pipe|pipeline)\d*)\Z")
+_CLASS = re.compile(r"[A-Z]\w*\Z")
+_AVAILABLE = re.compile(r"(torch\.\w+|\w*)\.?is_available\(\)\Z")
+
+
+@dataclass(kw_only=True)
+class Walker:
+    """``call`` gets each call and says what it makes; ``adopt`` the component whose name a model is bound
+    to; ``assign`` what is set on an object; ``left`` what is not walked, with its reason; ``assumed`` what
+    is taken to be true. ``named``: variables that the snippet gives to the pipeline, by its argument."""
+
+    script: Script
+    components: Collection[str]
+    named: Mapping[str, str]
+    call: Callable[[Act], Value]
+    adopt: Callable[[str, Made], None]
+    assign: Callable[[Member | Component, Value, Span], None]
+    left: Callable[[ast.AST, Span, str], None]
+    assumed: Callable[[Span, str], None]
+    variables: dict[str, Value] = field(default_factory=dict)
+    modules: set[str] = field(default_factory=lambda: set(MODULES))
+    functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    called: set[str] = field(default_factory=set)
+    depth: int = 0
+    turns: int = 0
+
+    def walk(self) -> None:
+        """All of the script; functions that nothing calls are told at the end."""
+        self.block(self.script.body)
+        for name, function in self.functions.items():
+            if name not in self.called:
+                self.left(function, self.script.span(function), f"nothing here calls {name}")
+
+    def block(self, statements: Collection[ast.stmt]) -> Value | None:
+        """The value of a ``return`` among them, or None."""
+        for statement in statements:
+            if isinstance(statement, ast.Return):
+                return self.value(statement.value) if statement.value else Known(None)
+            if (made := self.statement(statement)) is not None:
+                return made
+        return None
+
+    def statement(self, node: ast.stmt) -> Value | None:
+        """One statement; the value of a ``return`` in it."""
+        match node:
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                self.modules |= {(name.asname or name.name).partition(".")[0] for name in names}
+            case ast.Expr(value=value):
+                self.value(value)
+            case ast.Assign(targets=targets, value=value):
+                made = self.value(value)
+                for target in targets:
+                    self._bind(target, made, value)
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                self._bind(target, self.value(value), value)
+            case ast.AugAssign(target=ast.Attribute() as target, value=value):
+                self._set(target, self.value(value))
+            case ast.AugAssign(target=ast.Name(id=name)):
+                self.value(node.value)
+                self.variables[name] = Unknown(name)
+            case ast.FunctionDef(name=name):
+                self.functions[name] = node
+            case ast.With(items=items, body=body):
+                for item in items:
+                    made = self.value(item.context_expr)
+                    if item.optional_vars is not None:
+                        self._bind(item.optional_vars, made, item.context_expr)
+                return self.block(body)
+            case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=final):
+                returned = self.block([*body, *orelse, *final])
+                for handler in handlers:
+                    self._told(handler.body, "it runs only after an exception")
+                return returned
+            case ast.If():
+                return self._if(node)
+            case ast.For():
+                return self._for(node)
+            case ast.Pass() | ast.Global() | ast.Nonlocal() | ast.AnnAssign():
+                pass
+            case _:
+                self.left(node, self.script.span(node), f"{type(node).__name__.lower()} is not followed")
+        return None
+
+    def _if(self, node: ast.If) -> Value | None:
+        test = ast.unparse(node.test)
+        if _AVAILABLE.match(test):
+            self.assumed(self.script.span(node.test), f"{test} is taken to be true")
+        elif test not in ("__name__ == '__main__'", "True"):
+            why = f"whether {shown(test)[1:-1]} is known only when it runs: keep what you mean"
+            self._told([*node.body, *node.orelse], why)
+            for name in _stored(node):
+                self.variables.pop(name, None)
+            return None
+        return self.block(node.body)
+
+    def _for(self, node: ast.For) -> Value | None:
+        over = self.value(node.iter)
+        if not isinstance(over, Many) or self.turns + len(over.items) > MOST_TURNS or node.orelse:
+            said = shown(ast.unparse(node.iter))[1:-1]
+            self._told(node.body, f"what {said} holds is known only when it runs")
+            return None
+        for item in over.items:
+            self.turns += 1
+            self._bind(node.target, item, node.iter)
+            if (made := self.block(node.body)) is not None:
+                return made
+        return None
+
+    def _told(self, statements: Collection[ast.stmt], why: str) -> None:
+        for statement in statements:
+            self.left(statement, self.script.span(statement), why)
+
+    def _bind(self, target: ast.expr, made: Value, value: ast.expr) -> None:
+        match target, made:
+            case ast.Name(id=name), Made(loaded=True) if name in self.named or name in self.components:
+                component = self.named.get(name, name)
+                self.adopt(component, made)
+                self.variables[name] = Component(component)
+            case ast.Name(id=name), Unknown():  # a name that says what it is, is what it says
+                self.variables.pop(name, None)
+                known = self._name(name)
+                self.variables[name] = made if isinstance(known, Unknown) else known
+            case ast.Name(id=name), _:
+                self.variables[name] = made
+            case ast.Tuple(elts=names) | ast.List(elts=names), Many(items=items) if len(names) == len(items):
+                for inner, item in zip(names, items, strict=True):
+                    self._bind(inner, item, value)
+            case ast.Tuple(elts=names) | ast.List(elts=names), _:
+                for inner in names:
+                    self._bind(inner, Unknown(ast.unparse(value)), value)
+            case ast.Attribute(), _:
+                self._set(target, made)
+
+    def _set(self, target: ast.Attribute, made: Value) -> None:
+        of = self.value(target.value)
+        there = self._member(of, target.attr)
+        if isinstance(there, (Member, Component)) and _about(there):
+            self.assign(there, made, self.script.span(target))
+
+    def value(self, node: ast.expr) -> Value:
+        """What an expression stands for; the calls in it are made on the way."""
+        match node:
+            case ast.Constant(value=str() | int() | float() | None as value):
+                return Known(value)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return Known(-value)
+            case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+                return Many(tuple(self.value(item) for item in items))
+            case ast.Dict(keys=keys, values=values) if all(keys):
+                made = zip((k for k in keys if k), values, strict=True)
+                return Pairs(tuple((self.value(key), self.value(value)) for key, value in made))
+            case ast.Name(id=name):
+                return self._name(name)
+            case ast.Attribute(value=of, attr=name):
+                return self._attribute(of, name, ast.unparse(node))
+            case ast.Subscript(value=ast.Attribute(value=of, attr="components"), slice=key):
+                if isinstance(self.value(of), Pipeline) and isinstance(there := self.value(key), Known):
+                    return self._member(Pipeline(), str(there.value))
+            case ast.IfExp(test=test, body=body) if _AVAILABLE.match(said := ast.unparse(test)):
+                self.assumed(self.script.span(test), f"{said} is taken to be true")
+                return self.value(body)
+            case ast.NamedExpr(target=target, value=value):
+                made_value = self.value(value)
+                self._bind(target, made_value, value)
+                return made_value
+            case ast.Call():
+                return self._call(node)
+            case ast.Await(value=inner) | ast.Starred(value=inner) | ast.Subscript(value=inner):
+                self.value(inner)
+            case ast.BoolOp() | ast.BinOp() | ast.Compare() | ast.JoinedStr() | ast.FormattedValue():
+                for inner in _expressions(node):
+                    self.value(inner)
+            case ast.Lambda() | ast.ListComp() | ast.GeneratorExp() | ast.DictComp() | ast.IfExp():
+                if any(isinstance(inner, ast.Call) for inner in ast.walk(node)):
+                    self.left(node, self.script.span(node), "what it does is known only when it runs")
+        return Unknown(ast.unparse(node))
+
+    def _name(self, name: str) -> Value:
+        if name in self.variables:
+            return self.variables[name]
+        if name in self.named or name in self.components:
+            return Component(self.named.get(name, name))
+        return Pipeline() if _PIPELINE.match(name) else Unknown(name)
+
+    def _attribute(self, of: ast.expr, name: str, text: str) -> Value:
+        root = of
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if isinstance(root, ast.Name) and root.id not in self.variables:
+            own = root.id in self.modules or _CLASS.match(root.id) or root.id.endswith("_type")
+            if own and not _PIPELINE.match(root.id):
+                return Known(name)
+        there = self._member(self.value(of), name)
+        return Unknown(text) if isinstance(there, Member) and not _about(there) else there
+
+    def _member(self, of: Value, name: str) -> Value:
+        match of:
+            case Pipeline() if name in self.components:
+                return Component(name)
+            case Pipeline() if _PIPELINE.match(name) and name != "self":
+                return Pipeline()
+            case Component(name=component, inside=inside):
+                return Component(component, f"{inside}.{name}" if inside else name)
+        return Member(of, name)
+
+    def _call(self, node: ast.Call) -> Value:
+        receiver: Value | None = None
+        match node.func:
+            case ast.Name(id="device", ctx=_) | ast.Attribute(attr="device") if not node.keywords:
+                parts = [self.value(arg) for arg in node.args]
+                if parts and all(isinstance(part, Known) for part in parts):
+                    return Known(":".join(str(part.value) for part in parts if isinstance(part, Known)))
+                return Unknown(ast.unparse(node))
+            case ast.Name(id="getattr") if len(node.args) == 2:
+                of, key = self.value(node.args[0]), self.value(node.args[1])
+                if isinstance(key, Known):
+                    return self._member(of, str(key.value))
+            case ast.Name(id=name):
+                there = self.variables.get(name)
+                if isinstance(there, (Pipeline, Component)) or (there is None and _PIPELINE.match(name)):
+                    receiver = there or Pipeline()
+            case ast.Attribute(value=of):
+                receiver = self._receiver(of)
+            case _:
+                self.value(node.func)
+        named = [keyword for keyword in node.keywords if keyword.arg]
+        args = tuple(self.value(arg) for arg in node.args)
+        keywords = {keyword.arg or "": self.value(keyword.value) for keyword in named}
+        for keyword in node.keywords:
+            if not keyword.arg:
+                self.value(keyword.value)
+        last = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        act = Act(
+            name=node.func.id if isinstance(node.func, ast.Name) and receiver is None else last,
+            path=ast.unparse(node.func),
+            receiver=receiver,
+            args=args,
+            keywords=keywords,
+            span=self.script.span(node),
+            places={
+                **{str(at): self.script.span(arg) for at, arg in enumerate(node.args)},
+                **{keyword.arg or "": self.script.span(keyword) for keyword in named},
+            },
+            spread=len(named) < len(node.keywords) or any(isinstance(a, ast.Starred) for a in node.args),
+        )
+        if receiver is None and act.name in self.functions and self.depth < DEEPEST:
+            return self._inlined(self.functions[act.name], act)
+        return self.call(act)
+
+    def _receiver(self, of: ast.expr) -> Value | None:
+        """What a method is called on; None for a module (``torch.compile``) or a class."""
+        root = of
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        if isinstance(root, ast.Name) and root.id not in self.variables:
+            if root.id in self.modules or (_CLASS.match(root.id) and not _PIPELINE.match(root.id)):
+                return None
+            if root is of and isinstance(self._name(root.id), Unknown):
+                return Unknown(root.id)
+        return self.value(of)
+
+    def _inlined(self, function: ast.FunctionDef, act: Act) -> Value:
+        """A function of the snippet, where it is called: its body with its arguments."""
+        self.called.add(function.name)
+        outer, self.depth = self.variables, self.depth + 1
+        names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+        given = dict(zip(names, act.args, strict=False)) | dict(act.keywords)
+        defaults = dict(zip(reversed(names), reversed(function.args.defaults), strict=False))
+        for name in (*names, *(argument.arg for argument in function.args.kwonlyargs)):
+            if name not in given:
+                given[name] = self.value(defaults[name]) if name in defaults else self._name(name)
+        self.variables = {**outer, **given}
+        returned = self.block(function.body)
+        self.variables, self.depth = outer, self.depth - 1
+        return returned if returned is not None else Known(None)
+
+
+def _about(there: Member | Component) -> bool:
+    """Whether it belongs to the pipeline."""
+    return isinstance(there, Component) or isinstance(there.of, (Pipeline, Component))
+
+
+def _stored(node: ast.AST) -> Iterator[str]:
+    """Names that are set in a part that is not walked: their values are not known after it."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            yield inner.id
+
+
+def _expressions(node: ast.expr) -> Iterator[ast.expr]:
+    return (inner for inner in ast.iter_child_nodes(node) if isinstance(inner, ast.expr))
