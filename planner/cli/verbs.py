@@ -19,7 +19,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "Write": {
         "translate": Verb(
             "planner.cli.translate",
-            "Make a plan of a sequence string, a class, a folder or another tool's settings.",
+            "Make a plan of a sequence string, a class, a folder, a script or other tools' settings.",
             "plan translate StableDiffusionXLControlNetPipeline --improve > sdxl.plan.yaml",
         ),
     },
@@ -37,7 +37,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "schema": Verb(
             "planner.cli.schema",
             "Print the JSON Schema of plans, for editors.",
-            "plan schema > plan.v1.schema.json",
+            "plan schema -o plan.v1.schema.json",
         ),
     },
     "Run": {

@@ -56,6 +56,15 @@ NOTHING_TO_MOVE = Code(
     wrong="# for OnnxStableDiffusionPipeline\ngroup-offload: {onload_device: cuda, offload_type: leaf_level}",
     right="# for StableDiffusionPipeline\ngroup-offload: {onload_device: cuda, offload_type: leaf_level}",
 )
+NOT_IN_ONE_PLAN = Code(
+    id="P856",
+    name="not-in-one-plan",
+    severity=Severity.ERROR,
+    help="What the settings ask for does not go together in a plan, for a reason that the message gives. "
+    "Leave out one of the two.",
+    wrong='pipe.load_lora_weights("ByteDance/Hyper-SD")\noffload.profile(pipe, 4)',
+    right='pipe.load_lora_weights("ByteDance/Hyper-SD")\noffload.profile(pipe, 4, quantizeTransformer=False)',
+)
 NO_SUCH_COMPONENT = Code(
     id="P860",
     name="setting-for-no-component",
@@ -261,6 +270,7 @@ CODES = (
     WRONG_SETTING,
     SETTINGS_REFUSED,
     NOTHING_TO_MOVE,
+    NOT_IN_ONE_PLAN,
     NO_SUCH_COMPONENT,
     SEVERAL_DEVICES,
     RUNS_ON_CPU,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from planner.diagnostics.diagnostic import Diagnostic, errors
@@ -29,11 +29,12 @@ def compose(
 
     ``tools``: by the names of their calls.
     """
-    sheet = Sheet(target=target)
+    sheet = Sheet(target=target, classes=frozenset(_classes(script)))
     for span in script.magics:
         sheet.aside("a command of a notebook is not about where weights lie", span)
     _walker(script, sheet, tools).walk()
     settled = settle(sheet)
+    _dtypes(sheet)
     called = frozenset(place.kind for place in sheet.places)
     if errors(sheet.found):
         return Draft(), {}, tuple(sheet.found), called
@@ -49,14 +50,17 @@ def compose(
 
 def class_in(script: Script) -> str | None:
     """The first pipeline class that the snippet loads or makes, by its name."""
+    return next(_classes(script), None)
+
+
+def _classes(script: Script) -> Iterator[str]:
     for node in ast.walk(ast.Module(body=list(script.body), type_ignores=[])):
         if not isinstance(node, ast.Call):
             continue
         owner, _, last = ast.unparse(node.func).rpartition(".")
         cls = owner.rpartition(".")[2] if last in load.LOADERS else last
         if load.is_pipeline(cls) and not load.is_general(cls):
-            return cls
-    return None
+            yield cls
 
 
 def _walker(script: Script, sheet: Sheet, tools: Mapping[str, Tool]) -> Walker:
@@ -182,16 +186,22 @@ def _without(exclude: Line | None, lines: Mapping[str, Line]) -> Line | None:
     return Line(exclude.key, kept, exclude.why) if kept else None
 
 
-def _rest(draft: Draft, target: Target, sheet: Sheet) -> Draft:
-    """Sources, tiling, rules, LoRAs; dtypes that are not the pipeline's."""
-    own = sheet.pipeline.get("source")
+def _dtypes(sheet: Sheet) -> None:
+    """Dtypes of components: a plan has one for all."""
     common = {dtype for dtype, _ in sheet.dtypes.values()}
-    if "dtype" not in sheet.pipeline and len(common) == 1 and set(sheet.dtypes) == set(modules(target)):
+    if "dtype" not in sheet.pipeline and len(common) == 1 and set(sheet.dtypes) == set(modules(sheet.target)):
         sheet.pipeline["dtype"] = common.pop()
     for name, (dtype, span) in sheet.dtypes.items():
-        if dtype != sheet.pipeline.get("dtype"):
+        if dtype == sheet.pipeline.get("dtype"):
+            sheet.keep(f'the dtype of "{name}" is the pipeline\'s', span)
+        else:
             said = f'"{name}" is {dtype}: a plan has one dtype, {sheet.pipeline.get("dtype", "float32")}'
             sheet.lose(said, span, f"pipeline: {{dtype: {dtype}}}")
+
+
+def _rest(draft: Draft, target: Target, sheet: Sheet) -> Draft:
+    """Sources, tiling, rules and LoRAs."""
+    own = sheet.pipeline.get("source")
     more: dict[str, dict[str, object]] = {}
     for name, source in sheet.sources.items():
         if source != own and name in modules(target):

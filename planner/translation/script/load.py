@@ -56,6 +56,10 @@ def is_pipeline(cls: str) -> bool:
 
 def load_pipeline(cls: str, act: Act, sheet: Sheet) -> Value:
     """The pipeline is loaded, or made of components."""
+    if sheet.loaded or (cls != sheet.target.cls and sheet.target.cls in sheet.classes):
+        sheet.lose(f"{act.path}: another pipeline, and the plan is for one", act.span)
+        return Made(cls, act)
+    sheet.loaded = True
     if cls != sheet.target.cls and not is_general(cls):
         sheet.lose(f"the snippet makes a {cls}, the plan is for {sheet.target.cls}", act.span)
     source = act.args[0] if act.args else None
@@ -119,6 +123,10 @@ def component_dtype(name: str, value: Value, span: Span, sheet: Sheet) -> None:
     if made is None:
         sheet.lose(f'the dtype of "{name}", {words(value)}, is not known here', span)
     else:
+        if name in sheet.dtypes:
+            before = sheet.dtypes[name][1]
+            said = f'the dtype of "{name}" is set again in line {span.line}'
+            sheet.say(codes.WITHOUT_EFFECT, said, before)
         sheet.dtypes[name] = (made, span)
 
 

@@ -131,6 +131,8 @@ def _tool(tool: Tool, act: Act, sheet: Sheet) -> Value | None:
     own = not tool.modules or act.path.startswith(tuple(f"{name}." for name in tool.modules))
     if not own and (act.receiver is not None or not isinstance(first, (Pipeline, Component))):
         return None
+    if isinstance(act.receiver, Made) and load.is_pipeline(act.receiver.name):
+        return None
     if act.name in tool.parts and isinstance(first, Component):
         place.part(tool, first, act, sheet, 1)
     elif act.name in tool.parts and tool.settings and isinstance(first, Pipeline):
@@ -176,6 +178,9 @@ def _function(act: Act, sheet: Sheet) -> Value:
             return touched[0]
         case "to" | "cuda" | "half" | "bfloat16" if isinstance(act.receiver, Unknown) and not touched:
             sheet.lose(f"what {act.receiver.text} is is not known here: not in the plan", act.span)
+            return act.receiver
+        case _ if isinstance(act.receiver, Made) and load.is_pipeline(act.receiver.name):
+            sheet.lose(f"{act.path}: of another pipeline, and the plan is for one", act.span)
             return act.receiver
         case _ if isinstance(act.receiver, Made) and act.receiver.loaded:
             sheet.lose(f"{act.path}: which component it is is not known here", act.span)

@@ -46,7 +46,8 @@ class Place:
 @dataclass(kw_only=True)
 class Sheet:
     """``pipeline``: keys of the plan's ``pipeline``; ``dtypes``: of components that were loaded or cast by
-    themselves; ``absent``: components that the snippet sets to None."""
+    themselves; ``absent``: components that the snippet sets to None; ``classes``: the pipeline classes that
+    it names, and whether one is ``loaded`` already."""
 
     target: Target
     found: list[Diagnostic] = field(default_factory=list)
@@ -59,6 +60,8 @@ class Sheet:
     loras: list[dict[str, Any]] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
     absent: set[str] = field(default_factory=set)
+    classes: frozenset[str] = frozenset()
+    loaded: bool = False
 
     def say(self, code: Code, message: str, span: Span, hint: str = "") -> None:
         """A finding, once a place."""

@@ -64,9 +64,13 @@ class Walker:
     def walk(self) -> None:
         """All of the script; functions that nothing calls are told at the end."""
         self.block(self.script.body)
-        for name, function in self.functions.items():
-            if name not in self.called:
-                self.left(function, self.script.span(function), f"nothing here calls {name}")
+        for name in self.functions:
+            self._never_called(name)
+
+    def _never_called(self, name: str) -> None:
+        if name in self.functions and name not in self.called:
+            function = self.functions[name]
+            self.left(function, self.script.span(function), f"nothing here calls {name}")
 
     def block(self, statements: Collection[ast.stmt]) -> Value | None:
         """The value of a ``return`` among them, or None."""
@@ -96,7 +100,9 @@ class Walker:
                 self.value(node.value)
                 self.variables[name] = Unknown(name)
             case ast.FunctionDef(name=name):
+                self._never_called(name)
                 self.functions[name] = node
+                self.called.discard(name)
             case ast.With(items=items, body=body):
                 for item in items:
                     made = self.value(item.context_expr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -10,10 +10,14 @@ from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p8_tools import (
     CARRIED_OVER,
+    NOT_IN_ONE_PLAN,
     NOTHING_TO_MOVE,
     SETTINGS_NOT_READ,
     UNKNOWN_TOOL,
 )
+from planner.document.read import document_of
+from planner.plan.build import build_plan
+from planner.quantization.check import check_rules
 from planner.source.text import SourceText
 from planner.target.model import Target
 from planner.translation.script.compose import class_in, compose
@@ -185,7 +189,19 @@ def _written(
     }
     order = ("class", "source", "dtype", "variant", "revision")
     present = {key: keys[key] for key in order if key in keys}
-    return to_text(draft, present, origin=origin, lost=found), found
+    made = to_text(draft, present, origin=origin, lost=found)
+    refused = tuple(_refused(made))
+    return ("" if refused else made), (*found, *refused)
+
+
+def _refused(text: str) -> Iterator[Diagnostic]:
+    """What a plan by itself may not have together, though the tool has it: a LoRA over quanto, say."""
+    document, problems = document_of(SourceText(name="made.plan.yaml", text=text))
+    plan, more = build_plan(document) if document is not None else (None, [])
+    rules = check_rules(plan) if plan is not None else []
+    for problem in errors([*problems, *more, *rules]):
+        said = f"a plan cannot have this together: {problem.message} [{problem.code.id}]"
+        yield finding(NOT_IN_ONE_PLAN, said, hint=problem.hint)
 
 
 def _short(text: str) -> str:
