@@ -35,8 +35,8 @@ def test_what_a_generated_plan_says_makes_the_schema_that_it_names(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for text in generated(tmp_path, capsys):
-        named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
-        command = re.search(r"plan (schema -o \S+)", text)
+        named = re.match(r"# yaml-language-server: \$schema=(\S+) ", text)
+        command = re.search(r"plan (schema -o [^\s)]+)", text)
         assert named is not None
         assert command is not None
         Path(named[1]).unlink(missing_ok=True)
