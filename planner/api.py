@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from planner.diagnostics.diagnostic import (
 )
 from planner.diagnostics.ignore import apply_ignores
 from planner.diagnostics.table.p0_tool import NOT_YET
+from planner.diagnostics.table.p3_target import NO_SUCH_SOURCE, UNKNOWN_CLASS
 from planner.document.document import Document
 from planner.document.override import with_overrides
 from planner.document.read import document_of, read_document
@@ -39,9 +40,11 @@ from planner.schedule.timeline import Row, timeline
 from planner.schedule.verify import verify
 from planner.schedule.write import to_json
 from planner.source.text import SourceText
+from planner.target.component import PIPELINE
 from planner.target.find import find_target
 from planner.target.loaded import describe
 from planner.target.model import Target
+from planner.target.place import BUILTIN, place_of
 from planner.translation.sequence import is_sequence, target_of, translate_string
 from planner.translation.sequence import translate as translate_target
 
@@ -415,25 +418,47 @@ def _back(
 
 
 def _target(plan: Plan, target: Any) -> tuple[Target | None, list[Diagnostic]]:
-    """What the plan is for: ``target`` (a Target, a pipeline, a folder, a class name), else what it names."""
+    """What the plan is for: ``target`` (a Target, a pipeline, a folder, a file, a built-in, a class name),
+    else what it names."""
     if isinstance(target, Target):
         return target, []
-    if target is not None and not isinstance(target, (str, Path)):
-        return describe(target), []
+    if target is None:
+        return _found(plan, plan.pipeline.cls, plan.pipeline.source)
+    if not isinstance(target, (str, Path)):
+        try:
+            return describe(target), []
+        except PlanError as error:
+            return None, [*error.diagnostics]
+    text = str(target)
+    if text.isidentifier() and not Path(text).exists():
+        known, found = _found(plan, text, None)
+        if text != plan.pipeline.cls:  # which may be one that only its author has
+            found = [
+                replace(d.at(Severity.ERROR), span=None) if d.code is UNKNOWN_CLASS else d for d in found
+            ]
+        return known, found
+    if not text.startswith(BUILTIN) and not (place := place_of(text)).here:
+        said = f'the target "{text}" is no class, built-in, folder or file here'
+        return None, [finding(NO_SUCH_SOURCE, said, hint=place.hint)]
+    source = text if text.startswith(BUILTIN) else str(Path(text).expanduser().absolute())
+    known, found = _found(plan, plan.pipeline.cls, source)
+    # What is wrong with it stands in no line of the plan.
+    return known, [replace(d, span=None, pointer="") if d.pointer == PIPELINE else d for d in found]
+
+
+def _found(plan: Plan, cls: str, source: str | None) -> tuple[Target | None, list[Diagnostic]]:
     pipeline = plan.pipeline
-    place = Path(plan.document.sources[0].name).parent
-    cls, source = pipeline.cls, pipeline.source
-    if target is not None:
-        is_class = str(target).isidentifier() and not Path(target).exists()
-        cls, source = (str(target), None) if is_class else (cls, str(Path(target).absolute()))
+    own = {name: said for name, said in plan.components.items() if said.source is not None}
     return find_target(
         cls,
         source,
         dtype=pipeline.dtype,
         variant=pipeline.variant,
+        revision=pipeline.revision,
         requires=plan.requires.get("diffusers"),
-        relative_to=place,
-        sources={name: said.source for name, said in plan.components.items() if said.source is not None},
+        relative_to=Path(plan.document.sources[0].name).parent,
+        sources={name: said.source or "" for name, said in own.items()},
         span=pipeline.span,
         source_span=pipeline.spans.get("source"),
+        spans={name: said.spans.get("source", said.span) for name, said in own.items()},
     )

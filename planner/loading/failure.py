@@ -19,6 +19,9 @@ from planner.diagnostics.table.p9_machine import (
     SOURCE_NOT_FOUND,
     WEIGHTS_MISSING,
 )
+from planner.loading.pickles import HINT, refused
+from planner.loading.trusted import HINT as TRUST
+from planner.loading.trusted import Untrusted
 from planner.plan.model import Plan
 
 _UNREACHABLE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError")
@@ -32,6 +35,14 @@ def explain(error: BaseException, plan: Plan, folder: Path | None) -> Diagnostic
     names = {cls.__name__ for e in said for cls in type(e).__mro__}
     texts = " ".join(str(e) for e in said)
     source = plan.pipeline.source or ""
+    if (file := refused(error)) is not None:
+        what = (
+            f'"{source}" has weights in "{Path(str(file)).name}", which is pickled: reading it can run code'
+        )
+        return _found(PICKLED, plan, what, HINT)
+    if isinstance(error, Untrusted):
+        what = f'"{source}" takes a component from the package "{error}", and importing that runs it'
+        return _found(REMOTE_CODE, plan, what, TRUST)
     if names & set(_NOT_THERE):
         what = f'the hub has no "{source}", or not for whoever asks'
         return _found(SOURCE_NOT_FOUND, plan, what, "check the name and revision, or log in: hf auth login")
@@ -43,9 +54,7 @@ def explain(error: BaseException, plan: Plan, folder: Path | None) -> Diagnostic
         return _found(HUB_UNREACHABLE, plan, what, "a folder as pipeline.source needs no network")
     if "trust_remote_code" in texts:
         what = f'"{source}" brings code of its own'
-        return _found(
-            REMOTE_CODE, plan, what, "--trust-remote-code, or trust_remote_code=True, if you trust it"
-        )
+        return _found(REMOTE_CODE, plan, what, TRUST)
     if "SafetensorError" in names or "JSONDecodeError" in names or "not a valid JSON" in texts:
         where = next(_damaged(folder), "") if folder is not None else ""
         what = f'a file of "{source}" is damaged' + (f": {where}" if where else f": {_line(error)}")
@@ -114,7 +123,7 @@ def _about_files(plan: Plan, folder: Path, texts: str) -> Diagnostic | None:
             continue
         if any(there.glob("*.bin")):
             what = f'the weights of "{name}" are pickled, and reading them can run code'
-            return _found(PICKLED, plan, what, "--allow-pickle, or allow_pickle=True, if you trust it")
+            return _found(PICKLED, plan, what, HINT)
         return _found(WEIGHTS_MISSING, plan, f'"{source}" has no weights of "{name}"', "")
     return None
 

@@ -15,7 +15,8 @@ from planner.diagnostics.table.p9_machine import (
     PICKLED,
     SOURCE_NOT_FOUND,
 )
-from planner.loading.paths import PICKLES, beside
+from planner.loading.paths import beside
+from planner.loading.pickles import HINT, looks_pickled, may_run, none_read
 from planner.plan.model import Lora, Plan
 
 
@@ -30,9 +31,9 @@ def check_loras(plan: Plan, cls: Any, *, allow_pickle: bool) -> Iterator[Diagnos
         yield _found(PACKAGE_MISSING, plan.loras[0], said, "pip install peft")
     for lora in plan.loras:
         path, name = beside(plan, lora.lora_id), lora.weight_name or lora.lora_id
-        if name.endswith(PICKLES) and not allow_pickle:
-            hint = "--allow-pickle, or allow_pickle=True, if you trust it"
-            yield _found(PICKLED, lora, f'"{Path(name).name}" is pickled, and reading it can run code', hint)
+        file = lora.weight_name is not None or path.is_file() or looks_pickled(name)
+        if file and may_run(name) and not allow_pickle:
+            yield _found(PICKLED, lora, f'"{Path(name).name}" is pickled, and reading it can run code', HINT)
         elif not path.exists() and (lora.lora_id.count("/") != 1 or lora.lora_id.startswith((".", "/", "~"))):
             yield _found(SOURCE_NOT_FOUND, lora, f'"{lora.lora_id}" is no folder or file here, and no hub id')
         elif path.is_dir() and lora.weight_name and not (path / lora.weight_name).is_file():
@@ -50,12 +51,13 @@ def load_loras(plan: Plan, pipe: Any, *, allow_pickle: bool) -> None:
         folder, file = (path.parent, path.name) if path.is_file() else (path, lora.weight_name)
         more = {"weight_name": file} if file else {}
         try:
-            pipe.load_lora_weights(
-                str(folder) if folder.exists() else lora.lora_id,
-                adapter_name=name,
-                **({} if allow_pickle else {"use_safetensors": True}),
-                **more,
-            )
+            with none_read(allow_pickle):
+                pipe.load_lora_weights(
+                    str(folder) if folder.exists() else lora.lora_id,
+                    adapter_name=name,
+                    **({} if allow_pickle else {"use_safetensors": True}),
+                    **more,
+                )
         except Exception as error:
             line = " ".join(str(error).split())[:200] or type(error).__name__
             problem = _found(LOADING_FAILED, lora, f'"{lora.lora_id}" does not load: {line}')

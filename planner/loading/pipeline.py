@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from difflib import get_close_matches
@@ -21,20 +20,20 @@ from planner.diagnostics.table.p9_machine import (
     PICKLED,
     SOURCE_NOT_FOUND,
 )
-from planner.loading.builtin import PREFIX, builtin_folder, dtype_argument, quiet
+from planner.loading.builtin import builtin_folder, dtype_argument, quiet
 from planner.loading.direct import Bar, load_in, no_bar
 from planner.loading.failure import explain
 from planner.loading.loras import check_loras, load_loras
 from planner.loading.packages import require
-from planner.loading.paths import PICKLES, beside
+from planner.loading.paths import place
+from planner.loading.pickles import HINT, may_run, none_read
 from planner.loading.quantize import built, finish, prepare
 from planner.loading.ram import check_ram
 from planner.loading.sources import check_sources, kind_of, load_components, place_of
+from planner.loading.trusted import check_index
 from planner.plan.model import Plan
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-"""What the hub takes for a repository: ``owner/name``, or an old one without an owner."""
-SINGLE_FILE = (".safetensors", ".gguf")
+from planner.target.auto import is_generic, meant
+from planner.target.place import BUILTIN
 
 
 def load_pipeline(
@@ -58,7 +57,7 @@ def load_pipeline(
     if plan.pipeline.source is None:
         raise PlanError([_no_source(plan)], plan.document.sources)
     with quiet():  # importing a pipeline says which image library it falls back to
-        cls = class_of(plan)
+        cls = class_of(plan, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     problems = [*check_loras(plan, cls, allow_pickle=allow_pickle)]
     if problems := problems + check_sources(plan, allow_pickle=allow_pickle):
         raise PlanError(problems, plan.document.sources)
@@ -68,10 +67,12 @@ def load_pipeline(
     arguments = _arguments(plan, allow_pickle, trust_remote_code)
     load = cls.from_single_file if single else cls.from_pretrained
     try:
-        with quiet() if _builtin(plan) else nullcontext():
+        with quiet() if _builtin(plan) else nullcontext(), none_read(allow_pickle):
+            _check_packages(plan, cls, where, single, trust_remote_code)
             if problems := [*_missing(plan, cls, where, single)]:
                 raise PlanError(problems, plan.document.sources)
-            ready = prepare(plan, _models(plan, cls, where, single), device_type)
+            models = _models(plan, cls, where, single, trust_remote_code)
+            ready = prepare(plan, models, device_type)
             components = load_components(plan, cls, where, arguments, ready)
             if single:
                 arguments = {
@@ -106,7 +107,17 @@ def _missing(plan: Plan, cls: Any, where: Path | str, single: bool) -> Iterator[
         yield finding(CLASS_DIFFERS, said, span=span, pointer="/pipeline", hint=hint)
 
 
-def _models(plan: Plan, cls: Any, where: Path | str, single: bool) -> dict[str, Any]:
+def _check_packages(plan: Plan, cls: Any, where: Path | str, single: bool, trust: bool) -> None:
+    """Raises Untrusted where the index takes a component that is loaded from another package."""
+    if single:
+        return
+    index = cls.load_config(where, revision=plan.pipeline.revision)
+    taken = set(cls._get_signature_keys(cls)[0]) or {name for name in index if not name.startswith("_")}
+    own = {name for name, said in plan.components.items() if said.source is not None}
+    check_index(index, sorted(taken - own), trust)
+
+
+def _models(plan: Plan, cls: Any, where: Path | str, single: bool, trust: bool) -> dict[str, Any]:
     """The components that have rules, built without weights; none for what a single file holds."""
     known = cls._get_signature_types()
     if unknown := [rule for rule in plan.quantization if rule.component not in known]:
@@ -116,10 +127,11 @@ def _models(plan: Plan, cls: Any, where: Path | str, single: bool) -> dict[str, 
         raise PlanError([problem], plan.document.sources)
     found = {}
     for name in dict.fromkeys(rule.component for rule in plan.quantization):
-        place, inside = place_of(plan, name, where)
-        if not (single and place is where) and not Path(place).is_file():
-            revision = plan.pipeline.revision if place is where else None
-            found[name] = built(kind_of(cls, name, place, inside, revision), place, inside, revision)
+        at, inside = place_of(plan, name, where)
+        if not (single and at is where) and not Path(at).is_file():
+            revision = plan.pipeline.revision if at is where else None
+            kind = kind_of(cls, name, at, inside, revision, trust)
+            found[name] = built(kind, at, inside, revision)
     return found
 
 
@@ -129,11 +141,15 @@ def _no_source(plan: Plan) -> Diagnostic:
     return finding(NO_SOURCE, said, span=plan.pipeline.span, pointer="/pipeline", hint=hint)
 
 
-def class_of(plan: Plan) -> Any:
-    """The class that the plan names, as it is installed. Raises PlanError."""
+def class_of(plan: Plan, *, allow_pickle: bool = False, trust_remote_code: bool = False) -> Any:
+    """The class that the plan names, as it is installed; of a generic one the class that its source says.
+    Raises PlanError."""
+    return _class(plan, _named(plan, allow_pickle, trust_remote_code))
+
+
+def _class(plan: Plan, name: str) -> Any:
     import diffusers
 
-    name = plan.pipeline.cls
     found = getattr(diffusers, name, None) if name in dir(diffusers) else None
     if isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline):
         return found
@@ -144,6 +160,34 @@ def class_of(plan: Plan) -> Any:
     near = get_close_matches(name, [n for n in dir(diffusers) if n.endswith("Pipeline")], n=1)
     hint = f'did you mean "{near[0]}"?' if near else ""
     problem = finding(CLASS_NOT_INSTALLED, said, span=plan.pipeline.span, pointer="/pipeline", hint=hint)
+    raise PlanError([problem], plan.document.sources)
+
+
+def _named(plan: Plan, allow_pickle: bool, trust_remote_code: bool) -> str:
+    """The plan's class, or the one that a generic class means: the source says which."""
+    cls = plan.pipeline.cls
+    if not is_generic(cls):
+        return cls
+    from diffusers import DiffusionPipeline
+
+    where, single = _where(plan, allow_pickle)
+    said = f"a single file does not say which pipeline {cls} means"
+    hint = "class: the pipeline that it is for"
+    if not single:
+        try:
+            index = DiffusionPipeline.load_config(where, revision=plan.pipeline.revision)
+        except Exception as error:
+            found = explain(error, plan, where if isinstance(where, Path) else None)
+            raise PlanError([found], plan.document.sources) from error
+        own = index.get("_class_name")
+        if isinstance(own, list) and trust_remote_code:
+            return str(DiffusionPipeline.__name__)  # which takes the class from the source's own code
+        own = str(own[-1] if isinstance(own, list) and own else own)
+        if (name := meant(cls, own)) is not None:
+            return name
+        said = f'"{plan.pipeline.source}" holds a "{own}", and {cls} has no class for it'
+        hint = f"class: {own}"
+    problem = finding(CLASS_DIFFERS, said, span=plan.pipeline.span, pointer="/pipeline", hint=hint)
     raise PlanError([problem], plan.document.sources)
 
 
@@ -158,36 +202,23 @@ def _where(plan: Plan, allow_pickle: bool) -> tuple[Path | str, bool]:
     """A folder, a file (True) or a hub id. What is on this disk comes first, as for diffusers."""
     source = plan.pipeline.source or ""
     span = plan.pipeline.spans.get("source", plan.pipeline.span)
-    if source.startswith(PREFIX):
-        return builtin_folder(source.removeprefix(PREFIX), span), False
-    path = beside(plan, source)
-    if path.is_dir():
-        return path, False
-    if path.is_file():
-        if path.suffix in PICKLES and not allow_pickle:
-            raise PlanError([_pickled(plan, path.name)], plan.document.sources)
-        return path, True
-    if HUB_ID.fullmatch(source) and not source.endswith((*SINGLE_FILE, *PICKLES)):
+    if source.startswith(BUILTIN):
+        return builtin_folder(source.removeprefix(BUILTIN), span), False
+    found = place(plan, source, plan.pipeline.revision)
+    if found.kind == "hub":
         return source, False
-    said = f'the source "{source}" is no folder or file here, and no hub id'
-    problem = finding(SOURCE_NOT_FOUND, said, span=span, pointer="/pipeline/source", hint=_near(path))
+    if found.kind == "file" and may_run(found.path.name) and not allow_pickle:
+        raise PlanError([_pickled(plan, found.path.name)], plan.document.sources)
+    if found.here:
+        return found.path, found.kind == "file"
+    problem = finding(SOURCE_NOT_FOUND, found.said, span=span, pointer="/pipeline/source", hint=found.hint)
     raise PlanError([problem], plan.document.sources)
-
-
-def _near(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return f'there is no folder "{path.parent}"'
-    near = get_close_matches(path.name, sorted(names), n=1)
-    return f'did you mean "{near[0]}"?' if near else ""
 
 
 def _pickled(plan: Plan, name: str) -> Diagnostic:
     span = plan.pipeline.spans.get("source", plan.pipeline.span)
     said = f'"{name}" is pickled, and reading it can run code'
-    hint = "--allow-pickle, or allow_pickle=True, if you trust it"
-    return finding(PICKLED, said, span=span, pointer="/pipeline/source", hint=hint)
+    return finding(PICKLED, said, span=span, pointer="/pipeline/source", hint=HINT)
 
 
 def _arguments(plan: Plan, allow_pickle: bool, trust_remote_code: bool) -> dict[str, Any]:
@@ -206,4 +237,4 @@ def _arguments(plan: Plan, allow_pickle: bool, trust_remote_code: bool) -> dict[
 
 
 def _builtin(plan: Plan) -> bool:
-    return (plan.pipeline.source or "").startswith(PREFIX)
+    return (plan.pipeline.source or "").startswith(BUILTIN)

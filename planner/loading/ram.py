@@ -22,6 +22,7 @@ def check_ram(plan: Plan) -> Iterator[Diagnostic]:
         pipeline.source,
         dtype=pipeline.dtype,
         variant=pipeline.variant,
+        revision=pipeline.revision,
         requires=plan.requires.get("diffusers"),
         relative_to=beside(plan, ""),
         sources={name: said.source for name, said in plan.components.items() if said.source is not None},

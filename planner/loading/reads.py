@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from planner.diagnostics.place import in_file
-from planner.loading.paths import PICKLES, beside
+from planner.loading.paths import beside
+from planner.loading.pickles import PICKLES
 from planner.plan.model import Plan
 from planner.source.text import Span
 

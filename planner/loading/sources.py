@@ -4,7 +4,7 @@ that are quantized while their weights are read."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module, metadata
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,20 @@ from planner.diagnostics.table.p9_machine import (
     LOADING_FAILED,
     PACKAGE_MISSING,
     PICKLED,
+    REMOTE_CODE,
     SOURCE_NOT_FOUND,
 )
 from planner.loading.failure import unreachable
-from planner.loading.paths import PICKLES, beside
+from planner.loading.paths import place
+from planner.loading.pickles import HINT, looks_pickled, may_run, refused
 from planner.loading.quantize import Ready, only
+from planner.loading.trusted import HINT as TRUST
+from planner.loading.trusted import Untrusted, class_in
 from planner.plan.model import Component, Plan
 from planner.quantization.check import rules_of
 from planner.session.checks import is_left_in_place
+from planner.target.files import variants
+from planner.target.place import INDEX
 
 
 def check_sources(plan: Plan, *, allow_pickle: bool) -> list[Diagnostic]:
@@ -38,7 +44,11 @@ def check_sources(plan: Plan, *, allow_pickle: bool) -> list[Diagnostic]:
 
 
 def load_components(
-    plan: Plan, cls: Any, where: Path | str, arguments: Mapping[str, Any], ready: Mapping[str, Ready]
+    plan: Plan,
+    cls: Any,
+    where: Path | str,
+    arguments: Mapping[str, Any],
+    ready: Mapping[str, Ready],
 ) -> dict[str, Any]:
     """By name, every component with a source of its own and every one of ``ready``, quantized, on the CPU.
 
@@ -54,7 +64,13 @@ def load_components(
             source = where if name not in own else plan.components[name].source
             line = " ".join(str(error).split())[:200] or type(error).__name__
             problem = _found(LOADING_FAILED, plan, name, f'"{source}" does not load as "{name}": {line}')
-            if unreachable(error):
+            if (file := refused(error)) is not None:
+                said = f'"{source}" has weights in "{Path(str(file)).name}", which is pickled'
+                problem = _found(PICKLED, plan, name, f"{said}: reading it can run code", HINT)
+            elif isinstance(error, Untrusted):
+                said = f'"{source}" takes "{name}" from the package "{error}", and importing that runs it'
+                problem = _found(REMOTE_CODE, plan, name, said, TRUST)
+            elif unreachable(error):
                 said = f'"{source}" is not on this machine, and the hub could not be asked'
                 problem = _found(HUB_UNREACHABLE, plan, name, said, "a folder as its source needs no network")
             raise PlanError([problem], plan.document.sources) from error
@@ -66,33 +82,34 @@ def place_of(plan: Plan, name: str, where: Path | str) -> tuple[Path | str, str]
     said = plan.components.get(name)
     if said is None or said.source is None:
         return where, name
-    path = beside(plan, said.source)
-    if (path / "model_index.json").is_file():
-        return path, name
-    return (path if path.exists() else said.source), ""
+    found = place(plan, said.source, owned=True)
+    if (found.path / INDEX).is_file():
+        return found.path, name
+    return (found.path if found.here else said.source), ""
 
 
-def kind_of(cls: Any, name: str, place: Path | str, inside: str, revision: str | None = None) -> Any:
-    """The class of a component, by the pipeline's index, else by its config and the pipeline's signature."""
-    from diffusers import AutoModel, pipelines
+def kind_of(
+    cls: Any, name: str, place: Path | str, inside: str, revision: str | None = None, trust: bool = False
+) -> Any:
+    """The class of a component, by the pipeline's index, else by its config and the pipeline's signature.
+    Raises Untrusted for one of another package, unless ``trust``."""
+    from diffusers import AutoModel
 
     if inside:
         library, kind = cls.load_config(place, revision=revision).get(name) or ("", "")
         if not library:
             raise ValueError(f'it has no component "{name}"')
-        # Some pipelines bring models of their own.
-        module = getattr(pipelines, library) if hasattr(pipelines, library) else import_module(library)
-        return getattr(module, kind)
+        return class_in(library, kind, trust)
     config = AutoModel.load_config(place, revision=revision)
     if "_class_name" in config:
-        return getattr(import_module("diffusers"), config["_class_name"])
+        return class_in("diffusers", config["_class_name"])
     # transformers' AutoModel would make a whole T5 or CLIP of an encoder's folder.
     said = config.get("architectures") or []
     expected = [
         k for k in cls._get_signature_types().get(name, ()) if k.__module__.startswith("transformers.")
     ]
     named = [k for k in expected if k.__name__ in said] or expected
-    return named[0] if named else getattr(import_module("transformers"), said[0])
+    return named[0] if named else class_in("transformers", said[0])
 
 
 def _load(
@@ -102,8 +119,10 @@ def _load(
     if isinstance(place, Path) and place.is_file():
         return _from_file(plan, name, cls, place, where, arguments)
     revision = arguments.get("revision") if place is where else None
-    kind = kind_of(cls, name, place, inside, revision)
+    kind = kind_of(cls, name, place, inside, revision, bool(arguments.get("trust_remote_code")))
     more = {**arguments, "revision": revision, "subfolder": inside, "trust_remote_code": None}
+    if isinstance(place, Path) and arguments.get("variant") not in variants(place / inside, ""):
+        more["variant"] = None  # the plain files stand in for it, as in the pipeline's own folder
     if kind.__module__.startswith("transformers."):
         key = next(key for key in more if "dtype" in key)
         newer = Version(metadata.version("transformers")) >= Version("4.56")
@@ -143,18 +162,17 @@ def _from_file(
 
 def _problem(plan: Plan, said: Component, allow_pickle: bool) -> Diagnostic | None:
     source = said.source or ""
-    path = beside(plan, source)
-    if source.endswith(PICKLES) and not allow_pickle:
-        hint = "--allow-pickle, or allow_pickle=True, if you trust it"
+    found = place(plan, source, owned=True)
+    pickled = found.kind == "file" and may_run(source)
+    if (pickled or (not found.here and looks_pickled(source))) and not allow_pickle:
         what = f'"{Path(source).name}" is pickled, and reading it can run code'
-        return _found(PICKLED, plan, said.name, what, hint)
+        return _found(PICKLED, plan, said.name, what, HINT)
+    if found.kind == "nothing":
+        return _found(SOURCE_NOT_FOUND, plan, said.name, found.said, found.hint)
     if source.endswith(".gguf") and find_spec("gguf") is None:
         what = f'package "gguf" is missing, and "{source}" needs it'
         return _found(PACKAGE_MISSING, plan, said.name, what, "pip install gguf")
-    if path.exists() or (source.count("/") == 1 and not source.startswith((".", "/", "~"))):
-        return None
-    what = f'the source "{source}" is no folder or file here, and no hub id'
-    return _found(SOURCE_NOT_FOUND, plan, said.name, what)
+    return None
 
 
 def _found(code: Code, plan: Plan, name: str, message: str, hint: str = "") -> Diagnostic:

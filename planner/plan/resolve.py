@@ -17,6 +17,7 @@ from planner.diagnostics.table.p3_plan import (
 from planner.diagnostics.table.p3_target import NOT_HERE
 from planner.plan.model import Plan, Use
 from planner.source.text import Span
+from planner.target.auto import is_generic
 from planner.target.model import Target
 
 METHODS = frozenset({"encode", "decode", "forward", "generate"})
@@ -29,7 +30,8 @@ def check_names(plan: Plan, target: Target) -> list[Diagnostic]:
     A loaded pipeline of another class than the plan's is taken when it has every component that the plan
     names; any other target of another class is an error.
     """
-    if target.cls != plan.pipeline.cls and target.origin != "loaded":
+    named = target.cls == plan.pipeline.cls or is_generic(plan.pipeline.cls)
+    if not named and target.origin != "loaded":
         said = f'the plan is for "{plan.pipeline.cls}", the target is "{target.cls}"'
         return [finding(OTHER_CLASS, said, span=plan.pipeline.span, pointer="/pipeline/class")]
     return list(_problems(plan, target))

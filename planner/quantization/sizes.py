@@ -77,6 +77,8 @@ def sized(plan: Plan, target: Target) -> Target:
     executed while it was loaded."""
     rules: dict[str, list[QuantizationRule]] = {}
     for rule in plan.quantization:
+        if rule.backend == "gguf":
+            continue  # what its file holds is quantized already
         rules.setdefault(rule.component, []).append(rule)
     if target.origin == "loaded" or not rules:
         return target

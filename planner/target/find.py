@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -16,19 +15,25 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, Severity, errors, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p3_target import (
+    CLASS_NOT_KNOWN,
     MODULAR,
     NO_CATALOGUE,
+    NO_SUCH_SOURCE,
+    PICKLED,
     SIZES_UNKNOWN,
     UNKNOWN_BUILTIN,
     UNKNOWN_CLASS,
 )
 from planner.source.text import Span
 from planner.target import catalogue
+from planner.target.auto import is_generic, meant
+from planner.target.causes import Broken
+from planner.target.component import PIPELINE, Asked, Given, Reader, weighed
 from planner.target.folder import read_folder
 from planner.target.index import Index
 from planner.target.model import Blocks, Target
-
-BUILTIN = "builtin:"
+from planner.target.place import BUILTIN, Place, place_of
+from planner.target.single import by_component, file_tensors
 
 
 def find_target(
@@ -37,48 +42,129 @@ def find_target(
     *,
     dtype: str | None = None,
     variant: str | None = None,
+    revision: str | None = None,
     requires: str | None = None,
     relative_to: Path | None = None,
     sources: Mapping[str, str] | None = None,
     span: Span | None = None,
     source_span: Span | None = None,
+    spans: Mapping[str, Span] | None = None,
 ) -> tuple[Target | None, list[Diagnostic]]:
-    """The target for class ``cls`` from ``source``: a folder, ``builtin:NAME``, or anything else.
+    """The target for class ``cls`` from ``source``: a folder, a single file, ``builtin:NAME``, or a hub id.
 
     ``relative_to``: the plan's folder; ``requires``: the plan's specifier of diffusers; ``sources``: of
-    components that have one of their own. What is no folder here (a hub id, a folder on another machine,
-    a single file) gives the class without sizes, and a note.
+    components that have one of their own; ``span``, ``source_span``, ``spans``: where the plan names the
+    class, the source, and those of components. A hub id, and no source, give the class without sizes, and a
+    note. A path that leads nowhere is an error.
     """
     version, admitted = catalogue.pick(requires)
     found = []
     if not admitted:
         said = f"no catalogue for diffusers {requires}: checked against {version}"
         found.append(finding(NO_CATALOGUE, said, span=span))
+    given = {
+        name: Given(
+            place=place_of(text, relative_to, owned=True),
+            asked=Asked(span=(spans or {}).get(name, span), pointer=f"/components/{name}/source"),
+        )
+        for name, text in (sources or {}).items()
+    }
+    found += [_nowhere(own.place, own.asked) for own in given.values() if own.place.kind == "nothing"]
+    asked = Asked(span=source_span or span)
+    reader = Reader(dtype=dtype or "float32", variant=variant, version=version)
     if source is not None and source.startswith(BUILTIN):
         target, problems = _builtin(source.removeprefix(BUILTIN), cls, dtype, version, source_span)
-        return target, [*found, *problems]
-    folder = _folder(source, relative_to) if source is not None else None
-    if folder is not None and os.path.isdir(folder):
-        given = {name: _folder(place, relative_to) for name, place in (sources or {}).items()}
+        return _with(target, reader, given), [*found, *problems, *reader.found]
+    place = place_of(source, relative_to, revision) if source is not None else None
+    if place is not None and place.kind == "nothing":
+        return None, [*found, _nowhere(place, asked)]
+    if place is not None and place.kind == "folder":
         target, problems = read_folder(
-            folder,
+            place.path,
             cls=cls,
             dtype=dtype,
             variant=variant,
             version=version,
             given=given,
-            span=source_span or span,
+            span=asked.span,
+            class_span=span,
         )
-        away = [name for name, place in given.items() if not os.path.isdir(place)]
-        if target is not None and away and not errors(problems):
-            listed = ", ".join(f'"{name}"' for name in away)
-            problems.append(_not_known(f"of {listed}", source_span or span))
-        return target, [*found, *problems]
-    target, problems = by_class(cls, version, span)
-    found += problems
+        target, more = _as(target, cls, version, span)
+    else:
+        target, problems = _generic(cls, source, span) if is_generic(cls) else by_class(cls, version, span)
+        target, more = _with(_in_file(target, place, reader, asked), reader, given), reader.found
+    found += [*problems, *more]
     if target is not None and not errors(found):
-        found.append(_not_known(f'of "{source}"' if source else "without a source", source_span or span))
+        found += _unsized(target, source, place, given, asked)
     return target, found
+
+
+def _as(
+    target: Target | None, cls: str, version: str, span: Span | None
+) -> tuple[Target | None, list[Diagnostic]]:
+    """A folder's target for a class that the catalogue does not have: somebody's own, for that folder."""
+    if target is None or target.cls == cls or is_generic(cls) or catalogue.find(cls, version) is not None:
+        return target, []
+    _, problems = by_class(cls, version, span)
+    return replace(target, cls=cls), problems
+
+
+def _generic(cls: str, source: str | None, span: Span | None) -> tuple[None, list[Diagnostic]]:
+    where = f'in "{source}"' if source else "in no source"
+    said = f"which pipeline {cls} means is not known here, {where}: names and sizes are not checked"
+    return None, [finding(CLASS_NOT_KNOWN, said, span=span, hint="class: the pipeline that it will be")]
+
+
+def _in_file(target: Target | None, place: Place | None, reader: Reader, asked: Asked) -> Target | None:
+    """With the sizes of what a single file holds; the rest of its pipeline comes from elsewhere."""
+    if target is None or place is None or place.kind != "file":
+        return target
+    if not place.readable:
+        said = f'"{place.source}" is pickled: reading it can run code, and its sizes are not read'
+        reader.say(PICKLED, said, asked, "plan apply --allow-pickle reads it, if you trust it")
+        return target
+    try:
+        weights = file_tensors(place.path, reader.dtype)
+    except Broken as broken:
+        reader.broken(broken, asked, f'"{place.source}"')
+        return target
+    held = by_component(weights, target.modules)
+    return replace(
+        target,
+        components={n: weighed(i, held[n]) if n in held else i for n, i in target.components.items()},
+    )
+
+
+def _with(target: Target | None, reader: Reader, given: Mapping[str, Given]) -> Target | None:
+    """With the components that have a source of their own."""
+    if target is None:
+        return None
+    components = {
+        name: reader.given(info, given[name]) if name in given else info
+        for name, info in target.components.items()
+    }
+    return replace(target, components=components)
+
+
+def _unsized(
+    target: Target, source: str | None, place: Place | None, given: Mapping[str, Given], asked: Asked
+) -> list[Diagnostic]:
+    """A note on the components whose sizes are not known."""
+    needed = [n for n in target.modules if target.components[n].present and not target.components[n].optional]
+    unknown = [name for name in (*needed, *given) if name in target.modules]
+    unknown = [name for name in dict.fromkeys(unknown) if target.components[name].bytes is None]
+    if place is not None and place.kind == "folder":
+        unknown = [name for name in unknown if name in given and not given[name].place.here]
+    if not unknown:
+        return []
+    if (place is not None and place.here) or len(unknown) < len(needed):
+        listed = ", ".join(f'"{name}"' for name in unknown)
+        return [_not_known(f"of {listed}", asked.span)]
+    return [_not_known(f'of "{source}"' if source else "without a source", asked.span)]
+
+
+def _nowhere(place: Place, asked: Asked) -> Diagnostic:
+    return finding(NO_SUCH_SOURCE, place.said, span=asked.span, pointer=asked.pointer, hint=place.hint)
 
 
 def by_class(cls: str, version: str, span: Span | None = None) -> tuple[Target | None, list[Diagnostic]]:
@@ -94,11 +180,6 @@ def by_class(cls: str, version: str, span: Span | None = None) -> tuple[Target |
     if near is None:
         return None, [problem.at(Severity.WARNING)]
     return None, [replace(problem, hint=f'did you mean "{near}"?')]
-
-
-def _folder(source: str, relative_to: Path | None) -> Path:
-    """Any text is a path to os.path: one too long, or in a home that nobody has, is no folder."""
-    return (relative_to or Path()) / os.path.expanduser(source)
 
 
 def _not_known(where: str, span: Span | None) -> Diagnostic:
@@ -130,13 +211,17 @@ def _builtin(
     known = builtins()
     if name not in known:
         said = f'no built-in pipeline "{name}"'
-        return None, [finding(UNKNOWN_BUILTIN, said, span=span, hint=did_you_mean(name, known))]
+        return None, [
+            finding(UNKNOWN_BUILTIN, said, span=span, pointer=PIPELINE, hint=did_you_mean(name, known))
+        ]
     sizes = known[name]["components"]
     own, wanted = catalogue.find(known[name]["class"], version), catalogue.find(cls, version)
     if own is None:
         return None, []
     has = {n: i for n, i in own.components.items() if n in sizes or not i.module}
     index = Index(cls=own.cls, entries={n: ("diffusers", "".join(i.classes[:1])) for n, i in has.items()})
+    if is_generic(cls):
+        wanted = catalogue.find(meant(cls, own.cls) or "", version)
     base = wanted if wanted is not None and index.suits(wanted, own, ()) else own
     components = {
         key: replace(info, present=key in has, **_sizes(sizes.get(key, {}).get(dtype or "float32")))

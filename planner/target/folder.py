@@ -1,30 +1,23 @@
-"""A pipeline's folder as a target: model_index.json and the headers of its weight files.
-
-What loading makes of the weights is followed as far as headers tell: the pipeline's dtype, and the
-modules that a class keeps in float32. Buffers that are not saved are not counted, so a loaded pipeline
-may be a little larger: by a few KiB of rotary tables, by tens of MiB of CogVideoX's position table.
-"""
+"""A pipeline's folder as a target: model_index.json and the headers of its weight files."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity, finding
-from planner.diagnostics.table.p3_target import BROKEN_FOLDER, MODULAR, NO_VARIANT, PICKLED, UNKNOWN_CLASS
+from planner.diagnostics.table.p3_plan import OTHER_CLASS
+from planner.diagnostics.table.p3_target import BROKEN_FOLDER, LACKS_COMPONENT, MODULAR, UNKNOWN_CLASS
 from planner.source.text import Span
 from planner.target import catalogue
-from planner.target.blocks import blocks_of
-from planner.target.casting import cast_sizes, quantized_sizes, renamed, tied
-from planner.target.files import only_pickled, stored_tensors
-from planner.target.headers import Broken, read_json
-from planner.target.index import INDEX, MODULAR_INDEX, Index, read_index
-from planner.target.model import Blocks, ComponentInfo, Target, Weights
-from planner.target.parts import Part, parts_in
-from planner.target.tree import tree_of
+from planner.target.auto import is_generic, meant
+from planner.target.causes import AGAIN, Broken
+from planner.target.component import Asked, Given, Reader
+from planner.target.index import MODULAR_INDEX, Index, read_index
+from planner.target.model import ComponentInfo, Target
+from planner.target.place import INDEX
 
 _WEIGHTLESS = re.compile(r".*(Tokenizer|Processor|Scheduler|Extractor)(Fast|Pil)?")
 
@@ -36,17 +29,18 @@ def read_folder(
     dtype: str | None = None,
     variant: str | None = None,
     version: str | None = None,
-    given: Mapping[str, Path] | None = None,
+    given: Mapping[str, Given] | None = None,
     span: Span | None = None,
+    class_span: Span | None = None,
 ) -> tuple[Target | None, list[Diagnostic]]:
     """The pipeline in ``folder`` as loading with ``dtype`` (float32) and ``variant`` would have it.
 
-    ``cls``: the class to load it as, its own when None; many classes read each other's folders (text to
-    image and image to image), and one that does not fit this folder gives the folder's own. ``given``:
-    folders of the components that have a source of their own; where one is not on this machine, its size
-    is not known. Raises nothing.
+    ``cls``: the class to load it as, its own when None or generic; many classes read each other's folders
+    (text to image and image to image), and one that this folder cannot be loaded as is an error. ``given``:
+    the components that have a source of their own, which are read too; ``span``, ``class_span``: where a plan
+    names the folder and the class. Raises nothing.
     """
-    version = version or catalogue.versions()[0]
+    version, given, asked = version or catalogue.versions()[0], given or {}, Asked(span=span)
     try:
         index = read_index(folder)
     except Broken as broken:
@@ -54,20 +48,17 @@ def read_folder(
             said = f'"{folder.name}" holds a modular pipeline, which diffusers\' ComponentsManager moves'
             hint = "components_manager.enable_auto_cpu_offload()"
             return None, [finding(MODULAR, said, span=span, hint=hint)]
-        return None, [finding(BROKEN_FOLDER, f'"{folder.name}": {broken}', span=span)]
-    given = given or {}
+        said, mend = f'"{folder.name}": {broken}', broken.mend
+        return None, [finding(BROKEN_FOLDER, said, span=span, pointer=asked.pointer, hint=mend)]
+    wanted, found = _class(folder, index, cls, version, class_span or span)
     own = catalogue.find(index.cls, version)
-    wanted = catalogue.find(cls, version) if cls is not None else own
+    if wanted is not None:
+        found += _differs(folder, index, wanted, own, given, span, class_span or span)
+    reader = Reader(dtype=dtype or "float32", variant=variant, version=version, found=found)
     known = wanted if wanted is not None and index.suits(wanted, own, given) else own
-    reader = _Reader(folder=folder, dtype=dtype or "float32", variant=variant, version=version, span=span)
-    if known is None:
-        said = f'"{folder.name}" holds a "{index.cls}", which diffusers {version} does not have'
-        reader.found.append(finding(UNKNOWN_CLASS, said, span=span).at(Severity.WARNING))
-    elif known is wanted:
-        for name in index.lacks(known, given):
-            reader.broken(f'{INDEX} has no "{name}", which {known.cls} needs')
-    components = reader.components(index, known, given)
-    reader.judge_variant(components)
+    components = _components(reader, folder, index, known, given, asked)
+    sized = [name for name, info in components.items() if info.bytes is not None and name not in given]
+    reader.judge_variants(sized, f'"{folder.name}"', asked)
     if known is not None:
         return replace(known, components=components, origin="folder"), reader.found
     target = Target(
@@ -82,103 +73,95 @@ def read_folder(
     return target, reader.found
 
 
-@dataclass(kw_only=True)
-class _Reader:
-    """One folder; findings are gathered on the way. ``plain``: read without the variant asked for."""
+def _class(
+    folder: Path, index: Index, cls: str | None, version: str, span: Span | None
+) -> tuple[Target | None, list[Diagnostic]]:
+    """The class to load the folder as, as far as the catalogue has it."""
+    if cls is not None and not is_generic(cls):
+        wanted = catalogue.find(cls, version)
+        if wanted is not None or cls == index.cls or catalogue.find(index.cls, version) is not None:
+            return wanted, []
+        cls = None
+    name = index.cls if cls is None else meant(cls, index.cls)
+    if name is None:
+        said = f'"{folder.name}" holds a "{index.cls}", and {cls} has no class for it'
+        hint = f"class: {index.cls}"
+        return None, [finding(OTHER_CLASS, said, span=span, pointer="/pipeline/class", hint=hint)]
+    known = catalogue.find(name, version)
+    if known is not None:
+        return known, []
+    said = f'"{folder.name}" holds a "{index.cls}", which diffusers {version} does not have'
+    return None, [finding(UNKNOWN_CLASS, said, span=span).at(Severity.WARNING)]
 
-    folder: Path
-    dtype: str
-    variant: str | None
-    version: str
-    span: Span | None
-    found: list[Diagnostic] = field(default_factory=list)
-    plain: list[str] = field(default_factory=list)
-    read: dict[str, tuple[Weights, tuple[Part, ...]]] = field(default_factory=dict)
-    """By component: its tensors and its modules."""
 
-    def broken(self, said: str) -> None:
-        self.found.append(finding(BROKEN_FOLDER, f'"{self.folder.name}": {said}', span=self.span))
-
-    def components(
-        self, index: Index, known: Target | None, given: Mapping[str, Path]
-    ) -> dict[str, ComponentInfo]:
-        """Those of the class in its constructor's order; of an unknown class those of the index."""
-        made = {}
-        for name in index.entries if known is None else known.components:
-            library, cls = index.entries.get(name, (None, None))
-            info = _info(name, cls, known)
-            if name in given:
-                there = info.module and os.path.isdir(given[name])
-                blocks = self._blocks(given[name], "", info) if there else None
-                info = replace(info, present=True, bytes=blocks.bytes if blocks else None, blocks=blocks)
-                info = self._named(info, "")
-            elif info.present and info.module:
-                blocks = self._blocks(self.folder / name, library or "", info)
-                info = replace(info, bytes=blocks.bytes if blocks else None, blocks=blocks)
-                info = self._named(info, library or "")
-            made[name] = info
-        return made
-
-    def _named(self, info: ComponentInfo, library: str) -> ComponentInfo:
-        """With its modules' names, and what its class keeps of them: a model of transformers casts all."""
-        weights, parts = self.read.get(info.name, (None, None))
-        keep = [p for cls in info.classes for p in catalogue.kept_in_float32(cls, "float16", self.version)]
-        skip = [p for cls in info.classes for p in catalogue.skipped_in_casting(cls, self.version)]
-        known = library == "transformers" or self._known(info)
-        return replace(
-            info, weights=weights, parts=parts, keeps=(tuple(keep), tuple(skip) if known else None)
+def _differs(
+    folder: Path,
+    index: Index,
+    wanted: Target,
+    own: Target | None,
+    given: Collection[str],
+    span: Span | None,
+    class_span: Span | None,
+) -> list[Diagnostic]:
+    """What keeps the folder from being loaded as ``wanted``: what it lacks, and models of other classes."""
+    lacks, foreign = index.lacks(wanted, own, given), index.foreign(wanted, own, given)
+    said = f'"{folder.name}" holds a "{index.cls}"'
+    if foreign:
+        listed = ", ".join(f'"{name}" is a {cls}' for name, cls in foreign.items())
+        lacking = f", and it has no {_listed(lacks)}" if lacks else ""
+        problem = finding(
+            OTHER_CLASS,
+            f"{said}, and the plan is for {wanted.cls}: {listed}{lacking}",
+            span=class_span,
+            pointer="/pipeline/class",
+            hint=f"class: {index.cls}",
         )
+        return [problem]
+    if not lacks:
+        return []
+    sources = ", ".join(f"components.{name}.source" for name in lacks)
+    if wanted.cls == index.cls:
+        return [
+            finding(
+                BROKEN_FOLDER,
+                f'"{folder.name}": {INDEX} has no "{name}", which {wanted.cls} needs',
+                span=span,
+                pointer="/pipeline/source",
+                hint=f"{AGAIN}, or bring it from elsewhere: components.{name}.source: FOLDER",
+            )
+            for name in lacks
+        ]
+    problem = finding(
+        LACKS_COMPONENT,
+        f"{said}, which has no {_listed(lacks)} that {wanted.cls} needs",
+        span=span,
+        pointer="/pipeline/source",
+        hint=f"{sources}: FOLDER brings {'it' if len(lacks) == 1 else 'them'} from elsewhere; "
+        f"else class: {index.cls}",
+    )
+    return [problem]
 
-    def _known(self, info: ComponentInfo) -> bool:
-        return catalogue.models(self.version).issuperset(info.classes)
 
-    def judge_variant(self, components: Mapping[str, ComponentInfo]) -> None:
-        """Plain files stand in for a variant's; where no component has it, diffusers stops."""
-        if not self.plain:
-            return
-        sized = {name for name, info in components.items() if info.bytes is not None}
-        if sized <= set(self.plain):
-            said = f'"{self.folder.name}" has no files of variant "{self.variant}" at all'
-            self.found.append(finding(NO_VARIANT, said, span=self.span).at(Severity.ERROR))
-            return
-        for name in self.plain:
-            said = f'"{name}" has no files of variant "{self.variant}": the plain ones are taken'
-            self.found.append(finding(NO_VARIANT, said, span=self.span))
-
-    def _blocks(self, place: Path, library: str, info: ComponentInfo) -> Blocks | None:
-        """Bytes of one component's weights on the device, None where they cannot be read.
-
-        A component with a source of its own (no ``library``) is read without the pipeline's variant.
-        """
-        try:
-            return self._read(place, library, info)
-        except (Broken, OSError) as broken:
-            self.broken(str(broken))
-            return None
-
-    def _read(self, place: Path, library: str, info: ComponentInfo) -> Blocks | None:
-        if not os.path.isdir(place):
-            raise Broken(f'there is no folder "{place.name}"')
-        read = stored_tensors(place, library, self.variant if library else None)
-        if read is None and only_pickled(place):
-            said = f'"{place.name}" has only pickled weights'
-            self.found.append(finding(PICKLED, said, span=self.span))
-            return None
-        if read is None:
-            raise Broken(f"{place.name} has no weight files")
-        config = read_json(place / "config.json")
-        tensors, of_variant = renamed(read[0], "".join(info.classes[:1])), read[1]
-        if library and self.variant is not None and not of_variant:
-            self.plain.append(info.name)
-        if isinstance(config, dict) and "quantization_config" in config:
-            return blocks_of(tree_of(quantized_sizes(tensors, self.dtype)))
-        keep = [p for cls in info.classes for p in catalogue.kept_in_float32(cls, self.dtype, self.version)]
-        sizes = dict(cast_sizes(tensors, self.dtype, keep))
-        loaded = [(tensor, sizes[tensor.name]) for tensor in tensors if tensor.name in sizes]
-        known = library in ("diffusers", "transformers") or self._known(info)
-        parts = parts_in(loaded, self.dtype, library=known, tied=tied(sizes, info.classes))
-        self.read[info.name] = tuple(sizes.items()), parts
-        return blocks_of(tree_of(sizes.items()))
+def _components(
+    reader: Reader,
+    folder: Path,
+    index: Index,
+    known: Target | None,
+    given: Mapping[str, Given],
+    asked: Asked,
+) -> dict[str, ComponentInfo]:
+    """Those of the class in its constructor's order; of an unknown class those of the index."""
+    made = {}
+    for name in index.entries if known is None else known.components:
+        library, cls = index.entries.get(name, (None, None))
+        info = _info(name, cls, known)
+        if name in given:
+            info = reader.given(info, given[name])
+        elif info.present:
+            reader.trust(name, library or "", asked, f'"{folder.name}"')
+            info = reader.inside(info, folder, library or "", asked) if info.module else info
+        made[name] = info
+    return made
 
 
 def _info(name: str, cls: str | None, known: Target | None) -> ComponentInfo:
@@ -188,3 +171,7 @@ def _info(name: str, cls: str | None, known: Target | None) -> ComponentInfo:
         return replace(expected, classes=(cls,) if cls else expected.classes, present=cls is not None)
     module = cls is not None and not _WEIGHTLESS.fullmatch(cls)
     return ComponentInfo(name=name, classes=(cls,) if cls else (), module=module, present=cls is not None)
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

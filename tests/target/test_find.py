@@ -23,22 +23,42 @@ def said(found: list[Diagnostic]) -> list[str]:
     [
         (None, "without a source"),
         ("black-forest-labs/FLUX.1-dev", 'of "black-forest-labs/FLUX.1-dev"'),
-        ("./on-another-machine", 'of "./on-another-machine"'),
-        ("~nobody/flux", 'of "~nobody/flux"'),
-        ("flux.safetensors", 'of "flux.safetensors"'),
-        ("nul\0byte", 'of "nul\0byte"'),
+        ("gpt2", 'of "gpt2"'),
     ],
 )
-def test_what_is_no_folder_here_is_the_class_and_a_note(
+def test_what_is_not_on_this_disk_is_the_class_and_a_note(
     source: str | None, where: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "flux.safetensors").write_bytes(b"")
     target, found = find_target("FluxPipeline", source, relative_to=tmp_path)
     assert target == catalogue.find("FluxPipeline")
     assert said(found) == [
         f"note sizes-not-known: sizes are not known {where}: whether the plan fits is not checked"
     ]
     assert found[0].code.strict
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("./flx", 'did you mean "flux"?'),
+        ("../nowhere/flux", "there is no folder"),
+        ("/nowhere/flux", 'there is no folder "/nowhere"'),
+        ("~nobody/flux", "there is no folder"),
+        ("./flux.safetensor", 'did you mean "flux.safetensors"?'),
+        ("FLUX.SAFETENSORS", ""),
+        ("a/b/c", "there is no folder"),
+        ("nul\0byte", ""),
+        ("https://hf.co/o/n/blob/main/x.safetensors", "there is no folder"),
+        ("C:\\models\\flux", ""),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_an_error(source: str, hint: str, flux: Path) -> None:
+    (flux.parent / "flux.safetensors").write_bytes(b"")
+    target, (problem,) = find_target("FluxPipeline", source, relative_to=flux.parent)
+    assert target is None
+    assert problem.code.name == "no-such-source"
+    assert problem.severity.value == "error"
+    assert hint in problem.hint
 
 
 def test_a_folder_is_found_beside_the_plan(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:

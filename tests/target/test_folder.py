@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity, errors
+from planner.target.component import Asked, Given
 from planner.target.folder import read_folder
 from planner.target.model import Target, device_bytes
+from planner.target.place import place_of
 
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1, "F8_E4M3": 1}
 
@@ -71,6 +73,13 @@ def folder(tmp_path: Path) -> Path:
     save(component(root / "text_encoder") / "model.safetensors", a=("F16", 256), ids=("I64", 77))
     (root / "model_index.json").write_text(json.dumps(index))
     return root
+
+
+def own_sources(**sources: Path | str) -> dict[str, Given]:
+    return {
+        name: Given(place=place_of(str(source)), asked=Asked(pointer=f"/components/{name}/source"))
+        for name, source in sources.items()
+    }
 
 
 def edit(folder: Path, **entries: Any) -> None:
@@ -170,6 +179,7 @@ class TestFiles:
 
     def test_files_of_another_library_are_not_read(self, folder: Path) -> None:
         (folder / "vae/diffusion_pytorch_model.safetensors").rename(folder / "vae/model.safetensors")
+        (folder / "vae/diffusion_pytorch_model.fp16.safetensors").unlink()
         assert said(read(folder)[1]) == ['error broken-folder: "sdxl": vae has no weight files']
 
 
@@ -255,7 +265,7 @@ class TestBroken:
 
     def test_no_weights_no_config_and_no_folder(self, folder: Path) -> None:
         (folder / "vae/config.json").unlink()
-        assert self.broken(folder) == '"sdxl": config.json cannot be read: No such file or directory'
+        assert self.broken(folder) == '"sdxl": vae/config.json cannot be read: No such file or directory'
         component(folder / "vae")
         for path in (folder / "vae").glob("*.safetensors"):
             path.unlink()
@@ -353,11 +363,11 @@ class TestClasses:
         own = component(folder.parent / "canny")
         save(own / "diffusion_pytorch_model.safetensors", a=("F32", 256))
         cls = "StableDiffusionXLControlNetPipeline"
-        target, found = read(folder, cls=cls, given={"controlnet": own})
+        target, found = read(folder, cls=cls, given=own_sources(controlnet=own))
         assert found == []
         assert target.cls == cls
         assert target.components["controlnet"].bytes == 1024
-        away = read(folder, cls=cls, given={"controlnet": folder / "not-here"})[0].components["controlnet"]
+        away = read(folder, cls=cls, given=own_sources(controlnet="me/canny"))[0].components["controlnet"]
         assert (away.present, away.bytes) == (True, None)
 
 

@@ -91,6 +91,49 @@ NOT_HERE = Code(
     right="order: text_encoder -> unet -> vae",
 )
 
+NO_SUCH_SOURCE = Code(
+    id="P360",
+    name="no-such-source",
+    severity=Severity.ERROR,
+    help="A source that is written as a path (./flux, ~/flux, flux.safetensors) is no folder or file here. "
+    "Paths are relative to the plan; a hub's id is `owner/name`. The same for a cache of the hub that has no "
+    "such snapshot.",
+    wrong="pipeline: {class: FluxPipeline, source: ./flux-dve}",
+    right="pipeline: {class: FluxPipeline, source: ./flux-dev}",
+)
+LACKS_COMPONENT = Code(
+    id="P361",
+    name="source-lacks-component",
+    severity=Severity.ERROR,
+    help="The folder holds another class's pipeline, which can be loaded as the plan's but for a component "
+    "that it does not have: a ControlNet, a second text encoder. `components.NAME.source` brings it from a "
+    "folder of its own, from another pipeline's, or from a hub id.",
+    wrong="pipeline: {class: StableDiffusionXLControlNetPipeline, source: ./sdxl}",
+    right="pipeline: {class: StableDiffusionXLControlNetPipeline, source: ./sdxl}\n"
+    "components: {controlnet: {source: ./controlnet-canny}}",
+)
+FOREIGN_CODE = Code(
+    id="P362",
+    name="foreign-code",
+    severity=Severity.WARNING,
+    help="The folder's model_index.json takes a component's class from a package that is neither diffusers "
+    "nor transformers. Importing that package runs it, so a plan cannot allow it: `plan apply "
+    "--trust-remote-code` does.",
+    wrong='model_index.json: "unet": ["my_package", "MyUNet"]',
+    right='model_index.json: "unet": ["diffusers", "UNet2DConditionModel"]',
+)
+CLASS_NOT_KNOWN = Code(
+    id="P363",
+    name="class-not-known-here",
+    severity=Severity.NOTE,
+    strict=True,
+    help="DiffusionPipeline and the AutoPipelines stand for the class that the source names. A folder's "
+    "model_index.json says which; of a hub id it is known once the pipeline is loaded, and names, order and "
+    "sizes are checked then.",
+    wrong="pipeline: {class: DiffusionPipeline, source: black-forest-labs/FLUX.1-dev}",
+    right="pipeline: {class: FluxPipeline, source: black-forest-labs/FLUX.1-dev}",
+)
+
 CODES = (
     UNKNOWN_CLASS,
     SIZES_UNKNOWN,
@@ -101,4 +144,8 @@ CODES = (
     NO_CATALOGUE,
     NO_VARIANT,
     NOT_HERE,
+    NO_SUCH_SOURCE,
+    LACKS_COMPONENT,
+    FOREIGN_CODE,
+    CLASS_NOT_KNOWN,
 )
