@@ -44,7 +44,7 @@ def read_header(path: Path, shown: str = "") -> tuple[Stored, ...]:
             refuse(start, shown)
             length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else -1
             size = file.seek(0, 2)
-            if not 0 < length <= LIMIT:
+            if not 0 < length <= LIMIT or _alike(start):
                 raise Broken(f"{shown} is no safetensors file{_alike(start)}")
             if 8 + length > size:
                 raise Broken(f"{shown} is cut short: {size} bytes, and its header alone has {8 + length}")
@@ -82,7 +82,9 @@ def refuse(start: bytes, shown: str) -> None:
 
 
 def _alike(start: bytes) -> str:
-    """The kind of weights that has the wrong suffix."""
+    """The kind of weights that has the wrong suffix. A length may have the bytes of any of them."""
+    if start[8:9] == b"{":
+        return ""
     if start.startswith(b"GGUF"):
         return ": it is a GGUF file, and its suffix has to be .gguf"
     if start.startswith((b"PK\x03\x04", b"\x80\x02")):

@@ -14,7 +14,8 @@ from planner.target.model import Target
 from planner.target.place import INDEX
 
 MODULAR_INDEX = "modular_model_index.json"
-_TEXT = re.compile(r"(text_encoder|tokenizer)(_\d+)?")
+_NEEDED = re.compile(r"(text_encoder|tokenizer)(_\d+)?|motion_adapter")
+"""Components that classes may be made without, for a call with embeddings, and whose absence fails others."""
 
 PIPELINES = frozenset((
     "ace_step", "allegro", "alt_diffusion", "amused", "animatediff", "anyflow", "audio_diffusion",
@@ -50,21 +51,30 @@ class Index:
     def lacks(self, known: Target, own: Target | None, given: Collection[str]) -> tuple[str, ...]:
         """What class ``known`` must have, and neither the folder of an ``own`` pipeline nor ``given`` has.
 
-        diffusers 0.42.1 (pipeline_utils.py:1090) refuses to load a pipeline without them. A text encoder or
-        tokenizer that may be None is left out by a folder of the same class; the folder of a class that knows
-        of none has nothing in its place, and the call fails.
+        diffusers 0.42.1 (pipeline_utils.py:1090) refuses to load a pipeline without them. A text encoder that
+        may be None is left out by a folder of the same class; the folder of a class that knows of none has
+        nothing in its place, and the call fails.
         """
         return tuple(
             name
             for name, info in known.components.items()
             if name not in given
             and self.entries.get(name, (None,))[0] is None
-            and (not info.optional or (own is not None and name not in own.components and _TEXT.match(name)))
+            and (
+                not info.optional
+                or (own is not None and name not in own.components and _NEEDED.fullmatch(name))
+            )
         )
 
     def foreign(self, wanted: Target, own: Target | None, given: Collection[str]) -> dict[str, str]:
-        """The folder's models of classes that ``wanted`` does not take, by component."""
-        found = {}
+        """The folder's models of classes that ``wanted`` does not take, by component; text encoders that it
+        does not know of are of another model's prompt."""
+        found = {
+            name: cls
+            for name, (_, cls) in self.entries.items()
+            if cls is not None and name.startswith("text_encoder_") and name not in wanted.components
+        }
+        found = found if self.cls != wanted.cls else {}
         for name, info in wanted.components.items():
             cls = self.entries.get(name, (None, None))[1]
             if cls is None or not info.module or name in given or cls in info.classes or not info.classes:
