@@ -81,6 +81,18 @@ ACTS = [
     "assert pipe.to('cuda')",
     "lambda: pipe.to('cuda')",
     "x = pipe.to('cuda') if big else None",
+    "class A:\n    def load(self):\n        self.pipe.to('cuda')",
+    "class A:\n    def __init__(self):\n        self.pipe.to('cuda')",
+    "async def f():\n    pipe.to('cuda')",
+    "match x:\n    case 1:\n        pipe.to('cuda')",
+    "pipe.enable_group_offload(**{'onload_device': 'cuda', 'offload_type': 'leaf_level'})",
+    "pipe.enable_group_offload(**options)",
+    "dispatch_model(pipe.transformer, {'': 'cpu', 'norm_out': 0})",
+    "cpu_offload(pipe.vae, execution_device='cuda')",
+    "pipe.transformer.transformer_blocks[0].to('cuda')",
+    "for i in range(3):\n    pipe.vae.to('cuda')",
+    "with torch.no_grad():\n    pipe.to('cuda')",
+    "self.pipe = self.pipe.to('cuda')",
 ]
 
 
@@ -242,6 +254,9 @@ def test_a_command_line_as_it_is_pasted(
         assert body(capsys.readouterr().out) == body(made)
 
 
+TOOLS = ["sglang", "vllm-omni"]
+
+
 def body(made: str) -> str:
     return made.partition("version: 1\n")[2]
 
@@ -254,6 +269,63 @@ def test_every_option_of_a_command_line_is_told(tool: str, command: str) -> None
         for at in range(len(line)):
             if line[at : at + 2] == "--" and (at == 0 or line[at - 1] == " "):
                 assert (number, at + 1) in told, line[at:]
+
+
+WORDS = [
+    *(
+        "sglang",
+        "generate",
+        "vllm",
+        "serve",
+        "--omni",
+        "--dit-cpu-offload",
+        "--vae-tiling=true",
+        "true",
+        "false",
+    ),
+    *("--component-residency", "dit=resident", "all=component-offload", "--dit-offload-prefetch-size", "0.5"),
+    *("--model-path", "a/b", "--enable-cpu-offload", "--diffusion-offload-config", '\'{"mode": "layer"}\''),
+    *(
+        "--diffusion-offload-config.mode",
+        "layer",
+        "--",
+        "-",
+        "-x",
+        "--=",
+        "--.",
+        "#",
+        "|",
+        "&&",
+        "'",
+        '"',
+        "\\",
+    ),
+    *(
+        "--dlo-resident-layers",
+        "3",
+        "-1",
+        "--dtype",
+        "bf16",
+        "\\\n",
+        "\n",
+        "X=1",
+        "$",
+        "--vae-config.x",
+        "é",
+        "\ud800",
+    ),
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(words=st.lists(st.sampled_from(WORDS) | st.text(max_size=4), max_size=10), tool=st.sampled_from(TOOLS))
+def test_any_command_line(words: list[str], tool: str) -> None:
+    command = " ".join(words)
+    made, found = from_tool(tool, command, known("WanPipeline"))
+    assert bool(errors(found)) == (made == "")
+    text(found, [SourceText(name="settings", text=command)])
+    if made:
+        loaded(made)
 
 
 def test_a_class_is_read_from_what_is_loaded() -> None:

@@ -68,7 +68,7 @@ def load_pipeline(cls: str, act: Act, sheet: Sheet) -> Value:
         if isinstance(source, Known) and isinstance(source.value, str) and source.value:
             sheet.pipeline["source"] = source.value
         elif source is not None:
-            sheet.lose(f"where {words(source)} is is not known here: the plan has no source", act.span)
+            sheet.lose(f"the source {words(source)} is not known here: the plan has none", act.span)
     for key, value in act.keywords.items():
         _argument(key, value, act, sheet)
     if act.spread:
@@ -134,7 +134,8 @@ def pipeline_dtype(value: Value, span: Span, sheet: Sheet) -> None:
     """The plan's ``pipeline.dtype``; a mapping of components is not sayable."""
     made = dtype_of(value)
     if made is None:
-        sheet.lose(f"the dtype {words(value)} is not one that a plan has for all components", span)
+        known = "is not one that a plan has" if isinstance(value, Known) else "is not known here"
+        sheet.lose(f"the dtype {words(value)} {known}", span)
         return
     sheet.pipeline["dtype"] = made
     sheet.keep(f"pipeline.dtype is {made}", span)

@@ -141,18 +141,13 @@ def _tool(tool: Tool, act: Act, sheet: Sheet) -> Value | None:
         said = f"what {words(first) if first is not None else act.path} is is not known here"
         sheet.lose(f"{act.name}: {said}: nothing is placed", act.span, "name a component: pipe.transformer")
     elif tool.before and isinstance(first, Component) and tool.one is None:
-        _one_model(first, act, sheet)
+        place.one_model(tool, first, act, sheet)
     elif isinstance(act.receiver, Unknown) and tool.one is not None:
         said = f"what {act.receiver.text} is is not known here: nothing is placed"
         sheet.lose(f"{act.name}: {said}", act.span, "name a component: pipe.transformer")
     elif tool.settings:
         place.whole(tool, act, sheet, tool.before)
-    return Known(None)
-
-
-def _one_model(of: Component, act: Act, sheet: Sheet) -> None:
-    said = f'{act.name} of "{of.name}" alone: a plan says how much of a component stays, not which parts'
-    sheet.say(codes.WHICH_PARTS, said, act.span)
+    return first if isinstance(first, Component) else Known(None)
 
 
 def _function(act: Act, sheet: Sheet) -> Value:
@@ -173,6 +168,9 @@ def _function(act: Act, sheet: Sheet) -> Value:
         case "apply_layerwise_casting" if act.args and isinstance(of := act.args[0], Component):
             if sheet.has(of, act.span):
                 quantize.cast(of.name, act, sheet, 1)
+        case "infer_auto_device_map" if touched:
+            said = "what goes where is worked out from sizes: the plan leaves it to the compiler"
+            sheet.say(codes.PLACED_BY_SIZE, said, act.span)
         case "compile" if touched:
             sheet.aside(f"{act.path}: {ASIDE['compile']}", act.span)
             return touched[0]

@@ -23,7 +23,7 @@ from planner.translation.script.values import (
 )
 from planner.translation.tools.kinds import device, shown
 from planner.translation.tools.model import WRONG, Line, Tool
-from planner.translation.tools.parts import NONE_STAYS
+from planner.translation.tools.parts import NONE_STAYS, modules
 from planner.translation.tools.read import placed, read
 
 CASTS = {"half": "float16", "bfloat16": "bfloat16", "float": "float32", "double": "float64"}
@@ -84,6 +84,30 @@ def part(tool: Tool, component: Component, act: Act, sheet: Sheet, first: int = 
         device=values.get("onload_device") or "",
     )
     sheet.places.append(place)
+
+
+def one_model(tool: Tool, of: Component, act: Act, sheet: Sheet) -> None:
+    """``dispatch_model(pipe.transformer, device_map={...})``: its parts, or all of it."""
+    mapped = act.args[1] if len(act.args) > 1 else act.keywords.get("device_map")
+    try:
+        given = plain(mapped) if mapped is not None else None
+    except NotKnown:
+        given = None
+    if of.inside or not isinstance(given, dict) or not sheet.has(of, act.span):
+        if of.name in modules(sheet.target):
+            said = f"{act.name}: where the parts of {shown(of.name)} go is not known here"
+            sheet.say(codes.WHICH_PARTS, f"{said}: the plan leaves it to the compiler", act.span)
+        return
+    inner = {f"{of.name}.{key}" if key else of.name: place for key, place in given.items()}
+    values, problems = read(tool, {"device_map": inner})
+    draft, more = (None, ()) if values is None else tool.draft(values, sheet.target)
+    lines = [] if draft is None else [line for line in draft.components if line.key == of.name]
+    ours = (d for d in (*problems, *more) if d.code is not codes.DEFAULT_NOT_KNOWN)
+    sheet.found += placed(ours, act.places, act.span)
+    for line in lines:
+        card = draft.device.value if draft is not None and draft.device is not None else ""
+        where = Place(name=act.name, span=act.span, component=of.name, line=line, device=card)
+        sheet.places.append(where)
 
 
 def move(of: Pipeline | Component, act: Act, sheet: Sheet) -> None:
@@ -161,6 +185,7 @@ def arguments(
         said = f"{act.name} cannot be read: what * or ** stands for is not known here"
         sheet.say(codes.SETTINGS_NOT_READ, said, act.span, "write its arguments out")
         return None
+    lost = {setting.name: setting.why for setting in tool.settings if setting.lost is not None}
     given = dict(tool.implied.get(act.name, {}))
     places = [str(at + first) for at in range(len(positional))]
     for key, place, value in (
@@ -171,7 +196,11 @@ def arguments(
             given[key] = plain(value)
         except NotKnown as error:
             said = f"{act.name}: the value of {shown(str(error))} is not known here"
-            sheet.say(codes.SETTINGS_NOT_READ, said, act.places.get(place, act.span), "write it out")
+            at = act.places.get(place, act.span)
+            if key in lost:
+                sheet.say(codes.OTHER_FEATURE, f"{said}, and has no place in a plan: {lost[key]}", at)
+                continue
+            sheet.say(codes.SETTINGS_NOT_READ, said, at, "write it out")
             return None
     return given
 

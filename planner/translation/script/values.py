@@ -86,6 +86,11 @@ class Act:
     places: Mapping[str, Span]
     spread: bool = False
 
+    @classmethod
+    def bare(cls, path: str, span: Span) -> Act:
+        """A call without arguments that stands nowhere: that of a constructor."""
+        return cls(name=path, path=path, receiver=None, args=(), keywords={}, span=span, places={})
+
 
 class NotKnown(Exception):
     """A value that only running the snippet would give; its text."""

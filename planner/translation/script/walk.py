@@ -67,6 +67,25 @@ class Walker:
         for name in self.functions:
             self._never_called(name)
 
+    def _class(self, body: Collection[ast.stmt]) -> None:
+        """Methods are functions of ``self``; what makes the object is walked, and what it calls."""
+        for statement in body:
+            if isinstance(statement, ast.FunctionDef):
+                self._define(f"self.{statement.name}", statement)
+                continue
+            self.statement(statement)
+            for name in _stored(statement):
+                if name in self.variables:
+                    self.variables[f"self.{name}"] = self.variables[name]
+        own = {statement.name for statement in body if isinstance(statement, ast.FunctionDef)}
+        if "__init__" in own and (made := self.functions.get("self.__init__")) is not None:
+            self._inlined(made, Act.bare("self.__init__", self.script.span(made)))
+
+    def _define(self, name: str, function: ast.FunctionDef) -> None:
+        self._never_called(name)  # the one that had the name
+        self.functions[name] = function
+        self.called.discard(name)
+
     def _never_called(self, name: str) -> None:
         if name in self.functions and name not in self.called:
             function = self.functions[name]
@@ -100,9 +119,9 @@ class Walker:
                 self.value(node.value)
                 self.variables[name] = Unknown(name)
             case ast.FunctionDef(name=name):
-                self._never_called(name)
-                self.functions[name] = node
-                self.called.discard(name)
+                self._define(name, node)
+            case ast.ClassDef(body=body):
+                self._class(body)
             case ast.With(items=items, body=body):
                 for item in items:
                     made = self.value(item.context_expr)
@@ -175,8 +194,11 @@ class Walker:
                 self._set(target, made)
 
     def _set(self, target: ast.Attribute, made: Value) -> None:
-        of = self.value(target.value)
-        there = self._member(of, target.attr)
+        there = self._member(self.value(target.value), target.attr)
+        if isinstance(target.value, ast.Name) and not isinstance(there, Component):
+            self.variables[f"{target.value.id}.{target.attr}"] = made
+            if target.value.id == "self":  # the object's own, and not the pipeline's
+                return
         if isinstance(there, (Member, Component)) and _about(there):
             self.assign(there, made, self.script.span(target))
 
@@ -226,6 +248,10 @@ class Walker:
         return Pipeline() if _PIPELINE.match(name) else Unknown(name)
 
     def _attribute(self, of: ast.expr, name: str, text: str) -> Value:
+        if isinstance(of, ast.Name) and f"{of.id}.{name}" in self.variables:
+            made = self.variables[f"{of.id}.{name}"]
+            if not isinstance(made, Unknown):
+                return made
         root = of
         while isinstance(root, ast.Attribute):
             root = root.value
@@ -269,9 +295,12 @@ class Walker:
         named = [keyword for keyword in node.keywords if keyword.arg]
         args = tuple(self.value(arg) for arg in node.args)
         keywords = {keyword.arg or "": self.value(keyword.value) for keyword in named}
-        for keyword in node.keywords:
-            if not keyword.arg:
-                self.value(keyword.value)
+        spread = [self.value(keyword.value) for keyword in node.keywords if not keyword.arg]
+        written = [pairs for pairs in map(_written, spread) if pairs is not None]
+        for pairs in written:
+            keywords |= pairs
+        if _is_dict(node, args):
+            return Pairs(tuple((Known(key), value) for key, value in keywords.items()))
         last = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         act = Act(
             name=node.func.id if isinstance(node.func, ast.Name) and receiver is None else last,
@@ -284,10 +313,11 @@ class Walker:
                 **{str(at): self.script.span(arg) for at, arg in enumerate(node.args)},
                 **{keyword.arg or "": self.script.span(keyword) for keyword in named},
             },
-            spread=len(named) < len(node.keywords) or any(isinstance(a, ast.Starred) for a in node.args),
+            spread=len(written) < len(spread) or any(isinstance(arg, ast.Starred) for arg in node.args),
         )
-        if receiver is None and act.name in self.functions and self.depth < DEEPEST:
-            return self._inlined(self.functions[act.name], act)
+        called = act.name if receiver is None else act.path
+        if called in self.functions and self.depth < DEEPEST:
+            return self._inlined(self.functions[called], act)
         return self.call(act)
 
     def _receiver(self, of: ast.expr) -> Value | None:
@@ -304,9 +334,10 @@ class Walker:
 
     def _inlined(self, function: ast.FunctionDef, act: Act) -> Value:
         """A function of the snippet, where it is called: its body with its arguments."""
-        self.called.add(function.name)
+        self.called |= {name for name, known in self.functions.items() if known is function}
         outer, self.depth = self.variables, self.depth + 1
         names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args)]
+        names = names[1:] if names[:1] == ["self"] else names
         given = dict(zip(names, act.args, strict=False)) | dict(act.keywords)
         defaults = dict(zip(reversed(names), reversed(function.args.defaults), strict=False))
         for name in (*names, *(argument.arg for argument in function.args.kwonlyargs)):
@@ -314,8 +345,21 @@ class Walker:
                 given[name] = self.value(defaults[name]) if name in defaults else self._name(name)
         self.variables = {**outer, **given}
         returned = self.block(function.body)
-        self.variables, self.depth = outer, self.depth - 1
+        kept = {name: value for name, value in self.variables.items() if "." in name}
+        self.variables, self.depth = {**outer, **kept}, self.depth - 1
         return returned if returned is not None else Known(None)
+
+
+def _written(value: Value) -> dict[str, Value] | None:
+    """What ``**value`` stands for, where it is a dictionary that is written out."""
+    if not isinstance(value, Pairs):
+        return None
+    pairs = {key.value: inner for key, inner in value.items if isinstance(key, Known)}
+    return pairs if len(pairs) == len(value.items) and all(isinstance(key, str) for key in pairs) else None
+
+
+def _is_dict(node: ast.Call, args: Collection[Value]) -> bool:
+    return isinstance(node.func, ast.Name) and node.func.id == "dict" and not args
 
 
 def _about(there: Member | Component) -> bool:

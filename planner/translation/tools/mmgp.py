@@ -32,6 +32,11 @@ _PROFILE_NAMES = {
     "LowRAM_HighVRAM": 3,
     "LowRAM_LowVRAM": 4,
     "VerylowRAM_LowVRAM": 5,
+    "HighRAM_HighVRAM_Fastest": 1,  # of the documentation, and of older versions
+    "HighRAM_LowVRAM_Fast": 2,
+    "LowRAM_HighVRAM_Medium": 3,
+    "LowRAM_LowVRAM_Slow": 4,
+    "VerylowRAM_LowVRAM_Slowest": 5,
 }
 _LARGE_ENCODERS = ("t5", "llama", "llm")
 _TYPES = {"qint8": "int8", "qint4": "int4", "qint2": "int2", "qfloat8": "float8"}
