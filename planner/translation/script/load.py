@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from planner.diagnostics.diagnostic import errors
 from planner.diagnostics.table import p8_tools as codes
 from planner.source.text import Span
@@ -27,6 +29,10 @@ LOADERS = ("from_pretrained", "from_single_file", "from_config", "from_pipe")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 _ALIASES = {"half": "float16", "float": "float32", "double": "float64"}
 _PIPELINE = ("dtype", "torch_dtype", "quantization_config", "device_map", "max_memory")
+_HUB_FILE = re.compile(
+    r"(?:https?://[\w.-]+/)?(?P<repository>\w[\w.-]*/[\w.-]+)/(?:(?:blob|resolve)/[\w.-]+/)?"
+    r"(?P<file>[\w./-]+\.\w+)\Z"
+)
 _QUIET = (
     *("use_safetensors", "low_cpu_mem_usage", "cache_dir", "local_files_only", "token", "use_auth_token"),
     *(
@@ -66,7 +72,7 @@ def load_pipeline(cls: str, act: Act, sheet: Sheet) -> Value:
     if act.name in ("from_pretrained", "from_single_file"):
         source = source or act.keywords.get("pretrained_model_name_or_path")
         if isinstance(source, Known) and isinstance(source.value, str) and source.value:
-            sheet.pipeline["source"] = source.value
+            sheet.pipeline["source"] = _file_here(source.value, act, sheet)
         elif source is not None:
             sheet.lose(f"the source {words(source)} is not known here: the plan has none", act.span)
     for key, value in act.keywords.items():
@@ -169,11 +175,23 @@ def _component_source(name: str, act: Act, sheet: Sheet) -> None:
     if not (isinstance(source, Known) and isinstance(source.value, str) and source.value):
         sheet.lose(f'where "{name}" comes from, {words(source)}, is not known here', act.span)
         return
-    sheet.sources[name] = source.value
+    sheet.sources[name] = _file_here(source.value, act, sheet)
     if isinstance(folder, Known) and folder.value and folder.value != name:
         at = act.places["subfolder"]
         sheet.lose(f'"{name}" comes from the subfolder {shown(folder.value)}: a plan does not say it', at)
-    sheet.keep(f'"{name}" is loaded from {shown(source.value)}', act.span)
+    sheet.keep(f'"{name}" is loaded from {shown(sheet.sources[name])}', act.span)
+
+
+def _file_here(source: str, act: Act, sheet: Sheet) -> str:
+    """A file of the hub (``https://huggingface.co/A/B/blob/main/X.gguf``, ``A/B/X.gguf``) as one beside the
+    plan: a plan loads files that are here."""
+    found = _HUB_FILE.match(source)
+    if found is None:
+        return source
+    repository, file = found["repository"], found["file"]
+    said = f"{shown(file)} of {shown(repository)} is on the hub: a plan loads a file that is here"
+    sheet.lose(said, act.places.get("0", act.span), f"hf download {repository} {file} --local-dir .")
+    return f"./{file}"
 
 
 def _mapped(act: Act, sheet: Sheet, component: str) -> None:
