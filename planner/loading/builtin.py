@@ -50,7 +50,8 @@ def make(name: str, folder: Path) -> None:
 
 
 def sizes() -> dict[str, Any]:
-    """Class and bytes of each component with weights, for every dtype, measured on the loaded pipeline."""
+    """Class and bytes of each component with weights, for every dtype, measured on the loaded pipeline; and
+    the shapes of its tensors by name."""
     import torch
     from diffusers import DiffusionPipeline
 
@@ -68,9 +69,14 @@ def sizes() -> dict[str, Any]:
                 if isinstance(component, torch.nn.Module):
                     blocks = blocks_of(component)
                     said = {"fixed": blocks.fixed, "blocks": list(blocks.streamable)}
-                    components.setdefault(key, {})[dtype] = said
+                    components.setdefault(key, {"tensors": _shapes(component)})[dtype] = said
         found[name] = {"class": type(pipe).__name__, "components": components}
     return found
+
+
+def _shapes(component: Any) -> dict[str, list[int]]:
+    """Of its weights, as a file's header has them: what is tied stands once."""
+    return {name: list(tensor.shape) for name, tensor in component.named_parameters()}
 
 
 def to_json(found: dict[str, Any]) -> str:

@@ -8,8 +8,9 @@ may be a little larger: by a few KiB of rotary tables, by tens of MiB of CogVide
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 
 from planner.diagnostics.diagnostic import Code, Diagnostic, Severity, finding
@@ -20,7 +21,7 @@ from planner.target.blocks import blocks_of
 from planner.target.casting import cast_sizes, quantized_sizes, renamed, tied
 from planner.target.causes import Broken
 from planner.target.files import other_format, pickled_variants, stored_tensors, variants
-from planner.target.headers import read_json
+from planner.target.headers import Stored, read_json
 from planner.target.index import read_index, trusted
 from planner.target.model import Blocks, ComponentInfo, Weights
 from planner.target.parts import Part, parts_in
@@ -99,6 +100,16 @@ class Reader:
         if not trusted(library):
             said = f'{label} has "{name}" from the package "{library}", which importing would run'
             self.say(FOREIGN_CODE, said, asked, "plan apply --trust-remote-code imports it, if you trust it")
+
+    def built_in(self, info: ComponentInfo, shapes: Mapping[str, Sequence[int]]) -> ComponentInfo:
+        """With the tensors and modules of a built-in's component, which is stored in float32."""
+        stored = [
+            Stored(name=name, dtype="F32", numel=prod(shape), shape=tuple(shape))
+            for name, shape in shapes.items()
+        ]
+        library = "transformers" if info.name.startswith("text_encoder") else "diffusers"
+        weights, parts = self._loaded(info, stored, known=True)
+        return self._kept(info, weights, parts, library)
 
     def say(self, code: Code, said: str, asked: Asked, hint: str = "") -> None:
         """A finding where the plan names the source."""
@@ -191,12 +202,19 @@ class Reader:
             self.plain.append(info.name)
         if isinstance(config, dict) and "quantization_config" in config:
             return None, None, blocks_of(tree_of(quantized_sizes(tensors, self.dtype)))
+        known = library in ("diffusers", "transformers") or self._known(info)
+        weights, parts = self._loaded(info, tensors, known)
+        return weights, parts, blocks_of(tree_of(weights))
+
+    def _loaded(
+        self, info: ComponentInfo, tensors: Sequence[Stored], known: bool
+    ) -> tuple[Weights, tuple[Part, ...]]:
+        """The tensors and modules that loading makes of what is stored."""
         keep = [p for cls in info.classes for p in catalogue.kept_in_float32(cls, self.dtype, self.version)]
         sizes = dict(cast_sizes(tensors, self.dtype, keep))
         loaded = [(tensor, sizes[tensor.name]) for tensor in tensors if tensor.name in sizes]
-        known = library in ("diffusers", "transformers") or self._known(info)
         parts = parts_in(loaded, self.dtype, library=known, tied=tied(sizes, info.classes))
-        return tuple(sizes.items()), parts, blocks_of(tree_of(sizes.items()))
+        return tuple(sizes.items()), parts
 
     def _unread(self, info: ComponentInfo, place: Path, library: str, asked: Asked, label: str) -> None:
         """Why a folder has no weights that can be read: other variants, pickles, none. Raises Broken."""

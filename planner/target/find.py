@@ -223,10 +223,12 @@ def _builtin(
     if is_generic(cls):
         wanted = catalogue.find(meant(cls, own.cls) or "", version)
     base = wanted if wanted is not None and index.suits(wanted, own, ()) else own
-    components = {
-        key: replace(info, present=key in has, **_sizes(sizes.get(key, {}).get(dtype or "float32")))
-        for key, info in base.components.items()
-    }
+    reader = Reader(dtype=dtype or "float32", variant=None, version=version)
+    components = {}
+    for key, info in base.components.items():
+        said = sizes.get(key, {})
+        info = replace(info, present=key in has, **_sizes(said.get(reader.dtype)))
+        components[key] = reader.built_in(info, said["tensors"]) if said else info
     return replace(base, components=components, origin="folder"), []
 
 

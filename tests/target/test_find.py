@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+import planner
 from planner.diagnostics.diagnostic import Diagnostic
 from planner.target import catalogue
 from planner.target.find import builtins, by_class, find_target
+from planner.target.model import device_bytes
 
 
 def said(found: list[Diagnostic]) -> list[str]:
@@ -168,6 +170,41 @@ class TestBuiltins:
         )
         assert all(target.components[n].bytes for n in here)
         assert target.walk is not None
+
+    @pytest.mark.parametrize("name", sorted(builtins()))
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    def test_their_tensors_weigh_what_was_measured(self, name: str, dtype: str) -> None:
+        """But for the buffers that are not saved."""
+        target, _ = find_target(builtins()[name]["class"], f"builtin:{name}", dtype=dtype)
+        assert target is not None
+        for part in builtins()[name]["components"]:
+            info = target.components[part]
+            weighed = device_bytes(size for _, size in info.weights or ())
+            assert 0 <= (info.bytes or 0) - weighed <= 8192, part
+            assert any(one.kinds for one in info.parts or ())
+
+    @pytest.mark.parametrize(
+        ("rule", "code"),
+        [
+            (
+                "component: unet, match: no_such_layer, backend: torchao, type: int8_weight_only",
+                "unmatched-rule",
+            ),
+            ("component: vae, classes: [Conv3d], backend: layerwise_cast", "unmatched-rule"),
+            ("component: text_encoder, match: 'vision', backend: bitsandbytes, type: nf4", "unmatched-rule"),
+            ("component: unet, match: 'attn\\d\\.to_q$', backend: torchao, type: int8_weight_only", ""),
+        ],
+    )
+    def test_a_rule_that_takes_nothing_is_an_error(self, rule: str, code: str, tmp_path: Path) -> None:
+        path = tmp_path / "x.plan.yaml"
+        path.write_text(
+            "version: 1\npipeline: {class: StableDiffusionXLPipeline, source: 'builtin:tiny-sdxl'}\n"
+            f"quantization:\n  - {{{rule}}}\n"
+        )
+        found = planner.validate(path)
+        assert [d.code.name for d in found.errors] == [code] * bool(code)
+        assert all(d.span and d.span.line == 4 for d in found.errors)
+        assert "rule-not-checked" not in [d.code.name for d in found.notes]
 
     def test_they_serve_other_classes_too(self) -> None:
         target, found = find_target("StableDiffusionXLImg2ImgPipeline", "builtin:tiny-sdxl")
