@@ -69,14 +69,15 @@ def sizes() -> dict[str, Any]:
                 if isinstance(component, torch.nn.Module):
                     blocks = blocks_of(component)
                     said = {"fixed": blocks.fixed, "blocks": list(blocks.streamable)}
-                    components.setdefault(key, {"tensors": _shapes(component)})[dtype] = said
+                    components.setdefault(key, _tensors(component))[dtype] = said
         found[name] = {"class": type(pipe).__name__, "components": components}
     return found
 
 
-def _shapes(component: Any) -> dict[str, list[int]]:
-    """Of its weights, as a file's header has them: what is tied stands once."""
-    return {name: list(tensor.shape) for name, tensor in component.named_parameters()}
+def _tensors(component: Any) -> dict[str, Any]:
+    """Shapes of its weights, what is tied once, and bytes of its buffers, which no dtype changes."""
+    shapes = {name: list(tensor.shape) for name, tensor in component.named_parameters()}
+    return {"tensors": shapes, "buffers": {name: b.nbytes for name, b in component.named_buffers()}}
 
 
 def to_json(found: dict[str, Any]) -> str:

@@ -101,15 +101,18 @@ class Reader:
             said = f'{label} has "{name}" from the package "{library}", which importing would run'
             self.say(FOREIGN_CODE, said, asked, "plan apply --trust-remote-code imports it, if you trust it")
 
-    def built_in(self, info: ComponentInfo, shapes: Mapping[str, Sequence[int]]) -> ComponentInfo:
-        """With the tensors and modules of a built-in's component, which is stored in float32."""
+    def built_in(
+        self, info: ComponentInfo, shapes: Mapping[str, Sequence[int]], buffers: Mapping[str, int]
+    ) -> ComponentInfo:
+        """With the tensors and modules of a built-in's component, which is stored in float32, and its
+        buffers' bytes."""
         stored = [
             Stored(name=name, dtype="F32", numel=prod(shape), shape=tuple(shape))
             for name, shape in shapes.items()
         ]
         library = "transformers" if info.name.startswith("text_encoder") else "diffusers"
         weights, parts = self._loaded(info, stored, known=True)
-        return self._kept(info, weights, parts, library)
+        return self._kept(info, (*weights, *buffers.items()), parts, library)
 
     def say(self, code: Code, said: str, asked: Asked, hint: str = "") -> None:
         """A finding where the plan names the source."""

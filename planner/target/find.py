@@ -228,7 +228,7 @@ def _builtin(
     for key, info in base.components.items():
         said = sizes.get(key, {})
         info = replace(info, present=key in has, **_sizes(said.get(reader.dtype)))
-        components[key] = reader.built_in(info, said["tensors"]) if said else info
+        components[key] = reader.built_in(info, said["tensors"], said["buffers"]) if said else info
     return replace(base, components=components, origin="folder"), []
 
 
