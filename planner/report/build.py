@@ -35,7 +35,7 @@ def report_of(
         budget=room,
         image=image_words(plan),
         seed=seed,
-        promised=Promised(peak_weights=schedule.peak, moved=schedule.moved),
+        promised=Promised(peak_weights=schedule.peak, moved=schedule.moved, each_step=schedule.each_step),
         measured=measured,
         timeline=timeline(schedule),
         outputs=tuple(Path(path).name for path in outputs),

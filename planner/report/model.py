@@ -48,10 +48,12 @@ class BudgetInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promised:
-    """By the schedule: the most weights on the device at once, and what one call copies to it."""
+    """By the schedule: the most weights on the device at once, and what one call copies to it, and each
+    step of it beside, where the plan does not say how many there are."""
 
     peak_weights: int | None
     moved: int | None
+    each_step: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,11 @@ class Report:
             "budget": {"limit": self.budget.budget, "overhead": self.budget.overhead, "within": self.within},
             "image": self.image,
             "seed": self.seed,
-            "promised": {"peak_weights": self.promised.peak_weights, "moved": self.promised.moved},
+            "promised": {
+                "peak_weights": self.promised.peak_weights,
+                "moved": self.promised.moved,
+                "each_step": self.promised.each_step,
+            },
             "measured": {
                 "ended": m.ended,
                 "peak_weights": m.peak_weights,
@@ -134,8 +140,9 @@ class Report:
                 {
                     "stage": row.stage,
                     "component": row.component,
-                    "policy": row.policy,
+                    "policy": row.policy.partition(",")[0],
                     "moves": row.moves,
+                    "each_step": row.each_step,
                     "peak": row.peak,
                     "highest": row.highest,
                 }

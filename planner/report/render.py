@@ -40,7 +40,7 @@ def head(
 
 def timeline_table(rows: Sequence[Row]) -> RenderableType:
     """A row for each component of each stage; a stage's name stands at its first."""
-    unit = unit_for(size for row in rows for size in (row.moves, row.peak))
+    unit = unit_for(size for row in rows for size in (row.moves, row.each_step, row.peak))
     made = sheet("!stage", "!component", "~policy", f">moves {unit.name}", f">peak {unit.name}", "")
     before = None
     for row in rows:
@@ -48,7 +48,7 @@ def timeline_table(rows: Sequence[Row]) -> RenderableType:
             row.stage if row.stage != before else "",
             row.component,
             row.policy,
-            unit.number(row.moves),
+            unit.moves(row.moves, row.each_step),
             unit.number(row.peak),
             "< peak" if row.highest else "",
         )
@@ -103,7 +103,7 @@ def measured_table(report: Report) -> RenderableType:
         last = name == shown[-1][0]
         promised = unit.number(a) if name == "weights" else ""
         made.add(f"{name} {unit.name}", promised, unit.number(b), _verdict(report) if last else "")
-    made.add(f"moved {unit.name}", unit.number(p.moved), unit.number(m.moved), "")
+    made.add(f"moved {unit.name}", unit.moves(p.moved, p.each_step), unit.number(m.moved), "")
     made.add("seconds", "", f"{m.total:.1f}", "(without load)")
     for stage, seconds in m.seconds.items():
         made.add(f"  {stage}", "", f"{seconds:.1f}", "")

@@ -42,7 +42,12 @@ def totals(schedule: Schedule) -> str:
     """``peak 9.71 GiB of weights in "prompt"; 33.10 GiB to the device in a call``."""
     top = schedule.peak_step
     where = f' in "{top.stage}"' if top is not None and top.stage else ""
-    return f"peak {_size(schedule.peak)} of weights{where}; {_size(schedule.moved)} to the device in a call"
+    return f"peak {_size(schedule.peak)} of weights{where}; {_moved(schedule)} to the device in a call"
+
+
+def _moved(schedule: Schedule) -> str:
+    each = f" and {gib(schedule.each_step)} a step" if schedule.each_step else ""
+    return _size(schedule.moved) + each
 
 
 def pinned_first(schedule: Schedule) -> str:

@@ -25,6 +25,11 @@ class Unit:
             return str(nbytes)
         return f"{value:.1f}" if value >= 100 else f"{value:.2f}"
 
+    def moves(self, nbytes: int | None, each_step: int) -> str:
+        """What crosses: ``0.23``; ``0.23 + 14.77 a step`` where nobody has said how many steps there are."""
+        each = f" + {self.number(each_step)} a step" if each_step else ""
+        return self.number(nbytes) + each
+
     def text(self, nbytes: int | None) -> str:
         """With it: ``0.23 GiB``."""
         return UNKNOWN if nbytes is None else f"{self.number(nbytes)} {self.name}"

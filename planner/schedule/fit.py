@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p6_schedule import (
@@ -14,7 +14,8 @@ from planner.diagnostics.table.p6_schedule import (
     UNORDERED_TOO_LARGE,
 )
 from planner.graph.model import Graph, Node, Run
-from planner.plan.model import Plan, Semantics
+from planner.graph.split import split
+from planner.plan.model import Plan, Policy, Semantics
 from planner.schedule.guide import Guide
 from planner.schedule.model import Course
 from planner.source.text import Span
@@ -28,8 +29,11 @@ def gib(nbytes: int) -> str:
     return f"{nbytes} B"
 
 
-def fit_findings(graph: Graph, course: Course) -> Iterator[Diagnostic]:
-    """Every stage that does not fit, with the shortfall and what would fit; a note on what is not known."""
+def fit_findings(
+    graph: Graph, course: Course, would_fit: Callable[[], str] = lambda: ""
+) -> Iterator[Diagnostic]:
+    """Every stage that does not fit, with the shortfall and what ``would_fit``; a note on what is not
+    known."""
     sizes = [graph.target.components[name].bytes for name in graph.placements]
     yield from host_findings(graph.plan, sizes)
     unknown = [name for name, size in course.sizes.items() if size is None]
@@ -43,24 +47,54 @@ def fit_findings(graph: Graph, course: Course) -> Iterator[Diagnostic]:
         yield finding(NOT_CHECKED, f"fit not checked: {'; '.join(what)}", span=graph.plan.place("/budget"))
     if course.budget is None:
         return
-    alone = [name for name in course.sizes if course.size(name) > course.budget]
+    alone = [name for name in course.sizes if _least(graph, course, name) > course.budget]
     for name in alone:
         placement = graph.placements[name]
         span = placement.span if placement.span != graph.plan.span else graph.plan.place("/budget/vram")
         yield finding(
             COMPONENT_TOO_LARGE,
-            f'component "{name}" needs {gib(course.size(name))} under {placement.policy.value}, '
+            f"{_whom(course, name)} needs {_needs(graph, course, name)}, "
             f"and the budget leaves {gib(course.budget)} for weights",
             span=span,
-            hint=f"--set budget.vram={fitting(course.size(name))} would fit its weights",
+            hint=would_fit(),
         )
     if alone:
         return
-    yield from _stages(graph, course)
+    yield from _stages(graph, course, would_fit)
     if course.semantics is Semantics.DIFFUSERS:
-        yield from _diffusers(graph, course)
+        yield from _diffusers(graph, course, would_fit)
     else:
-        yield from _unordered(graph, course)
+        yield from _unordered(graph, course, would_fit)
+
+
+def _whom(course: Course, name: str) -> str:
+    stage = next((node.id for node in course.walk if name in node.components), None)
+    return f'component "{name}"' + (
+        f' of stage "{stage}"' if stage is not None else ", which is in no stage,"
+    )
+
+
+def _needs(graph: Graph, course: Course, name: str) -> str:
+    """What it takes, under the policy that somebody wrote or under the best that there is."""
+    said, placement = graph.plan.components.get(name), graph.placements[name]
+    size = gib(course.size(name))
+    if placement.excluded:
+        return f"{size}, and is excluded, so it never leaves"
+    if said is not None and said.policy is not None:
+        return f"{size} under policy: {placement.policy.value}"
+    if (least := _least(graph, course, name)) < course.size(name):
+        return f"{gib(least)} even streamed"
+    return f"{size}, and has no blocks that could be streamed"
+
+
+def _least(graph: Graph, course: Course, name: str) -> int:
+    """The bytes that it holds however little there is: streamed where the plan leaves that open."""
+    said, blocks = graph.plan.components.get(name), graph.target.components[name].blocks
+    placement = graph.placements[name]
+    free = placement.policy is Policy.OFFLOAD and (said is None or said.policy is None)
+    if blocks is None or not free or course.semantics is Semantics.DIFFUSERS:
+        return course.size(name)
+    return min(course.size(name), split(blocks, 0, 0).held)
 
 
 def host_findings(plan: Plan, sizes: Iterable[int | None]) -> Iterator[Diagnostic]:
@@ -85,23 +119,29 @@ def fitting(nbytes: int) -> str:
     return f"{nbytes}B"
 
 
-def _stages(graph: Graph, course: Course) -> Iterator[Diagnostic]:
+def _stages(graph: Graph, course: Course, would_fit: Callable[[], str]) -> Iterator[Diagnostic]:
     always = {*course.fixed, *course.on_demand}
     for node in course.walk:
         held = max(_holds(course, node), key=lambda names: _total(course, names), default=frozenset())
-        total = _total(course, held | always)
-        if course.budget is not None and total > course.budget:
-            listed = " + ".join(f"{n} {gib(course.size(n))}" for n in sorted(held | always))
-            yield finding(
-                STAGE_TOO_LARGE,
-                f'stage "{node.id}" holds {listed} at once, {gib(total)}: '
-                f"{gib(total - course.budget)} more than the {gib(course.budget)} there are for weights",
-                span=_place(graph, node.span),
-                hint=f"--set budget.vram={fitting(total)} would fit its weights",
-            )
+        if course.budget is None or _total(course, held | always) <= course.budget:
+            continue
+        sizes = {name: _least(graph, course, name) for name in sorted(held | always)}
+        if sum(sizes.values()) <= course.budget:  # streamed alone each would fit, and not so together
+            sizes = {name: course.size(name) for name in sizes}
+        total = sum(sizes.values())
+        listed = " + ".join(
+            f"{n} {gib(size)}" + " streamed" * (size < course.size(n)) for n, size in sizes.items()
+        )
+        yield finding(
+            STAGE_TOO_LARGE,
+            f'stage "{node.id}" holds {listed} at once, {gib(total)}: '
+            f"{gib(total - course.budget)} more than the {gib(course.budget)} there are for weights",
+            span=_place(graph, node.span),
+            hint=would_fit(),
+        )
 
 
-def _unordered(graph: Graph, course: Course) -> Iterator[Diagnostic]:
+def _unordered(graph: Graph, course: Course, would_fit: Callable[[], str]) -> Iterator[Diagnostic]:
     nodes = {node.id: node for node in course.walk}
     always = {*course.fixed, *course.on_demand}
     for a, b in graph.unordered:
@@ -117,11 +157,11 @@ def _unordered(graph: Graph, course: Course) -> Iterator[Diagnostic]:
                 f'no path orders the stages "{a}" and "{b}", and together they hold {gib(total)}: '
                 f"{gib(total - course.budget)} more than the {gib(course.budget)} there are for weights",
                 span=_place(graph, nodes[b].span),
-                hint=f'write after: [{a}] in "{b}", or --set budget.vram={fitting(total)}',
+                hint="; or ".join(filter(None, (f'write after: [{a}] in "{b}"', would_fit()))),
             )
 
 
-def _diffusers(graph: Graph, course: Course) -> Iterator[Diagnostic]:
+def _diffusers(graph: Graph, course: Course, would_fit: Callable[[], str]) -> Iterator[Diagnostic]:
     """The moves are fixed, so they are played: the first use at which too much lies on the device."""
     guide, resident = Guide(course), list(course.fixed)
     for stage, node in enumerate(course.walk):
@@ -137,7 +177,9 @@ def _diffusers(graph: Graph, course: Course) -> Iterator[Diagnostic]:
                     f'at "{run}" the moves of enable_model_cpu_offload leave {", ".join(resident)} on the '
                     f"device, {gib(total)}: {gib(total - course.budget)} more than the budget",
                     span=_place(graph, run.span),
-                    hint="semantics: liveness evicts what no later use needs",
+                    hint="; or ".join(
+                        filter(None, ("semantics: liveness evicts what no later use needs", would_fit()))
+                    ),
                 )
                 return
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate, combinations, compress
+from functools import cache
+from itertools import combinations
 from typing import NamedTuple
 
 from planner.diagnostics.diagnostic import Diagnostic, errors
-from planner.graph.model import Graph, Placement, Repeat, Run
-from planner.passes.residency import room_for_weights
-from planner.plan.model import Idle, Policy, Semantics
+from planner.graph.model import Graph, Node, Placement, Repeat, Run
+from planner.plan.model import Idle, Plan
+from planner.schedule.course import course_of
 from planner.schedule.fit import fit_findings
 from planner.schedule.guide import Guide
-from planner.schedule.model import Course, Schedule, Step
+from planner.schedule.least import least_budget
+from planner.schedule.model import NOTHING, Course, Crossing, Schedule, Step
 from planner.schedule.pins import pin_order
 from planner.source.text import Span
 
@@ -27,12 +29,23 @@ def lower(
     ``budget.vram`` when it is in bytes. ``overhead``: bytes of it that are not for weights (the
     device's context). Without a budget nothing is checked, and each use holds only what it needs.
     """
-    course = _course(graph, budget, overhead)
-    found = list(fit_findings(graph, course))
+    course = course_of(graph, budget, overhead)
+    found = list(fit_findings(graph, course, cache(lambda: _would_fit(graph, budget, overhead))))
     if errors(found):
         return None, tuple(found)
     schedule = _written(graph, course)
     return schedule, tuple(found)
+
+
+def _would_fit(graph: Graph, budget: int | None, overhead: int) -> str:
+    """What the user can do: one value, whatever the number of findings."""
+    least = least_budget(graph, overhead)
+    asked = graph.plan.budget.vram
+    if least is None:
+        return ""
+    if budget is None or (asked is not None and asked.bytes == budget):
+        return f"--set budget.vram={least} is the least that fits"
+    return f"{least} is the least that fits: a larger card, or one with more of it free"
 
 
 def ways(
@@ -54,39 +67,9 @@ def ways(
                 yield tuple(step for step in tape.steps if step.do != "place")
 
 
-def _course(graph: Graph, budget: int | None, overhead: int) -> Course:
-    plan = graph.plan
-    chain = list(dict.fromkeys(u.component for s in plan.stages or () for u in s.runs))
-    known = [name for name in chain if name in graph.placements and not graph.placements[name].excluded]
-    return Course(
-        walk=graph.walk,
-        repeats=graph.repeats,
-        sizes={name: graph.held(name) for name in graph.placements},
-        fixed=tuple(n for n, p in graph.placements.items() if p.policy is Policy.RESIDENT),
-        on_demand=graph.on_demand,
-        predecessor=dict(zip(known[1:], known, strict=False))
-        if plan.semantics is Semantics.DIFFUSERS
-        else {},
-        semantics=plan.semantics,
-        idle=plan.idle,
-        budget=room_for_weights(plan, budget, overhead),
-        cuts={name: _cuts(graph, name) for name in graph.placements},
-        streamed=frozenset(name for name, placement in graph.placements.items() if placement.streams),
-    )
-
-
-def _cuts(graph: Graph, name: str) -> tuple[int, ...]:
-    """After what must be there and each block that stays; none for one that is moved whole."""
-    blocks, part = graph.target.components[name].blocks, graph.placements[name].split
-    if blocks is None or not blocks.streamable:
-        return ()
-    stay = blocks.streamable if part is None else compress(blocks.streamable, part.stay)
-    return tuple(accumulate((blocks.fixed, *stay)))
-
-
 def _written(graph: Graph, course: Course) -> Schedule:
     optional = _optional(course)
-    tape = _play(graph.placements, course, ())
+    tape = _play(graph.placements, course, (), denoising=_denoising(graph.plan))
     known = None not in course.sizes.values()
     host = {name: graph.target.components[name].bytes for name in graph.placements}
     # Whom an absent use would have evicted stays: the peak is that of the worst way through.
@@ -105,9 +88,16 @@ def _written(graph: Graph, course: Course) -> Schedule:
         pins=pin_order(course, graph.placements, host, tape.steps),
         steps=tuple(tape.steps),
         peak=max((s.after or 0 for play in plays for s in play.steps), default=0) if known else None,
-        moved=tape.moved,
+        moved=None if tape.moved is None else tape.moved.known,
+        each_step=0 if tape.moved is None else tape.moved.each_step,
         version=graph.target.version,
     )
+
+
+def _denoising(plan: Plan) -> int | None:
+    """How many denoising steps the plan's own run has."""
+    said = plan.run.get("num_inference_steps")
+    return said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else None
 
 
 def _optional(course: Course) -> tuple[Run, ...]:
@@ -134,7 +124,8 @@ class _Tape:
     early: dict[str, int] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     often: int | None = 1
-    moved: int | None = 0
+    moved: Crossing | None = NOTHING
+    denoising: int | None = None
 
     def move(self, do: str, component: str, stage: str, origin: Span, why: str, first: int = 0) -> None:
         """``first``: bytes of a ``prefetch``."""
@@ -152,17 +143,37 @@ class _Tape:
                 return  # all of it came
         else:
             self.resident.append(component)
-        if do in ("load", "prefetch"):
-            # What a streamed one brings depends on how often its forward runs, which guidance decides.
-            crosses = None if self.placements[component].streams else size
-            known = None not in (self.moved, self.often, crosses)
-            self.moved = (self.moved or 0) + (self.often or 0) * (crosses or 0) if known else None
-        self._write(do, component, "", stage, origin, why, "", size)
+        crosses = self._crossing(component, do, size, there) if do in ("load", "prefetch") else NOTHING
+        self._write(do, component, "", stage, origin, why, "", size, crosses)
 
-    def use(self, run: Run, stage: str, times: str) -> None:
+    def use(self, run: Run, stage: Node, times: str) -> None:
         why = "optional" if run.optional else ""
         size = self.course.sizes.get(run.component)
-        self._write("use", run.component, run.entry, stage, run.span, why, times, size)
+        crosses = self._streamed(run.component, stage)
+        self._write("use", run.component, run.entry, stage.id, run.span, why, times, size, crosses)
+
+    def _crossing(self, component: str, do: str, size: int | None, there: int) -> Crossing | None:
+        """On arrival: of what streams, what stays; its ring is room, and is filled as it runs."""
+        part = self.placements[component].split
+        if do == "load" and part is not None:
+            size = max(0, part.resident - there)
+        return None if None in (size, self.often) else Crossing(size or 0).times(self.often or 0)
+
+    def _streamed(self, component: str, stage: Node) -> Crossing | None:
+        """While it runs: what does not stay, once a pass."""
+        placement, loop = self.placements[component], stage.loop
+        if not placement.streams:
+            return NOTHING
+        if placement.split is None or self.often is None:
+            return None
+        once = placement.split.crossing
+        if loop is None or loop.count is not None:
+            made = Crossing(once * (1 if loop is None else loop.count or 0))
+        elif self.denoising is not None:
+            made = Crossing(once * max(1, round((loop.share or 1) * self.denoising)))
+        else:
+            made = Crossing(each_step=round(once * (loop.share or 1)))
+        return made.times(self.often)
 
     def _write(
         self,
@@ -174,7 +185,10 @@ class _Tape:
         why: str,
         times: str,
         size: int | None,
+        crosses: Crossing | None,
     ) -> None:
+        if do != "place":
+            self.moved = _sum(self.moved, crosses)
         sizes = [self.early.get(name, self.course.sizes.get(name)) for name in self.resident]
         self.steps.append(
             Step(
@@ -184,11 +198,16 @@ class _Tape:
                 stage=stage,
                 bytes=size,
                 after=None if None in sizes else sum(s or 0 for s in sizes),
+                crosses=crosses,
                 times=times,
                 why=why,
                 origin=origin,
             )
         )
+
+
+def _sum(a: Crossing | None, b: Crossing | None) -> Crossing | None:
+    return None if a is None or b is None else a + b
 
 
 def _play(
@@ -197,10 +216,11 @@ def _play(
     absent: tuple[Run, ...],
     resident: Collection[str] = (),
     passes: int = 1,
+    denoising: int | None = None,
 ) -> _Tape:
     """One call's steps when the optional uses in ``absent`` do not happen. ``passes``: how often a stage
     of several uses that does not loop is passed over."""
-    tape = _Tape(course, placements)
+    tape = _Tape(course, placements, denoising=denoising)
     guide = Guide(course)
     for name in course.fixed:
         placement = placements[name]
@@ -221,7 +241,7 @@ def _play(
             if decision.ahead is not None:
                 name, first = decision.ahead
                 tape.move("prefetch", name, node.id, placements[name].span, f"while {run} runs", first)
-            tape.use(run, node.id, times)
+            tape.use(run, node, times)
     for name in guide.finish(tuple(tape.resident)):
         tape.move("evict", name, "", placements[name].span, "the call is over")
     if course.idle is Idle.KEEP:

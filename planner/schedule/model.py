@@ -43,13 +43,33 @@ class Course:
         return self.sizes.get(component) or 0
 
 
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Bytes host to device: ``known`` of them, and ``each_step`` more a denoising step, where nobody has said
+    how many steps there are."""
+
+    known: int = 0
+    each_step: int = 0
+
+    def __add__(self, other: Crossing) -> Crossing:
+        return Crossing(self.known + other.known, self.each_step + other.each_step)
+
+    def times(self, count: int) -> Crossing:
+        """So often."""
+        return Crossing(self.known * count, self.each_step * count)
+
+
+NOTHING = Crossing()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One move or one use. ``origin`` is the line of the plan that it comes from.
 
     ``place`` puts a component on the device when the plan is applied; ``prefetch`` brings the first ``bytes``
     of one while another runs, and ``load`` then the rest; ``after`` are the bytes on the device once the step
-    is done; ``times`` says how often a use repeats (``steps``, ``20``).
+    is done; ``times`` says how often a use repeats (``steps``, ``20``). ``crosses``: what the step copies
+    to the device in a call, all its repeats together; None where that is not known.
     """
 
     do: Do
@@ -58,6 +78,7 @@ class Step:
     stage: str
     bytes: int | None
     after: int | None
+    crosses: Crossing | None = NOTHING
     times: str = ""
     why: str = ""
     origin: Span
@@ -70,7 +91,10 @@ class Schedule:
     ``host``: bytes of each component's weights in host memory, None where not known; ``pins``: in which order
     they are pinned, as far as that goes. ``peak`` is the largest ``after`` of any way through the optional
     uses, stages of several uses passed once or twice, without components on demand; ``moved`` the bytes that
-    one call copies to the device (``place`` left out).
+    one call copies to the device (``place`` left out), ``each_step`` those beside that each denoising step
+    copies, where the plan does not say how many there are. What streams crosses once a step: guidance that
+    runs the model twice doubles it, and a first call, which does not know the blocks' order yet, may bring a
+    few in vain.
     """
 
     plan: str
@@ -83,6 +107,7 @@ class Schedule:
     steps: tuple[Step, ...]
     peak: int | None
     moved: int | None
+    each_step: int = 0
     version: str
 
     @property

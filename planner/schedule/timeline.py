@@ -4,39 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.schedule.model import Schedule
+from planner.schedule.model import Crossing, Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Bytes are weights: ``moves`` host to device for this stage, early ones too, ``peak`` on the device at
-    most while it uses the component; None where a size is not known."""
+    """Bytes are weights: ``moves`` host to device for this stage, early ones too, and ``each_step`` more a
+    denoising step where their number is not said; ``peak`` on the device at most while it uses the component;
+    None where a size is not known."""
 
     stage: str
     component: str
     policy: str
     moves: int | None
+    each_step: int = 0
     peak: int | None
     highest: bool
 
 
 def timeline(schedule: Schedule) -> tuple[Row, ...]:
     """The rows in the order of the walk; a stage that passes again adds to its own rows."""
-    moves: dict[tuple[str, str], int | None] = {}
+    moves: dict[tuple[str, str], Crossing | None] = {}
     peaks: dict[tuple[str, str], int | None] = {}
-    early: dict[str, int | None] = {}
+    early: dict[str, Crossing | None] = {}
     for step in schedule.steps:
         key = (step.stage, step.component)
         if step.do == "prefetch":
-            early[step.component] = step.bytes
-        elif step.do == "load":
-            # A streamed component's moves depend on how often its forward runs.
-            streams = schedule.placements[step.component].streams
-            moves[key] = None if streams else _sum(moves.get(key, 0), step.bytes)
-        elif step.do == "use":
-            if step.component in early:
-                moves[key] = _sum(moves.get(key, 0), early.pop(step.component))
-            moves.setdefault(key, 0)
+            early[step.component] = step.crosses
+        elif step.do in ("load", "use"):
+            moves[key] = _sum(moves.get(key, Crossing()), step.crosses)
+        if step.do == "use":
+            moves[key] = _sum(moves[key], early.pop(step.component, Crossing()))
             before = peaks.get(key, 0)
             peaks[key] = None if step.after is None or before is None else max(before, step.after)
     top = max((p for p in peaks.values() if p is not None), default=None)
@@ -49,7 +47,8 @@ def timeline(schedule: Schedule) -> tuple[Row, ...]:
                 stage=stage,
                 component=component,
                 policy=_policy(schedule, component),
-                moves=moves.get((stage, component)),
+                moves=None if (moved := moves[stage, component]) is None else moved.known,
+                each_step=0 if moved is None else moved.each_step,
                 peak=peak,
                 highest=highest,
             )
@@ -65,5 +64,5 @@ def _policy(schedule: Schedule, component: str) -> str:
     return "excluded" if placement.excluded else placement.policy.value
 
 
-def _sum(a: int | None, b: int | None) -> int | None:
+def _sum(a: Crossing | None, b: Crossing | None) -> Crossing | None:
     return None if a is None or b is None else a + b

@@ -24,6 +24,7 @@ def to_dict(schedule: Schedule) -> dict[str, Any]:
         "budget": course.budget,
         "peak": schedule.peak,
         "moved": schedule.moved,
+        "each_step": schedule.each_step,
         "pins": list(schedule.pins),
         "components": {
             name: {

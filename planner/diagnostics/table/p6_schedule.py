@@ -14,9 +14,11 @@ COMPONENT_TOO_LARGE = Code(
     id="P601",
     name="component-too-large",
     severity=Severity.ERROR,
-    help="A component's weights alone are larger than the budget, and under `offload` they come whole. "
-    "Raise `budget.vram`, load it in a smaller dtype, or, once it is executed, write `policy: stream`.",
-    wrong=_FITS.replace("8GiB", "2GiB"),
+    help="A component's weights alone are larger than the budget: under the policy that the plan writes, or, "
+    "where it writes none, even when all of its blocks come and go (`policy: stream`). Raise `budget.vram` "
+    "to what the hint says, which is the least that fits, or load the component in a smaller dtype or "
+    "quantized.",
+    wrong=_FITS.replace("8GiB", "64MiB"),
     right=_FITS,
 )
 
