@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 from rich.console import RenderableType
@@ -58,7 +58,7 @@ def explain_command(
         raise not_yet("--plot", "plan explain FILE prints the same as a table")
     if what is None:
         return _all()
-    if what != "-" and not Path(what).exists() and not what.endswith((".yaml", ".yml")):
+    if what != "-" and not os.path.exists(what) and not what.endswith((".yaml", ".yml")):
         return _code(what)
     plan = load(source_of(what), overrides=overrides)
     where = card_of(plan, card)

@@ -27,10 +27,10 @@ def plans(paths: Iterable[Path], exclude: Sequence[str] = ()) -> list[Path]:
 
 
 def _meant(path: Path, exclude: Sequence[str]) -> Iterator[Path]:
-    if path == STDIN or (not path.is_dir() and (path.exists() or not glob.has_magic(str(path)))):
+    if path == STDIN or (not os.path.isdir(path) and (os.path.exists(path) or not glob.has_magic(str(path)))):
         yield path
         return
-    if path.is_dir():
+    if os.path.isdir(path):
         inside, what = sorted(_inside(path)), f'no file named {PATTERN} in "{path}"'
     else:
         # glob leaves out what is hidden, as a shell does

@@ -114,7 +114,7 @@ def show(
     else:
         out = sys.stdout
         shown = text(found, sources, colour=coloured(out), encoding=getattr(out, "encoding", None) or "utf-8")
-        click.echo(shown, nl=False, color=True)  # it knows the terminals that need help with escapes
+        out.write(shown)  # click.echo writes UTF-8 where it thinks that a stream's encoding is a mistake
     return exit_code(found)
 
 

@@ -41,7 +41,7 @@ class Destination:
 
     def _folder(self) -> Iterator[Diagnostic]:
         folder = self.path.parent
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             yield self._unwritable(f'there is no folder "{folder}"', f"mkdir -p {folder}")
             return
         try:
@@ -80,7 +80,7 @@ def output_faults(
     out: Path, kinds: Sequence[Kind], count: int, plan: Plan | None, *, force: bool
 ) -> Iterator[Diagnostic]:
     """What is wrong with ``--out`` for a pipeline that makes ``count`` of ``kinds`` (nothing: not known)."""
-    if out.is_dir():
+    if os.path.isdir(out):  # Path.is_dir raises for a name that is too long
         try:
             writable(out)
         except OSError as error:
@@ -95,7 +95,7 @@ def output_faults(
         there = out.suffix and out.suffix.lower() in (s for suffixes in SUFFIXES.values() for s in suffixes)
         name = out.with_suffix(allowed[0]) if there else f"{out}{allowed[0]}"
         yield finding(BAD_OUTPUT, said, hint=f"--out {name}")
-        if not out.parent.is_dir():
+        if not os.path.isdir(out.parent):
             yield from Destination("--out", out).faults()
         return
     names = [out] if count == 1 else [out.with_name(f"{out.stem}-{n}{out.suffix}") for n in range(count)]
@@ -103,7 +103,7 @@ def output_faults(
     for n, name in enumerate(names):
         found = [*Destination("--out", name, plan, force).faults()]
         yield from found
-        if found and n == 0 and not name.parent.is_dir():
+        if found and n == 0 and not os.path.isdir(name.parent):
             return  # said once
 
 

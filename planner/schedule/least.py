@@ -52,11 +52,11 @@ def _fits(graph: Graph, budget: int, overhead: int) -> bool:
 
 
 def _undecided(graph: Graph) -> Graph:
-    """Without what one budget made of the policies that the plan leaves open."""
+    """Without what one budget made of it: splits, and the policies that the plan leaves open."""
     said = graph.plan.components
-    opened = {
-        name: replace(placement, policy=Policy.OFFLOAD, split=None, room=None)
-        for name, placement in graph.placements.items()
-        if placement.policy is Policy.STREAM and (name not in said or said[name].policy is None)
-    }
-    return replace(graph, placements={**graph.placements, **opened})
+    fresh = {}
+    for name, placement in graph.placements.items():
+        opened = placement.policy is Policy.STREAM and (name not in said or said[name].policy is None)
+        policy = Policy.OFFLOAD if opened else placement.policy
+        fresh[name] = replace(placement, policy=policy, split=None, room=None)
+    return replace(graph, placements=fresh)

@@ -1,0 +1,171 @@
+"""What reaches a stream: any encoding takes it, nothing in it steers a terminal, colour only where it is
+seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from planner.cli.main import run
+from planner.source.visible import escaped, hidden, visible
+
+ROOT = Path(__file__).parents[2]
+GOOD = "version: 1\npipeline: {class: StableDiffusionXLPipeline, source: 'builtin:tiny-sdxl'}\n"
+CHINESE = GOOD + "run: {prompt: 一只猫坐在窗边}\nbudgte: 猫\n"
+STEERS = [
+    "\x1b",
+    "\x07",
+    "\x9b",
+    "\x7f",
+    "\u200e",
+    "\u200f",
+    "\u061c",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\ufeff",
+]
+STEERS += ["\U000e0041", "\U000e007f", "\u00ad", "\u2028", "\ue000"]
+
+
+def plan(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONUTF8", "NO_COLOR", "FORCE_COLOR")}
+    env |= {"PYTHONPATH": str(ROOT), "PYTHONCOERCECLOCALE": "0"} | environment
+    return subprocess.run([sys.executable, "-m", "planner", *arguments], capture_output=True, env=env)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.plan.yaml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "bad.plan.yaml").write_text(CHINESE, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8", "shift_jis"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("validate", "bad.plan.yaml"), 1),
+        (("validate", "bad.plan.yaml", "--format", "github"), 1),
+        (("explain", "good.plan.yaml", "--set", "name=猫"), 0),
+        (("explain", "good.plan.yaml", "--as", "yaml", "--set", "name=猫"), 0),
+        (("explain", "猫"), 2),
+        (("猫",), 2),
+    ],
+)
+def test_every_encoding_takes_every_verb(
+    here: Path, arguments: tuple[str, ...], code: int, encoding: str
+) -> None:
+    done = plan(*arguments, PYTHONIOENCODING=f"{encoding}:strict")
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    done.stdout.decode("utf-8" if "yaml" in arguments else encoding)
+
+
+@pytest.mark.parametrize("form", ["json", "sarif"])
+def test_what_machines_read_is_utf8_whatever_the_locale(here: Path, form: str) -> None:
+    done = plan("validate", "bad.plan.yaml", "--format", form, LC_ALL="C", PYTHONIOENCODING="cp1252")
+    assert done.returncode == 1
+    assert "P201" in json.dumps(json.loads(done.stdout.decode("utf-8")))
+
+
+def test_the_caret_stays_beneath_a_value_after_what_cannot_be_shown(here: Path) -> None:
+    (here / "x.plan.yaml").write_text(GOOD + "run: {prompt: 猫, seed: 1}\nname: 'é' # 猫\n", encoding="utf-8")
+    (here / "x.plan.yaml").write_text(GOOD + "name: {猫: [}\n", encoding="utf-8")
+    for encoding in ("ascii", "utf-8"):
+        done = plan("validate", "x.plan.yaml", PYTHONIOENCODING=encoding)
+        line, caret = done.stdout.decode(encoding).splitlines()[1:3]
+        assert len(caret.rstrip("~")) <= len(line) + 1 + ("猫" in line)
+
+
+@pytest.mark.parametrize("character", STEERS, ids=lambda c: f"U+{ord(c):04X}")
+def test_what_hides_is_known_by_its_category(character: str) -> None:
+    assert hidden(character)
+    assert character not in visible(f"a{character}b")
+    assert escaped(escaped(character)) == escaped(character)
+
+
+def test_no_control_or_format_character_of_unicode_passes() -> None:
+    controls = [
+        c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")
+    ]
+    for c in controls:
+        assert c in "\t\n" or c not in visible(c)
+    assert visible("猫 é ß \u0301 \t x") == "猫 é ß \u0301 \t x"
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\u200e", "\u061c", "\U000e0041", "\u202e"])
+@pytest.mark.parametrize("form", ["text", "json", "sarif", "github"])
+def test_names_of_files_and_components_steer_nothing(
+    here: Path, character: str, form: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    name = f"a{character}b.plan.yaml"
+    (here / name).write_text(GOOD + f'components: {{"u{escaped_in_yaml(character)}net": offload}}\n', "utf-8")
+    assert run(["validate", name, "--format", form]) == 1
+    assert run(["validate", f"missing{character}.yaml", "--format", form]) == 1
+    out, err = capfd.readouterr()
+    assert character not in out + err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", "no\x1b[2Jsuch"],
+        ["no\u202esuch"],
+        ["validate", "--no\u200esuch"],
+        ["explain", "good.plan.yaml", "--set", 'name="a\\u202eb\\e[31m"'],
+        ["validate", "good.plan.yaml", "--set", "x\U000e0041=1"],
+        ["translate", "a\x1b[1m", "--tool", "mmgp\x1b[1m", "--class", "FluxPipeline"],
+        ["explain", "a" * 300],
+        ["validate", "a" * 300],
+        ["explain", "good.plan.yaml", "--card", "1\x1b2"],
+    ],
+)
+def test_words_of_the_command_line_steer_nothing(
+    here: Path, arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(arguments)
+    out, err = capfd.readouterr()
+    assert not [c for c in out + err if hidden(c) and c not in "\n\t"]
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "coloured"),
+    [
+        ([], {}, False),
+        (["--color", "always"], {}, True),
+        (["--color", "never"], {"FORCE_COLOR": "1"}, False),
+        ([], {"FORCE_COLOR": "1"}, True),
+        ([], {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        (["--color", "always"], {"NO_COLOR": "1"}, True),
+        ([], {"FORCE_COLOR": "0"}, False),
+    ],
+)
+def test_colour_is_for_who_asks_or_looks(
+    here: Path,
+    options: list[str],
+    environment: dict[str, str],
+    coloured: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run(["validate", "bad.plan.yaml", *options]) == 1
+    shown = capsys.readouterr().out
+    assert ("\x1b[1;31m" in shown) is coloured
+    assert run(["validate", "bad.plan.yaml", "--format", "json", *options]) == 1
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def escaped_in_yaml(character: str) -> str:
+    return f"\\U{ord(character):08x}"
