@@ -29,11 +29,6 @@ def picture(shown: str) -> list[str]:
     return [*re.findall(r"^budget.*$", shown, re.M), *(r for r in rows if "host RAM" not in r)]
 
 
-@pytest.fixture(autouse=True)
-def _no_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cards, "found", lambda plan: None)
-
-
 @pytest.mark.parametrize("path", TINY, ids=lambda p: p.name)
 @pytest.mark.parametrize("options", BUDGETS, ids=" ".join)
 def test_explain_and_a_simulation_name_the_same_peaks(path: Path, options: list[str], capsys: Any) -> None:

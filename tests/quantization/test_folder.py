@@ -72,5 +72,5 @@ def test_what_rules_do(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(folder)
-    assert run(["explain", f"{name}.plan.yaml", "--card", "24GiB"]) == 0
+    assert run(["explain", f"{name}.plan.yaml"]) == 0
     golden(CASES / f"{name}.out", capsys.readouterr().out)
