@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+import planner
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity
 from planner.loading.builtin import builtin_folder
 from planner.loading.failure import explain
@@ -242,3 +243,40 @@ def test_a_cause_below_the_error_is_seen(make_plan: Any) -> None:
     except OSError as error:
         found = explain(error, make_plan("pipeline: {class: FluxPipeline, source: a/b}"), None)
     assert found.code.name == "hub-unreachable"
+
+
+@pytest.mark.parametrize(
+    ("cls", "expected"),
+    [
+        ("DiffusionPipeline", "StableDiffusionXLPipeline"),
+        ("AutoPipelineForImage2Image", "StableDiffusionXLImg2ImgPipeline"),
+    ],
+)
+def test_a_generic_class_is_what_the_folder_says(
+    cls: str, expected: str, folder: Path, make_plan: Any
+) -> None:
+    plan = make_plan(f"pipeline: {{class: {cls}, source: ./sdxl}}")
+    assert type(load_pipeline(plan)).__name__ == expected
+
+
+def test_a_snapshot_in_a_cache_of_the_hub(folder: Path, make_plan: Any) -> None:
+    repository = folder.parent / "models--me--sdxl"
+    (repository / "snapshots").mkdir(parents=True)
+    folder.rename(repository / "snapshots/abc")
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("abc")
+    plan = make_plan(f"pipeline: {{{SDXL}, source: ./models--me--sdxl}}")
+    assert type(load_pipeline(plan)).__name__ == "StableDiffusionXLPipeline"
+
+
+def test_a_components_source_without_files_of_the_variant(folder: Path, make_plan: Any) -> None:
+    """Its plain ones are taken, as for a component of the pipeline's own folder."""
+    pipe = load_pipeline(make_plan(f"pipeline: {{{SDXL}, source: ./sdxl, dtype: float16}}"))
+    pipe.save_pretrained(folder.parent / "half", variant="fp16")
+    pipe.vae.save_pretrained(folder.parent / "plain")
+    plan = make_plan(
+        f"pipeline: {{{SDXL}, source: ./half, dtype: float16, variant: fp16}}\n"
+        "components: {vae: {source: ./plain}}"
+    )
+    assert planner.validate(plan).errors == ()
+    assert load_pipeline(plan).vae.dtype is torch.float16
