@@ -105,7 +105,7 @@ class Sheet:
             before = key
             others = [(self.columns[n].name, row[n]) for column, n in named if not column.key and row[n]]
             said = [f"{name} {cell}" if name and self.head else cell for name, cell in others]
-            if title := "  ".join(filter(None, key.values())):
+            if title := "  ".join(cell for cell in key.values() if cell.strip()):
                 yield Text(title, overflow="fold")
             if said:
                 yield Padding(Text("; ".join(said), overflow="fold"), (0, 0, 0, 2 if title else 0))

@@ -161,3 +161,49 @@ def test_an_ignore_in_the_middle_of_a_word_is_none() -> None:
 def test_the_same_findings_give_the_same_bytes() -> None:
     assert text(FOUND, [SOURCE]) == text(reversed(FOUND), [SOURCE])
     assert as_sarif(FOUND) == as_sarif(reversed(FOUND))
+
+
+def test_sarif_rules_have_what_code_hosts_show() -> None:
+    run = json.loads(as_sarif(FOUND, [SOURCE]))["runs"][0]
+    for rule in run["tool"]["driver"]["rules"]:
+        assert rule["shortDescription"]["text"]
+        assert len(rule["shortDescription"]["text"]) <= len(rule["fullDescription"]["text"])
+        assert {"text", "markdown"} <= set(rule["help"])
+        assert rule["helpUri"].startswith("https://")
+        assert rule["defaultConfiguration"]["level"] in ("error", "warning", "note")
+
+
+def test_a_fingerprint_outlives_an_edit_above_and_tells_twins_apart() -> None:
+    def prints(text: str, line: int) -> list[str]:
+        source = SourceText(name="x.plan.yaml", text=text)
+        found = [finding(UNKNOWN_KEY, f"n{n}", span=at(line, 1 + n, 1)) for n in range(2)]
+        results = json.loads(as_sarif(found, [source]))["runs"][0]["results"]
+        return [r["partialFingerprints"]["planFinding/v1"] for r in results]
+
+    before, after = prints("a: 1\nb: 2\n", 2), prints("# new\na: 1\nb: 2\n", 3)
+    assert before == after
+    assert len(set(before)) == 2
+    assert prints("a: 1\nc: 2\n", 2) != before
+
+
+@pytest.mark.parametrize("name", ["--set", "<stdin>"])
+def test_what_is_in_no_file_is_annotated_on_none(name: str) -> None:
+    found = [finding(UNKNOWN_KEY, "no", span=Span(file=name, line=1, column=3, width=1))]
+    assert "locations" not in json.loads(as_sarif(found))["runs"][0]["results"][0]
+    assert as_github(found) == f"::error title=P201 unknown-key::{name}, line 1, column 3: no\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("./a/../b c.yaml", "b%20c.yaml"),
+        ("a//b.yaml", "a/b.yaml"),
+        ("猫#1?.yaml", "%E7%8C%AB%231%3F.yaml"),
+        ("c:d.yaml", "c%3Ad.yaml"),
+        ("/etc/x.yaml", "file:///etc/x.yaml"),
+    ],
+)
+def test_uris_are_normal(file: str, expected: str) -> None:
+    found = [finding(UNKNOWN_KEY, "no", span=Span(file=file, line=1, column=1))]
+    (result,) = json.loads(as_sarif(found))["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == expected
