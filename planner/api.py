@@ -19,17 +19,21 @@ from planner.diagnostics.diagnostic import (
 )
 from planner.diagnostics.ignore import apply_ignores
 from planner.diagnostics.table.p0_tool import NOT_YET
-from planner.diagnostics.table.p3_target import NO_SUCH_SOURCE, UNKNOWN_CLASS
+from planner.diagnostics.table.p3_target import NO_SUCH_SOURCE, SIZES_UNKNOWN, UNKNOWN_CLASS
+from planner.diagnostics.table.p4_graph import UNKNOWN_WALK
 from planner.document.document import Document
 from planner.document.override import with_overrides
 from planner.document.read import document_of, read_document
 from planner.document.schema import check_schema
 from planner.graph.build import build_graph
 from planner.graph.model import Graph
+from planner.loading.known import Given, known_of, own_of
 from planner.passes.residency import residency
 from planner.plan.build import build_plan
 from planner.plan.model import Plan
 from planner.plan.resolve import check_names
+from planner.plan.run import check_run
+from planner.plan.seen import target_from
 from planner.plan.write import to_yaml
 from planner.quantization.check import check_parts, check_rules
 from planner.quantization.sizes import sized
@@ -40,8 +44,9 @@ from planner.schedule.timeline import Row, timeline
 from planner.schedule.verify import verify
 from planner.schedule.write import to_json
 from planner.source.text import SourceText
+from planner.target.catalogue import Own
 from planner.target.component import PIPELINE
-from planner.target.find import find_target
+from planner.target.find import SEEN, find_target
 from planner.target.loaded import describe
 from planner.target.model import Target
 from planner.target.place import BUILTIN, place_of
@@ -128,25 +133,30 @@ def validate(
     overrides: Sequence[str] = (),
     strict: bool = False,
     card: Place | None = None,
+    catalogue: Given = (),
 ) -> Validation:
     """Everything that can be said of a plan without a GPU, weights, torch or the network.
 
-    ``source``: a plan file or a ``Plan``; ``target``: a class name, a folder or a loaded pipeline in
-    place of the plan's own; ``overrides``: ``key=value`` as for ``--set``; ``strict``: warnings, and
-    notes of what was not checked, count as errors; ``card``: whether it fits there
-    (``planner.schedule.card.imagined(12 << 30)``). Raises nothing for a bad plan: the result is falsy.
+    ``source``: a plan file or a ``Plan``; ``target``: a class name, a folder, a pipeline class or a loaded
+    pipeline in place of the plan's own; ``overrides``: ``key=value`` as for ``--set``; ``strict``: warnings,
+    and notes of what was not checked, count as errors; ``card``: whether it fits there
+    (``planner.schedule.card.imagined(12 << 30)``); ``catalogue``: files that ``planner.catalogue`` made, or
+    classes, for pipelines of one's own. Raises nothing for a bad plan: the result is falsy.
     """
     front = _front(source, overrides)
     plan, found = front.plan, front.found
-    if plan is not None:
-        _, more = _back(plan, target, card=card)
+    own, problems, texts = own_of(catalogue)
+    if plan is not None and not problems:
+        _, more = _back(plan, target, own, card=card)
         found = found + more
-    kept = tuple(by_place(apply_ignores(found, front.sources)))
+    kept = (*problems, *by_place(apply_ignores(found, front.sources)))
     if strict:
         kept = tuple(
             d.at(Severity.ERROR) if d.severity is Severity.WARNING or d.code.strict else d for d in kept
         )
-    return Validation(name=_name(plan or source), diagnostics=kept, sources=front.sources, plan=plan)
+    return Validation(
+        name=_name(plan or source), diagnostics=kept, sources=(*front.sources, *texts), plan=plan
+    )
 
 
 def _name(source: PathOrPlan) -> str:
@@ -172,21 +182,28 @@ def compile(
     budget: int | None = None,
     overhead: int = 0,
     card: Place | None = None,
+    catalogue: Given = (),
 ) -> Compiled:
     """The schedule of a plan: what is loaded, used and evicted, with the bytes after each step.
 
-    ``target`` as for ``validate``; ``budget`` and ``overhead``: bytes that a machine reported (see
-    ``planner.session.machine.room``), in place of the plan's; ``card``: where to compile for, which says
-    both. Raises PlanError, and InternalError if the replay of the schedule finds a fault, which would be
-    ours."""
+    ``target`` and ``catalogue`` as for ``validate``; ``budget`` and ``overhead``: bytes that a machine
+    reported (see ``planner.session.machine.room``), in place of the plan's; ``card``: where to compile for,
+    which says both. Raises PlanError, and InternalError if the replay of the schedule finds a fault, which
+    would be ours.
+    """
     front = _front(source, overrides)
     found, compiled = front.found, None
+    own, problems, texts = own_of(catalogue)
+    if problems:
+        raise PlanError(problems, texts)
     if front.plan is not None:
-        compiled, more = _back(front.plan, target, budget=budget, overhead=overhead, card=card)
+        compiled, more = _back(front.plan, target, own, budget=budget, overhead=overhead, card=card)
         found = found + more
+        if compiled is None and not errors(found):
+            found.append(_nothing_runs(front.plan))
     kept = tuple(by_place(apply_ignores(found, front.sources)))
-    if compiled is None or errors(kept):
-        raise PlanError(kept, front.sources)
+    if compiled is None or errors(kept):  # what stopped the compiler is told, ignored or not
+        raise PlanError(kept if errors(kept) else found, front.sources)
     graph, schedule = compiled
     return Compiled(plan=graph.plan, target=graph.target, graph=graph, schedule=schedule, diagnostics=kept)
 
@@ -199,10 +216,12 @@ def apply(
     gpu_id: int | None = None,
     budget: int | None = None,
     overrides: Sequence[str] = (),
+    catalogue: Given = (),
 ) -> Session:
     """Puts a plan on a loaded pipeline, in place of ``pipe.enable_model_cpu_offload()``.
 
-    ``device``: in place of the plan's (``sim:0`` is the virtual one); ``gpu_id``: its index. Plans on one
+    ``device``: in place of the plan's (``sim:0`` is the virtual one); ``gpu_id``: its index. What a class of
+    one's own runs is read from its source, or from ``catalogue`` (as for ``validate``). Plans on one
     device share the first one's budget: a later plan with another is an error, unless ``budget`` (bytes),
     an earlier session's, overrules it. The plan holds until ``session.remove()`` or until the pipeline is
     gone, whether or not the result is kept. Applying the same plan again changes nothing; another plan takes
@@ -220,7 +239,8 @@ def apply(
         from planner.virtual import backend
 
         backend.install()  # torch does not know the name before
-    return attach(plan, pipe, device_for(pick_device(plan, device, gpu_id)), budget=budget)[0]
+    there = device_for(pick_device(plan, device, gpu_id))
+    return attach(plan, pipe, there, budget=budget, catalogue=catalogue)[0]
 
 
 def load_pipeline(
@@ -246,20 +266,29 @@ def load_pipeline(
     return load_it(plan, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
 
 
-def translate(source: Any, *, improve: bool = False, cls: str | None = None) -> Plan:
+def translate(
+    source: Any, *, improve: bool = False, cls: str | type | None = None, catalogue: Given = ()
+) -> Plan:
     """A sequence string, a pipeline class, a folder or a loaded pipeline as a plan.
 
     Equivalent: ``semantics: diffusers``, the moves of ``enable_model_cpu_offload``. ``improve``: what the
     string meant to say, ``semantics: liveness`` over what the class really runs. ``cls``: the class that a
-    string is for, which may be left out where all classes that it fits have the same plan. Raises PlanError.
+    string is for, which may be left out where all classes that it fits have the same plan. A class of one's
+    own is given as it is, or is in a ``catalogue`` (as for ``validate``). Raises PlanError.
     """
-    if isinstance(source, str) and is_sequence(source, cls):
-        translated, wrong, string = translate_string(source, cls, improve=improve)
+    shown = [part for part in (source, cls) if isinstance(part, type) and not _ships(part)]
+    items = [catalogue] if isinstance(catalogue, (str, Path, type)) else list(catalogue)
+    own, problems, texts = own_of([*shown, *items])
+    if problems:
+        raise PlanError(problems, texts)
+    name = cls.__name__ if isinstance(cls, type) else cls
+    if isinstance(source, str) and is_sequence(source, name):
+        translated, wrong, string = translate_string(source, name, improve=improve, own=own)
         if translated is None:
             raise PlanError(wrong, (string,))
         made = translated
     else:
-        made = translate_target(_translated(source), improve=improve)
+        made = translate_target(_translated(source, own), improve=improve)
     if not made.text:
         raise PlanError(made.diagnostics)
     text = SourceText(name=f"{made.target.cls}.plan.yaml", text=made.text)
@@ -270,10 +299,26 @@ def translate(source: Any, *, improve: bool = False, cls: str | None = None) -> 
     return plan
 
 
-def _translated(source: Any) -> Target:
+def catalogue(*classes: type, out: str | Path | None = None) -> str:
+    """A catalogue of pipeline classes of one's own, as ``plan catalogue`` writes it, for ``catalogue=`` and
+    ``--catalogue``: with it plans are checked where neither the classes nor torch are.
+
+    The same classes and versions give the same text. ``out``: a file that it is written to (OSError). Raises
+    PlanError for what is no class of a pipeline.
+    """
+    from planner.generate.own import catalogue_of
+    from planner.generate.write import to_text
+
+    text = to_text(catalogue_of(classes))
+    if out is not None:
+        Path(out).write_text(text, encoding="utf-8")
+    return text
+
+
+def _translated(source: Any, own: Own) -> Target:
     if not isinstance(source, (str, type)):
-        return source if isinstance(source, Target) else describe(source)
-    target, problems = target_of(source if isinstance(source, str) else source.__name__)
+        return source if isinstance(source, Target) else describe(source, known_of(source, own))
+    target, problems = target_of(source if isinstance(source, str) else source.__name__, own=own)
     if target is None or errors(problems):
         raise PlanError(problems)
     return target
@@ -301,7 +346,13 @@ def device_for(name: torch.device) -> Device:
 
 
 def attach(
-    plan: Plan, pipe: Any, device: Device, *, budget: int | None = None, loaded_by_us: bool = False
+    plan: Plan,
+    pipe: Any,
+    device: Device,
+    *,
+    budget: int | None = None,
+    loaded_by_us: bool = False,
+    catalogue: Given = (),
 ) -> tuple[Session, Compiled]:
     """``apply`` on a device that is chosen already."""
     from planner.session.attach import attach_schedule
@@ -319,13 +370,13 @@ def attach(
     there = there.beside(pipeline_bytes(pipe))
     before = session_of(pipe)
     if before is not None and before.device.name == device.name and same_rules(before.plan, plan):
-        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
+        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead, catalogue=catalogue)
         if before.schedule == compiled.schedule:
             return before, compiled
     if before is not None:
         before.remove()
     with quantized(plan, pipe, device.name, keep=not loaded_by_us) as undo:
-        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead)
+        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead, catalogue=catalogue)
         notes = (*compiled.diagnostics, *notes, *lowered)
         session = attach_schedule(plan, compiled.schedule, pipe, device, notes, undo)
     session.budget = there.budget
@@ -382,16 +433,19 @@ def _document(plan: Plan) -> Document:
 def _back(
     plan: Plan,
     target: Any,
+    own: Own = (),
     *,
     budget: int | None = None,
     overhead: int = 0,
     card: Place | None = None,
 ) -> tuple[tuple[Graph, Schedule] | None, list[Diagnostic]]:
     """Plan to schedule, checked by the replay."""
-    known, found = _target(plan, target)
+    known, found = _target(plan, target, own)
     if known is None or errors(found):
         return None, found
     found += check_names(plan, known)
+    if known.origin != "loaded" and known.call is not None:
+        found += check_run(plan, known.call, known.cls)
     if errors(found):
         return None, found
     found += check_parts(plan, known)
@@ -417,21 +471,24 @@ def _back(
     return (graph, schedule), found
 
 
-def _target(plan: Plan, target: Any) -> tuple[Target | None, list[Diagnostic]]:
-    """What the plan is for: ``target`` (a Target, a pipeline, a folder, a file, a built-in, a class name),
-    else what it names."""
+def _target(plan: Plan, target: Any, own: Own) -> tuple[Target | None, list[Diagnostic]]:
+    """What the plan is for: ``target`` (a Target, a pipeline, its class, a folder, a file, a built-in, the
+    name of a class), else what it names."""
     if isinstance(target, Target):
         return target, []
     if target is None:
-        return _found(plan, plan.pipeline.cls, plan.pipeline.source)
+        return _found(plan, plan.pipeline.cls, plan.pipeline.source, own)
+    if isinstance(target, type):
+        own = own if _ships(target) else (*own_of(target)[0], *own)
+        return _found(plan, target.__name__, plan.pipeline.source, own)
     if not isinstance(target, (str, Path)):
         try:
-            return describe(target), []
+            return describe(target, known_of(target, own)), []
         except PlanError as error:
             return None, [*error.diagnostics]
     text = str(target)
     if text.isidentifier() and not Path(text).exists():
-        known, found = _found(plan, text, None)
+        known, found = _found(plan, text, None, own)
         if text != plan.pipeline.cls:  # which may be one that only its author has
             found = [
                 replace(d.at(Severity.ERROR), span=None) if d.code is UNKNOWN_CLASS else d for d in found
@@ -441,15 +498,17 @@ def _target(plan: Plan, target: Any) -> tuple[Target | None, list[Diagnostic]]:
         said = f'the target "{text}" is no class, built-in, folder or file here'
         return None, [finding(NO_SUCH_SOURCE, said, hint=place.hint)]
     source = text if text.startswith(BUILTIN) else str(Path(text).expanduser().absolute())
-    known, found = _found(plan, plan.pipeline.cls, source)
+    known, found = _found(plan, plan.pipeline.cls, source, own)
     # What is wrong with it stands in no line of the plan.
     return known, [replace(d, span=None, pointer="") if d.pointer == PIPELINE else d for d in found]
 
 
-def _found(plan: Plan, cls: str, source: str | None) -> tuple[Target | None, list[Diagnostic]]:
+def _found(plan: Plan, cls: str, source: str | None, classes: Own) -> tuple[Target | None, list[Diagnostic]]:
+    """Of a class that nothing tells of, what the plan's own order says."""
     pipeline = plan.pipeline
     own = {name: said for name, said in plan.components.items() if said.source is not None}
-    return find_target(
+    ordered = plan.stages is not None and cls == pipeline.cls
+    found, problems = find_target(
         cls,
         source,
         dtype=pipeline.dtype,
@@ -458,7 +517,23 @@ def _found(plan: Plan, cls: str, source: str | None) -> tuple[Target | None, lis
         requires=plan.requires.get("diffusers"),
         relative_to=Path(plan.document.sources[0].name).parent,
         sources={name: said.source or "" for name, said in own.items()},
+        own=classes,
+        ordered=ordered,
         span=pipeline.span,
         source_span=pipeline.spans.get("source"),
         spans={name: said.spans.get("source", said.span) for name, said in own.items()},
     )
+    if found is None and not errors(problems) and ordered:
+        said = f'sizes are not known of "{cls}": whether the plan fits is not checked'
+        problems.append(finding(SIZES_UNKNOWN, said, span=pipeline.span))
+        return target_from(plan), problems
+    return found, problems
+
+
+def _ships(cls: type) -> bool:
+    return cls.__module__.startswith("diffusers.")
+
+
+def _nothing_runs(plan: Plan) -> Diagnostic:
+    said = f'the plan has no "order" or "stages", and what runs in a "{plan.pipeline.cls}" is not known here'
+    return finding(UNKNOWN_WALK, said, span=plan.pipeline.span, hint=SEEN.format(plan.pipeline.cls))

@@ -10,6 +10,7 @@ import click
 
 from planner.api import Compiled, attach, compile, device_for, load
 from planner.cli.card import card_on, card_option, info_of
+from planner.cli.code import catalogue_option, from_option
 from planner.cli.later import not_yet
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, show
@@ -22,6 +23,7 @@ from planner.report.model import DeviceInfo, Measured, Report
 from planner.report.render import measured_table, picture, wrote_line
 from planner.schedule.card import Card, Room
 from planner.schedule.fit import fitting, gib
+from planner.target import catalogue
 
 if TYPE_CHECKING:
     from planner.device.protocol import Device
@@ -37,7 +39,8 @@ class _Asked:
     report: Path | None
     force: bool
     simulate: bool
-    factory: str | None
+    code: str | None
+    catalogues: tuple[Path, ...]
     allow_pickle: bool
     trust_remote_code: bool
 
@@ -50,7 +53,8 @@ class _Asked:
 @card_option
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report as JSON.")
 @click.option("--force", is_flag=True, help="--out and --report may write over a file, but for what is read.")
-@click.option("--from", "factory", metavar="MODULE:FUNCTION", help="Get the pipeline from this function.")
+@from_option
+@catalogue_option
 @click.option("--allow-pickle", is_flag=True, help="Weights in pickle files may be read: they can run code.")
 @click.option("--trust-remote-code", is_flag=True, help="Code that comes with a hub id may be run.")
 @click.option("--locked", is_flag=True, help="Not made yet.", hidden=True)
@@ -78,17 +82,54 @@ def apply_command(
 
 
 def _dry_run(plan: Plan, asked: _Asked, card: Card | None) -> int:
-    cls = None
+    code, cls = _Code.of(asked), None
     if card is None:
         from planner.loading.packages import require
 
         require()
         _, card = _device(plan, simulate=asked.simulate)
-        cls = None if asked.factory else _class(plan)
-    said = compile(plan, card=card)
+        cls = code.cls or (None if code.function else _class(plan))
+    said = compile(plan, code.shows(plan), card=card, catalogue=code.catalogue)
     _check_output(plan, asked, cls)
     _say(said, info_of(card), card.room(plan, said.target.bytes)[0])
     return show(said.diagnostics, plan.document.sources)
+
+
+@dataclass(slots=True)
+class _Code:
+    """What ``--from`` led to: a class or a function, imported; and ``made``, what the function returned."""
+
+    spec: str
+    cls: type | None
+    function: Any
+    catalogue: tuple[Any, ...]
+    made: Any = None
+
+    @classmethod
+    def of(cls, asked: _Asked) -> _Code:
+        if asked.code is None:
+            return cls("", None, None, asked.catalogues)
+        from planner.loading.make import code_at
+
+        found = code_at(asked.code)
+        if isinstance(found, type):
+            return cls(asked.code, found, None, (found, *asked.catalogues))
+        return cls(asked.code, None, found, asked.catalogues)
+
+    def shows(self, plan: Plan) -> Any:
+        """What the plan is compiled for before its pipeline is loaded. A function is called first where only
+        its pipeline says what the class is."""
+        if self.function is None or plan.stages is not None or catalogue.find(plan.pipeline.cls) is not None:
+            return self.cls
+        return self.pipeline()
+
+    def pipeline(self) -> Any:
+        """What the function returns, called once."""
+        from planner.loading.make import made_by
+
+        if self.made is None:
+            self.made = made_by(self.spec, self.function)
+        return self.made
 
 
 def _apply(plan: Plan, asked: _Asked) -> int:
@@ -97,35 +138,38 @@ def _apply(plan: Plan, asked: _Asked) -> int:
     require()
     from planner.loading.call import attempt
     from planner.loading.inputs import call_of
-    from planner.loading.make import from_factory
     from planner.loading.outputs import sample_rate_of
     from planner.loading.pipeline import load_pipeline
     from planner.loading.progress import reading
     from planner.virtual.audit import snapshot
 
     device, card = _device(plan, simulate=asked.simulate)
-    info, before = info_of(card), compile(plan, card=card)
+    code = _Code.of(asked)
+    info, before = info_of(card), compile(plan, code.shows(plan), card=card, catalogue=code.catalogue)
     room, _ = card.room(plan, before.target.bytes)
-    _check_output(plan, asked, None if asked.factory else _class(plan))
+    _check_output(plan, asked, code.cls or (None if code.function else _class(plan)))
     known = before.schedule.peak is not None
     if known:
         _say(before, info, room)
     pipe = (
-        from_factory(asked.factory)
-        if asked.factory
+        code.pipeline()
+        if code.function
         else load_pipeline(
             plan,
+            cls=code.cls,
             allow_pickle=asked.allow_pickle,
             trust_remote_code=asked.trust_remote_code,
             device_type=device.name.type,
             bar=reading,
         )
     )
-    if asked.factory:
+    if code.function:
         _check_output(plan, asked, type(pipe))
     arguments = call_of(plan, pipe)
     truth = snapshot(pipe) if asked.simulate else None
-    session, compiled = attach(plan, pipe, device, loaded_by_us=asked.factory is None)
+    session, compiled = attach(
+        plan, pipe, device, loaded_by_us=code.function is None, catalogue=code.catalogue
+    )
     if not known:
         _say(compiled, info, room)
     notes = [d for d in session.notes if d.severity is not Severity.NOTE]

@@ -8,6 +8,7 @@ import click
 
 from planner.api import compile, load
 from planner.cli.card import card_option, info_of
+from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.later import not_yet
 from planner.cli.source import source_of
 from planner.cli.terminal import format_option, overrides_option, put, raw, show
@@ -23,6 +24,8 @@ from planner.schedule.card import Card
 @click.option("--check", is_flag=True, help="Not made yet.", hidden=True)
 @card_option
 @format_option("text", "json")
+@from_option
+@catalogue_option
 @overrides_option
 def compile_command(
     file: Path,
@@ -31,6 +34,8 @@ def compile_command(
     check: bool,
     card: Card | None,
     form: str,
+    code: str | None,
+    catalogues: tuple[Path, ...],
     overrides: tuple[str, ...],
 ) -> int:
     """Compile a plan to the steps that a run will make.
@@ -41,7 +46,8 @@ def compile_command(
     if lock or check:
         raise not_yet("--lock" if lock else "--check", "plan compile FILE --format json, kept and compared")
     plan = load(source_of(file), overrides=overrides)
-    compiled = compile(plan, target, card=card)
+    aim, known = seen(code, target, catalogues)
+    compiled = compile(plan, aim, card=card, catalogue=known)
     if form == "json":
         raw(compiled.to_json())
         return 0

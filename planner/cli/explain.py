@@ -10,6 +10,7 @@ from rich.console import RenderableType
 
 from planner.api import Compiled, compile, load
 from planner.cli.card import card_of, card_option, info_of
+from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.later import not_yet
 from planner.cli.source import source_of
 from planner.cli.terminal import overrides_option, put, raw, show
@@ -38,6 +39,8 @@ from planner.schedule.card import Card
     help="yaml: the plan with everything that it leaves unsaid.",
 )
 @click.option("--plot", metavar="FILE", help="Not made yet.", hidden=True)
+@from_option
+@catalogue_option
 @overrides_option
 def explain_command(
     what: str | None,
@@ -46,6 +49,8 @@ def explain_command(
     card: Card | None,
     form: str,
     plot: str | None,
+    code: str | None,
+    catalogues: tuple[Path, ...],
     overrides: tuple[str, ...],
 ) -> int:
     """Explain a plan (what moves when, and why) or a code (P302, unknown-component).
@@ -62,7 +67,8 @@ def explain_command(
         return _code(what)
     plan = load(source_of(what), overrides=overrides)
     where = card_of(plan, card)
-    compiled = compile(plan, target, card=where)
+    aim, known = seen(code, target, catalogues)
+    compiled = compile(plan, aim, card=where, catalogue=known)
     if form == "yaml":
         raw(to_yaml(compiled.plan))
         return 0

@@ -12,14 +12,18 @@ from pathlib import Path
 
 import click
 
+from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.sequences import all_sequences
 from planner.cli.source import source_of
 from planner.cli.terminal import coloured, format_option, raw
-from planner.diagnostics.diagnostic import Diagnostic, Severity, errors
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, errors
 from planner.diagnostics.machine import as_json, exit_code
 from planner.diagnostics.render import text
+from planner.loading.known import known_of, own_of
 from planner.source.text import SourceText
 from planner.target import catalogue
+from planner.target.catalogue import Own
+from planner.target.loaded import describe
 from planner.target.model import Target
 from planner.translation.sequence import is_sequence, target_of, translate, translate_string
 from planner.translation.tools.convert import NAME, TOOLS, class_of, from_script, from_tool, tool_of
@@ -41,6 +45,8 @@ from planner.translation.tools.convert import NAME, TOOLS, class_of, from_script
     metavar="X.Y.Z",
     help="The catalogue's diffusers version; the newest by default.",
 )
+@from_option
+@catalogue_option
 @format_option("text", "json")
 def translate_command(
     what: Sequence[str],
@@ -49,6 +55,8 @@ def translate_command(
     tool: str | None,
     cls: str | None,
     version: str | None,
+    code: str | None,
+    catalogues: tuple[Path, ...],
     form: str,
 ) -> int:
     """Make a plan of model_cpu_offload_seq (a string, a class's own, a folder's), or of a script or settings.
@@ -63,20 +71,35 @@ def translate_command(
     plan translate --class WanPipeline -- sglang generate --model-path M --dit-cpu-offload
     plan translate --tool mmgp "{profile_no: 4}" --class FluxPipeline
     """
-    if every == bool(what):
+    if every == (bool(what) or code is not None):
         raise click.UsageError("give a sequence, a class, a folder, a script or settings, or --all")
     if version is not None and version not in catalogue.versions():
         raise click.UsageError(f"no catalogue for {version}; known: {', '.join(catalogue.versions())}")
     if every:
         return all_sequences(version, form)
-    source = _source(what)
+    aim, known = seen(code, None, catalogues)
+    own, problems, texts = own_of(known)
+    if problems:
+        raise PlanError(problems, texts)
+    if aim is not None and not isinstance(aim, type):
+        if what:
+            raise click.UsageError("a pipeline from --from is translated as it is: give nothing beside it")
+        translated = translate(describe(aim, known_of(aim, own)), improve=improve)
+        return _show(_Made(translated.text, translated.diagnostics), form)
+    source = _source(what if aim is None else what or (aim.__name__,))
     found_tool = tool if tool is not None else tool_of(source.text)
+    if aim is not None and (found_tool is not None or is_sequence(source.text)):
+        cls = cls or aim.__name__
     if found_tool is not None:
-        made = _settings(source, found_tool, cls, version)
+        made = _settings(source, found_tool, cls, version, own)
     elif is_sequence(source.text, cls):
-        made = _string(source, cls, version, improve)
+        made = _string(source, cls, version, improve, own)
     else:
-        made = _class(source.text, version, improve)
+        made = _class(source.text, version, improve, own)
+    return _show(made, form)
+
+
+def _show(made: _Made, form: str) -> int:
     if form == "json":
         said = json.loads(as_json(made.found))["diagnostics"]
         raw(json.dumps({"plan": made.text, "diagnostics": said}, indent=2, ensure_ascii=False) + "\n")
@@ -115,11 +138,11 @@ def _source(words: Sequence[str]) -> SourceText:
     return SourceText(name=NAME, text=words[0])
 
 
-def _settings(source: SourceText, tool: str, cls: str | None, version: str | None) -> _Made:
+def _settings(source: SourceText, tool: str, cls: str | None, version: str | None, own: Own) -> _Made:
     cls = cls or class_of(source.text)
     if cls is None:
         raise click.UsageError("settings need --class: the pipeline class that they are for")
-    target, problems = _known(cls, version)
+    target, problems = _known(cls, version, own)
     if target is None:
         return _Made("", problems)
     if tool:
@@ -129,25 +152,25 @@ def _settings(source: SourceText, tool: str, cls: str | None, version: str | Non
     return _Made(made, found, (source,))
 
 
-def _string(source: SourceText, cls: str | None, version: str | None, improve: bool) -> _Made:
+def _string(source: SourceText, cls: str | None, version: str | None, improve: bool, own: Own) -> _Made:
     string = source.text.rstrip("\r\n") if source.name != NAME else source.text
-    made, found, text_of = translate_string(string, cls, version, improve=improve)
+    made, found, text_of = translate_string(string, cls, version, improve=improve, own=own)
     if made is None:
         return _Made("", found, (text_of,))
     return _Made(made.text, made.diagnostics, made.sources)
 
 
-def _class(what: str, version: str | None, improve: bool) -> _Made:
-    target, problems = _known(what, version)
+def _class(what: str, version: str | None, improve: bool, own: Own) -> _Made:
+    target, problems = _known(what, version, own)
     if target is None:
         return _Made("", problems)
     made = translate(target, improve=improve)
     return _Made(made.text, (*problems, *made.diagnostics), made.sources)
 
 
-def _known(what: str, version: str | None) -> tuple[Target | None, Sequence[Diagnostic]]:
+def _known(what: str, version: str | None, own: Own) -> tuple[Target | None, Sequence[Diagnostic]]:
     """A class or a folder; without one, whatever is said of it is an error."""
-    target, problems = target_of(what, version=version)
+    target, problems = target_of(what, version=version, own=own)
     if target is None or errors(problems):
         return None, [d.at(Severity.ERROR) if d.severity is Severity.WARNING else d for d in problems]
     return target, problems

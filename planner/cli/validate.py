@@ -9,6 +9,7 @@ import click
 
 from planner.api import validate
 from planner.cli.card import card_option
+from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.search import STDIN, plans
 from planner.cli.source import source_of
 from planner.cli.terminal import format_option, log, overrides_option, put, show, strict_option
@@ -28,6 +29,8 @@ from planner.source.text import SourceText
 @card_option
 @format_option("text", "json", "sarif", "github")
 @strict_option
+@from_option
+@catalogue_option
 @overrides_option
 def validate_command(
     paths: tuple[Path, ...],
@@ -37,6 +40,8 @@ def validate_command(
     card: Card | None,
     form: str,
     strict: bool,
+    code: str | None,
+    catalogues: tuple[Path, ...],
     overrides: tuple[str, ...],
 ) -> int:
     """Check plans: syntax, names, order, and whether they fit.
@@ -47,9 +52,10 @@ def validate_command(
     sources: dict[str, SourceText] = {}
     checked: list[Checked] = []
     read: list[tuple[SourceText, ...]] = []
+    aim, known = seen(code, target, catalogues)
     for file in plans(paths or (Path(),), exclude):
         source = source_of(file)
-        result = validate(source, target=target, overrides=overrides, strict=strict, card=card)
+        result = validate(source, target=aim, overrides=overrides, strict=strict, card=card, catalogue=known)
         name = str(file) if file != STDIN else result.sources[0].name if result.sources else str(file)
         checked.append(Checked(name, result.diagnostics))
         read.append(result.sources)
@@ -57,13 +63,13 @@ def validate_command(
         if form == "text":
             log(f"{name}: {_summary(result.diagnostics)}")
     found = once((one.file, one.found, texts) for one, texts in zip(checked, read, strict=True))
-    code = show(found, tuple(sources.values()), checked)
+    ends = show(found, tuple(sources.values()), checked)
     if form == "text":
         if counted and found:
             put("", sheet(">times", "!code", rows=[(str(n), str(c)) for c, n in statistics(found).items()]))
         if len(checked) > 1:
             log(_all(checked))
-    return code
+    return ends
 
 
 def _summary(found: Sequence[Diagnostic]) -> str:

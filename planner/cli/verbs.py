@@ -34,6 +34,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "What a plan will do and why, or what a code means.",
             "plan explain flux.plan.yaml --card 12GiB",
         ),
+        "catalogue": Verb(
+            "planner.cli.catalogue",
+            "What plans need to know of pipeline classes of your own, as a file.",
+            "plan catalogue mymodule:MyPipeline -o my.catalogue.json",
+        ),
         "schema": Verb(
             "planner.cli.schema",
             "Print the JSON Schema of plans, for editors.",

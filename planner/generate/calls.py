@@ -12,7 +12,6 @@ from functools import partial
 
 from planner.generate.events import Ran
 from planner.generate.expressions import Expressions, Frame
-from planner.generate.source import find_method, followed, function
 from planner.generate.values import (
     UNKNOWN,
     Atom,
@@ -87,7 +86,9 @@ class Calls(Expressions):
             case Func():
                 return self.inline(atom, positional, named)
             case Obj():
-                found = find_method(atom.cls, "__call__") or find_method(atom.cls, "forward")
+                found = self.source.find_method(atom.cls, "__call__") or self.source.find_method(
+                    atom.cls, "forward"
+                )
                 if found is None:
                     return self._opaque(text, positional, named)
                 func = Func(node=found[1], env=None, module=found[0].__module__, owner=found[0], bound=atom)
@@ -118,7 +119,7 @@ class Calls(Expressions):
     def instance(self, cls: type, positional: list[Value], named: dict[str, Value]) -> Obj:
         """A new object of a followed class: its constructor is read for what it keeps."""
         obj = Obj(cls=cls)
-        found = find_method(cls, "__init__")
+        found = self.source.find_method(cls, "__init__")
         if found is not None:
             owner, node = found
             func = Func(node=node, env=None, module=owner.__module__, owner=owner, bound=obj)
@@ -231,12 +232,13 @@ class Calls(Expressions):
         if short is not None:
             return short(self, positional)
         if isinstance(thing, type):
-            if followed(thing.__module__) and (
-                any(matters(v) for v in (*positional, *named.values())) or find_method(thing, "__call__")
+            if self.source.followed(thing.__module__) and (
+                any(matters(v) for v in (*positional, *named.values()))
+                or self.source.find_method(thing, "__call__")
             ):
                 return one(self.instance(thing, positional, named))
             return self._opaque(text, positional, named)
-        node = function(thing)
+        node = self.source.function(thing)
         if node is None:
             if getattr(thing, "__module__", None) == "builtins":
                 self._callbacks(positional, named)

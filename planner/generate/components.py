@@ -8,7 +8,7 @@ import inspect
 import re
 from dataclasses import dataclass
 
-from planner.generate.source import global_name, methods
+from planner.generate.source import Source, global_name
 
 NOT_MODULES = re.compile(
     r".*(Tokenizer\w*|Processor\w*|Scheduler\w*|FeatureExtractor|Guidance|Mel|OnnxRuntimeModel|Backend)"
@@ -27,7 +27,7 @@ class Argument:
     optional: bool
 
 
-def components(cls: type) -> tuple[Argument, ...]:
+def components(cls: type, source: Source) -> tuple[Argument, ...]:
     """The components of ``cls`` in the order of its constructor.
 
     A component is what ``DiffusionPipeline.components`` (diffusers 0.42.1, pipeline_utils.py:1838)
@@ -35,10 +35,10 @@ def components(cls: type) -> tuple[Argument, ...]:
     """
     optional = tuple(getattr(cls, "_optional_components", None) or ())
     found: list[Argument] = []
-    owner = next((c for c in cls.__mro__ if "__init__" in methods(c)), None)
+    owner = next((c for c in cls.__mro__ if "__init__" in source.methods(c)), None)
     if owner is None:
         return ()
-    annotations = _annotations(owner)
+    annotations = _annotations(source.methods(owner)["__init__"].args)
     for name, parameter in list(inspect.signature(cls.__init__).parameters.items())[1:]:  # type: ignore[misc]
         required = parameter.default is inspect.Parameter.empty
         named = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
@@ -73,9 +73,8 @@ def resolve(module: str, name: str) -> type | None:
     return None
 
 
-def _annotations(owner: type) -> dict[str, tuple[str, ...]]:
+def _annotations(args: ast.arguments) -> dict[str, tuple[str, ...]]:
     """Class names in the annotations of the constructor, as written, in order."""
-    args = methods(owner)["__init__"].args
     return {
         a.arg: tuple(dict.fromkeys(_names(a.annotation)))
         for a in (*args.posonlyargs, *args.args, *args.kwonlyargs)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from planner.generate.events import Event, either, maybe
-from planner.generate.source import find_method, global_name, is_property, is_static
+from planner.generate.source import Source, global_name, is_property, is_static
 from planner.generate.values import (
     UNKNOWN,
     Const,
@@ -50,6 +50,7 @@ class Expressions(ABC):
     """Expressions; what a call does is for the class below."""
 
     events: list[Event]
+    source: Source
 
     @abstractmethod
     def call(self, frame: Frame, node: ast.Call) -> Value:
@@ -188,7 +189,7 @@ class Expressions(ABC):
             case Super(obj=obj, owner=owner):
                 return self._of_class(obj, attr, owner)
             case Live(thing=type() as cls):
-                found = find_method(cls, attr)
+                found = self.source.find_method(cls, attr)
                 if found is not None:
                     return one(Func(node=found[1], env=None, module=found[0].__module__, owner=found[0]))
                 return _live(getattr(cls, attr, None))
@@ -197,7 +198,7 @@ class Expressions(ABC):
         return UNKNOWN
 
     def _of_class(self, obj: Obj, attr: str, after: type | None) -> Value:
-        found = find_method(obj.cls, attr, after)
+        found = self.source.find_method(obj.cls, attr, after)
         if found is None:
             return UNKNOWN
         owner, node = found

@@ -10,15 +10,16 @@ from collections.abc import Iterable
 from planner.generate.calls import Calls
 from planner.generate.events import Event, Looped, either, maybe
 from planner.generate.expressions import Frame
-from planner.generate.source import find_method
+from planner.generate.source import Source
 from planner.generate.values import UNKNOWN, Func, Live, Obj, Ref, Seq, Value, matters, one, union
 
 
 class Reader(Calls):
     """Reads one pipeline class; ``modules`` are its components that have weights."""
 
-    def __init__(self, modules: Iterable[str]) -> None:
+    def __init__(self, modules: Iterable[str], source: Source) -> None:
         self.modules = frozenset(modules)
+        self.source = source
         self.events: list[Event] = []
         self.leaks: list[str] = []
         self.stack: list[int] = []
@@ -29,7 +30,7 @@ class Reader(Calls):
         obj = self.instance(cls, [], {name: one(Ref(component=name)) for name in names})
         obj.attrs.update({name: one(Ref(component=name)) for name in names})
         self.leaks.clear()
-        found = find_method(cls, "__call__")
+        found = self.source.find_method(cls, "__call__")
         if found is None:
             return ()
         owner, node = found

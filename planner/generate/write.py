@@ -9,22 +9,53 @@ from typing import Any
 
 from planner.generate.classes import pipeline_classes
 from planner.generate.components import components, resolve
-from planner.generate.reader import Reader
-from planner.generate.walk import walk_of
-from planner.target.model import WalkStage
+from planner.generate.record import record_of
+from planner.generate.source import source_of
+from planner.version import VERSION
+
+MADE_BY = ("offload-planner", "torch", "transformers")
+"""Packages whose versions a catalogue of one's own names beside diffusers'."""
 
 
 def catalogue_text() -> str:
-    """One class a line, sorted: the same diffusers gives the same bytes, and a diff shows what changed."""
-    pipelines = pipeline_classes()
+    """The catalogue that ships for the installed diffusers."""
+    return to_text(_catalogue(pipeline_classes()))
+
+
+def own_catalogue(classes: Iterable[type]) -> dict[str, Any]:
+    """A catalogue of a user's own classes (``schemas/catalogue.v1.schema.json``)."""
+    made = _catalogue(sorted(classes, key=lambda cls: cls.__name__))
+    for cls in classes:
+        made["classes"][cls.__name__] = {"module": cls.__module__, **made["classes"][cls.__name__]}
+    versions = {name: version for name in MADE_BY if (version := _version(name))}
+    return {"format": made.pop("format"), "diffusers": made.pop("diffusers"), "versions": versions, **made}
+
+
+def to_text(made: Mapping[str, Any]) -> str:
+    """One class a line, sorted: the same classes give the same bytes, and a diff shows what changed."""
+    keys = [key for key in ("format", "diffusers", "versions") if key in made]
+    head = (f"{json.dumps(key)}: {json.dumps(made[key])}" for key in keys)
+    parts = (_lines(key, made[key]) for key in ("keep_float32", "skip_casting", "classes"))
+    return "{" + ", ".join((*head, *parts)) + "}\n"
+
+
+def _catalogue(pipelines: Iterable[type]) -> dict[str, Any]:
+    pipelines = tuple(pipelines)
     models = _models(pipelines)
-    said = (
-        f'{{"format": 1, "diffusers": {json.dumps(metadata.version("diffusers"))}',
-        _lines("keep_float32", _kept(models)),
-        _lines("skip_casting", _uncast(models)),
-        _lines("classes", {cls.__name__: _record(cls) for cls in pipelines}),
-    )
-    return ", ".join(said) + "}\n"
+    return {
+        "format": 1,
+        "diffusers": metadata.version("diffusers"),
+        "keep_float32": _kept(models),
+        "skip_casting": _uncast(models),
+        "classes": {cls.__name__: record_of(cls) for cls in pipelines},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return VERSION if package == "offload-planner" else ""
 
 
 def _lines(key: str, values: Mapping[str, Any]) -> str:
@@ -34,7 +65,9 @@ def _lines(key: str, values: Mapping[str, Any]) -> str:
 
 def _models(pipelines: Iterable[type]) -> dict[str, type | None]:
     """The classes in the annotations of constructors, by name."""
-    names = sorted({(cls.__module__, n) for cls in pipelines for a in components(cls) for n in a.classes})
+    names = sorted(
+        {(cls.__module__, n) for cls in pipelines for a in components(cls, source_of(cls)) for n in a.classes}
+    )
     return {name: resolve(module, name) for module, name in names}
 
 
@@ -56,45 +89,6 @@ def _kept(models: Mapping[str, type | None]) -> dict[str, dict[str, list[str]]]:
         if any(said.values()):
             found[name] = {key: value for key, value in said.items() if value}
     return dict(sorted(found.items()))
-
-
-def _record(cls: type) -> dict[str, Any]:
-    arguments = components(cls)
-    reader = Reader([a.name for a in arguments if a.module])
-    events = reader.read(cls, [a.name for a in arguments])
-    walk = walk_of(events)
-    sequence = getattr(cls, "model_cpu_offload_seq", None)
-    base = _base(cls, "enable_model_cpu_offload")
-    return {
-        "components": {a.name: _argument(a) for a in arguments},
-        "sequence": sequence if isinstance(sequence, str) else None,
-        "exclude": list(getattr(cls, "_exclude_from_cpu_offload", None) or ()),
-        "overrides": base != "DiffusionPipeline",
-        "walk": [_stage(stage) for stage in walk] or None,
-    }
-
-
-def _argument(argument: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {"classes": list(argument.classes)}
-    made |= {"module": True} if argument.module else {}
-    made |= {"optional": True} if argument.optional else {}
-    return made
-
-
-def _stage(stage: WalkStage) -> dict[str, Any]:
-    made: dict[str, Any] = {"id": stage.id}
-    if stage.stages:
-        made["stages"] = [_stage(inner) for inner in stage.stages]
-    else:
-        made["runs"] = [str(use) for use in stage.runs]
-    made |= {"loop": stage.loop} if stage.loop else {}
-    made |= {"optional": True} if stage.optional else {}
-    return made
-
-
-def _base(cls: type, method: str) -> str:
-    """The name of the class that defines ``method`` for ``cls``."""
-    return next((c.__name__ for c in cls.__mro__ if method in vars(c)), "")
 
 
 def _compact(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A pipeline that a user's own function makes, for ``plan apply --from module:function``."""
+"""Code that the command line names: ``--from module:function`` or ``module:Class``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from planner.diagnostics.table.p9_machine import BAD_FACTORY, FACTORY_FAILED
 from planner.loading.packages import require
 
 
-def from_factory(spec: str) -> Any:
-    """What ``module:function`` returns: a loaded diffusers pipeline. The current folder is searched first.
+def code_at(spec: str) -> Any:
+    """The class or function that ``module:name`` leads to. The current folder is searched first.
 
-    Raises PlanError for a name that leads nowhere, for what the function raised (its ``__cause__``) and
-    for a result that is no pipeline.
+    Raises PlanError for a name that leads nowhere, and for what importing the module raised.
     """
     require()
     module_name, sign, name = spec.partition(":")
     if not sign or not all(part.isidentifier() for part in [*module_name.split("."), *name.split(".")]):
-        raise PlanError([finding(BAD_FACTORY, f'expected module:function, found "{spec}"')])
-    function = _function(module_name, name)
+        raise PlanError([finding(BAD_FACTORY, f'expected module:function or module:Class, found "{spec}"')])
+    return _function(module_name, name)
+
+
+def made_by(spec: str, function: Any) -> Any:
+    """What ``function``, named ``spec``, returns: a loaded diffusers pipeline.
+
+    Raises PlanError for what the function raised (its ``__cause__``) and for a result that is no pipeline.
+    """
     try:
         made = function()
     except PlanError:
@@ -35,6 +41,11 @@ def from_factory(spec: str) -> Any:
         said = f'"{spec}" returned {_kind(made)}, expected a loaded diffusers pipeline'
         raise PlanError([finding(FACTORY_FAILED, said)])
     return made
+
+
+def from_factory(spec: str) -> Any:
+    """``made_by`` of ``code_at``."""
+    return made_by(spec, code_at(spec))
 
 
 def _function(module_name: str, name: str) -> Any:

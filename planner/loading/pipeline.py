@@ -39,6 +39,7 @@ from planner.target.place import BUILTIN
 def load_pipeline(
     plan: Plan,
     *,
+    cls: Any = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     device_type: str | None = None,
@@ -46,7 +47,8 @@ def load_pipeline(
 ) -> Any:
     """The pipeline that ``plan`` names, loaded in the plan's dtype (float32 when left out).
 
-    Only safetensors are read unless ``allow_pickle``; code in the source runs only with
+    ``cls``: the class to load it as, where it is none of diffusers'. Only safetensors are read unless
+    ``allow_pickle``; code in the source runs only with
     ``trust_remote_code``. Components with a source of their own come from there, and LoRAs are loaded and
     scaled. The modules that quantization rules take are quantized, as far as that lasts: layerwise_cast is
     done, and undone, by the session. ``device_type``: of the device that the plan will be applied on, where
@@ -57,7 +59,7 @@ def load_pipeline(
     if plan.pipeline.source is None:
         raise PlanError([_no_source(plan)], plan.document.sources)
     with quiet():  # importing a pipeline says which image library it falls back to
-        cls = class_of(plan, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+        cls = cls or class_of(plan, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
     problems = [*check_loras(plan, cls, allow_pickle=allow_pickle)]
     if problems := problems + check_sources(plan, allow_pickle=allow_pickle):
         raise PlanError(problems, plan.document.sources)
@@ -158,7 +160,7 @@ def _class(plan: Plan, name: str) -> Any:
         raise PlanError([_packages(plan, missing)], plan.document.sources)
     said = f'diffusers {diffusers.__version__} has no pipeline class "{name}"'
     near = get_close_matches(name, [n for n in dir(diffusers) if n.endswith("Pipeline")], n=1)
-    hint = f'did you mean "{near[0]}"?' if near else ""
+    hint = f'did you mean "{near[0]}"?' if near else "--from module:Class brings a class of your own"
     problem = finding(CLASS_NOT_INSTALLED, said, span=plan.pipeline.span, pointer="/pipeline", hint=hint)
     raise PlanError([problem], plan.document.sources)
 

@@ -55,7 +55,7 @@ def _problems(plan: Plan, target: Target) -> Iterator[Diagnostic]:
             yield finding(NO_WEIGHTS, said, span=span)
         elif weights and not info.module and not info.same_as:
             yield finding(NO_WEIGHTS, f'"{name}" has no weights to move', span=span)
-    for use in _uses(plan):
+    for use in uses_of(plan):
         known = target.components.get(use.component)
         if known is None or not known.module or not use.entry:
             continue
@@ -84,7 +84,7 @@ def _problems(plan: Plan, target: Target) -> Iterator[Diagnostic]:
 
 def _named(plan: Plan) -> Iterator[tuple[str, Span, Literal["used", "placed", ""]]]:
     """Every component that the plan names, its place, and what happens to its weights there, if anything."""
-    for use in _uses(plan):
+    for use in uses_of(plan):
         yield use.component, use.span.part(0, len(use.component)), "used"
     for name in plan.exclude:
         yield name.name, name.span, "placed"
@@ -94,7 +94,8 @@ def _named(plan: Plan) -> Iterator[tuple[str, Span, Literal["used", "placed", ""
         yield rule.component, rule.spans["component"], "placed"
 
 
-def _uses(plan: Plan) -> Iterator[Use]:
+def uses_of(plan: Plan) -> Iterator[Use]:
+    """Every use in the plan's own stages, in the file's order."""
     pending = list(plan.stages or ())
     while pending:
         stage = pending.pop(0)

@@ -1,12 +1,14 @@
-"""The shipped catalogues of diffusers' pipeline classes, one for each supported version.
+"""What is known of pipeline classes: diffusers' own, in a file that ships for each supported version, and a
+user's own, in files like it.
 
-Made by ``python -m planner.generate``; read without torch and without diffusers.
+Made by ``python -m planner.generate`` and ``plan catalogue``; read without torch and without diffusers.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -14,7 +16,12 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
-from planner.target.model import ComponentInfo, Target, WalkStage, WalkUse
+from planner.target.model import Target
+from planner.target.record import target_of_record
+
+Own = tuple[Mapping[str, Any], ...]
+"""Catalogues of a user's own classes, of the shape of ``schemas/catalogue.v1.schema.json``. Of two that have
+a class the first counts, and before what ships."""
 
 
 def versions() -> tuple[str, ...]:
@@ -37,102 +44,78 @@ def pick(specifier: str | None) -> tuple[str, bool]:
     return shipped[0], False
 
 
+@dataclass(frozen=True)
+class Catalogue:
+    """The classes of one diffusers version, behind those of a user's own."""
+
+    version: str
+    own: Own = ()
+
+    def find(self, cls: str) -> Target | None:
+        """A class as a target: its components, sequence, exclusions, walk and call. Sizes are not known."""
+        for file in self.own:
+            if (record := file["classes"].get(cls)) is not None:
+                return target_of_record(cls, record, file["diffusers"])
+        return find(cls, self.version)
+
+    def names(self) -> tuple[str, ...]:
+        """Every pipeline class, sorted."""
+        return tuple(sorted({name for file in self._files() for name in file["classes"]}))
+
+    def kept_in_float32(self, cls: str, dtype: str) -> tuple[str, ...]:
+        """Parts of weight names that loading model class ``cls`` in ``dtype`` keeps in float32."""
+        said = self._of_model("keep_float32", cls, {})
+        return tuple(said.get("always", ()) if dtype in ("float16", "bfloat16") else ()) + tuple(
+            said.get("float16", ()) if dtype == "float16" else ()
+        )
+
+    def skipped_in_casting(self, cls: str) -> tuple[str, ...]:
+        """The patterns of names that model class ``cls`` leaves alone when it is cast."""
+        return tuple(self._of_model("skip_casting", cls, ()))
+
+    def _of_model(self, key: str, cls: str, default: Any) -> Any:
+        return next((file[key][cls] for file in self._files() if cls in file.get(key, ())), default)
+
+    def _files(self) -> Own:
+        return (*self.own, _file(self.version))
+
+
 def names(version: str | None = None) -> tuple[str, ...]:
-    """Every pipeline class of a version, sorted."""
-    return tuple(_classes(version or versions()[0]))
+    """Every pipeline class that ships with a version, sorted."""
+    return Catalogue(version or versions()[0]).names()
 
 
 @cache
 def find(cls: str, version: str | None = None) -> Target | None:
-    """A class as a target: its components, sequence, exclusions and walk. Sizes are not known."""
+    """A class that ships with a version (``Catalogue.find``)."""
     version = version or versions()[0]
-    record = _classes(version).get(cls)
-    if record is None:
-        return None
-    walk = _walk(record["walk"]) if record["walk"] else None
-    entries = _entries(walk or ())
-    return Target(
-        cls=cls,
-        components={
-            name: ComponentInfo(
-                name=name,
-                classes=tuple(said["classes"]),
-                module=said.get("module", False),
-                optional=said.get("optional", False),
-                entries=tuple(entries.get(name, ())),
-            )
-            for name, said in record["components"].items()
-        },
-        sequence=record["sequence"],
-        excluded=tuple(record["exclude"]),
-        walk=walk,
-        version=version,
-        origin="catalogue",
-        overrides=record["overrides"],
-    )
+    record = _file(version)["classes"].get(cls)
+    return None if record is None else target_of_record(cls, record, version)
 
 
 def kept_in_float32(cls: str, dtype: str, version: str | None = None) -> tuple[str, ...]:
-    """Parts of weight names that loading class ``cls`` in ``dtype`` keeps in float32."""
-    said = _file(version or versions()[0])["keep_float32"].get(cls, {})
-    return tuple(said.get("always", ()) if dtype in ("float16", "bfloat16") else ()) + tuple(
-        said.get("float16", ()) if dtype == "float16" else ()
-    )
+    """``Catalogue.kept_in_float32`` of a version."""
+    return Catalogue(version or versions()[0]).kept_in_float32(cls, dtype)
 
 
 def skipped_in_casting(cls: str, version: str | None = None) -> tuple[str, ...]:
-    """The patterns of names that model class ``cls`` leaves alone when it is cast."""
-    return tuple(_file(version or versions()[0])["skip_casting"].get(cls, ()))
+    """``Catalogue.skipped_in_casting`` of a version."""
+    return Catalogue(version or versions()[0]).skipped_in_casting(cls)
 
 
 @cache
 def models(version: str | None = None) -> frozenset[str]:
     """Every model class that a constructor of this version names: library classes, whose source is known."""
-    records = _classes(version or versions()[0]).values()
+    records = _file(version or versions()[0])["classes"].values()
     return frozenset(
         name for record in records for said in record["components"].values() for name in said["classes"]
     )
-
-
-def _classes(version: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = _file(version)["classes"]
-    return found
 
 
 @cache
 def _file(version: str) -> Mapping[str, Any]:
     text = (_data() / f"diffusers-{version}.json").read_text(encoding="utf-8")
     found: Mapping[str, Any] = json.loads(text)
-    return found
-
-
-def _walk(said: Sequence[Any]) -> tuple[WalkStage, ...]:
-    return tuple(
-        WalkStage(
-            id=stage["id"],
-            runs=tuple(map(_use, stage.get("runs", ()))),
-            stages=_walk(stage.get("stages", ())),
-            loop=stage.get("loop", ""),
-            optional=stage.get("optional", False),
-        )
-        for stage in said
-    )
-
-
-def _use(text: str) -> WalkUse:
-    component, _, entry = text.partition(".")
-    return WalkUse(component=component, entry=entry)
-
-
-def _entries(walk: Sequence[WalkStage]) -> dict[str, list[str]]:
-    """Entry points by component, in the order of the walk."""
-    found: dict[str, list[str]] = {}
-    for stage in walk:
-        for use in stage.runs:
-            if use.entry and use.entry not in found.setdefault(use.component, []):
-                found[use.component].append(use.entry)
-        for name, more in _entries(stage.stages).items():
-            found.setdefault(name, []).extend(e for e in more if e not in found.get(name, ()))
     return found
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from planner.diagnostics.diagnostic import Code, Diagnostic, Severity, finding
 from planner.diagnostics.table.p3_target import BROKEN_FOLDER, FOREIGN_CODE, NO_VARIANT, PICKLED
 from planner.source.text import Span
-from planner.target import catalogue
 from planner.target.blocks import blocks_of
 from planner.target.casting import cast_sizes, quantized_sizes, renamed, tied
+from planner.target.catalogue import Catalogue, models
 from planner.target.causes import Broken
 from planner.target.files import other_format, pickled_variants, stored_tensors, variants
 from planner.target.headers import Stored, read_json
@@ -58,7 +58,7 @@ class Reader:
 
     dtype: str
     variant: str | None
-    version: str
+    classes: Catalogue
     found: list[Diagnostic] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
     variants: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -179,15 +179,15 @@ class Reader:
         self, info: ComponentInfo, weights: Weights | None, parts: tuple[Part, ...] | None, library: str
     ) -> ComponentInfo:
         """With its modules' names, and what its class keeps of them: a model of transformers casts all."""
-        keep = [p for cls in info.classes for p in catalogue.kept_in_float32(cls, "float16", self.version)]
-        skip = [p for cls in info.classes for p in catalogue.skipped_in_casting(cls, self.version)]
+        keep = [p for cls in info.classes for p in self.classes.kept_in_float32(cls, "float16")]
+        skip = [p for cls in info.classes for p in self.classes.skipped_in_casting(cls)]
         known = library == "transformers" or self._known(info)
         return replace(
             info, weights=weights, parts=parts, keeps=(tuple(keep), tuple(skip) if known else None)
         )
 
     def _known(self, info: ComponentInfo) -> bool:
-        return catalogue.models(self.version).issuperset(info.classes)
+        return models(self.classes.version).issuperset(info.classes)
 
     def _weights(
         self, info: ComponentInfo, place: Path, library: str, asked: Asked, label: str
@@ -213,7 +213,7 @@ class Reader:
         self, info: ComponentInfo, tensors: Sequence[Stored], known: bool
     ) -> tuple[Weights, tuple[Part, ...]]:
         """The tensors and modules that loading makes of what is stored."""
-        keep = [p for cls in info.classes for p in catalogue.kept_in_float32(cls, self.dtype, self.version)]
+        keep = [p for cls in info.classes for p in self.classes.kept_in_float32(cls, self.dtype)]
         sizes = dict(cast_sizes(tensors, self.dtype, keep))
         loaded = [(tensor, sizes[tensor.name]) for tensor in tensors if tensor.name in sizes]
         parts = parts_in(loaded, self.dtype, library=known, tied=tied(sizes, info.classes))

@@ -27,6 +27,7 @@ from planner.diagnostics.table.p3_target import (
 from planner.source.text import Span
 from planner.target import catalogue
 from planner.target.auto import is_generic, meant
+from planner.target.catalogue import Catalogue, Own
 from planner.target.causes import Broken
 from planner.target.component import PIPELINE, Asked, Given, Reader, weighed
 from planner.target.folder import read_folder
@@ -34,6 +35,8 @@ from planner.target.index import Index
 from planner.target.model import Blocks, Target
 from planner.target.place import BUILTIN, Place, place_of
 from planner.target.single import by_component, file_tensors
+
+SEEN = "a class of your own is seen with --from module:{0}, or in a file that plan catalogue made"
 
 
 def find_target(
@@ -46,6 +49,8 @@ def find_target(
     requires: str | None = None,
     relative_to: Path | None = None,
     sources: Mapping[str, str] | None = None,
+    own: Own = (),
+    ordered: bool = False,
     span: Span | None = None,
     source_span: Span | None = None,
     spans: Mapping[str, Span] | None = None,
@@ -54,8 +59,9 @@ def find_target(
 
     ``relative_to``: the plan's folder; ``requires``: the plan's specifier of diffusers; ``sources``: of
     components that have one of their own; ``span``, ``source_span``, ``spans``: where the plan names the
-    class, the source, and those of components. A hub id, and no source, give the class without sizes, and a
-    note. A path that leads nowhere is an error.
+    class, the source, and those of components; ``own``: catalogues of a user's own classes; ``ordered``: the
+    plan says by itself what runs, so that a class which nothing tells of is no error. A hub id, and no
+    source, give the class without sizes, and a note. A path that leads nowhere is an error.
     """
     version, admitted = catalogue.pick(requires)
     found = []
@@ -69,9 +75,10 @@ def find_target(
         )
         for name, text in (sources or {}).items()
     }
-    found += [_nowhere(own.place, own.asked) for own in given.values() if own.place.kind == "nothing"]
+    found += [_nowhere(one.place, one.asked) for one in given.values() if one.place.kind == "nothing"]
+    classes = Catalogue(version, own)
     asked = Asked(span=source_span or span)
-    reader = Reader(dtype=dtype or "float32", variant=variant, version=version)
+    reader = Reader(dtype=dtype or "float32", variant=variant, classes=classes)
     if source is not None and source.startswith(BUILTIN):
         target, problems = _builtin(source.removeprefix(BUILTIN), cls, dtype, version, source_span)
         return _with(target, reader, given), [*found, *problems, *reader.found]
@@ -85,13 +92,16 @@ def find_target(
             dtype=dtype,
             variant=variant,
             version=version,
+            own_classes=own,
             given=given,
             span=asked.span,
             class_span=span,
         )
-        target, more = _as(target, cls, version, span)
+        target, more = _as(target, cls, classes, span)
     else:
-        target, problems = _generic(cls, source, span) if is_generic(cls) else by_class(cls, version, span)
+        target, problems = (
+            _generic(cls, source, span) if is_generic(cls) else _of(cls, classes, span, ordered)
+        )
         target, more = _with(_in_file(target, place, reader, asked), reader, given), reader.found
     found += [*problems, *more]
     if target is not None and not errors(found):
@@ -100,12 +110,12 @@ def find_target(
 
 
 def _as(
-    target: Target | None, cls: str, version: str, span: Span | None
+    target: Target | None, cls: str, classes: Catalogue, span: Span | None
 ) -> tuple[Target | None, list[Diagnostic]]:
     """A folder's target for a class that the catalogue does not have: somebody's own, for that folder."""
-    if target is None or target.cls == cls or is_generic(cls) or catalogue.find(cls, version) is not None:
+    if target is None or target.cls == cls or is_generic(cls) or classes.find(cls) is not None:
         return target, []
-    _, problems = by_class(cls, version, span)
+    _, problems = _of(cls, classes, span, ordered=True)
     return replace(target, cls=cls), problems
 
 
@@ -167,19 +177,26 @@ def _nowhere(place: Place, asked: Asked) -> Diagnostic:
     return finding(NO_SUCH_SOURCE, place.said, span=asked.span, pointer=asked.pointer, hint=place.hint)
 
 
-def by_class(cls: str, version: str, span: Span | None = None) -> tuple[Target | None, list[Diagnostic]]:
-    """A class of the catalogue; an error when a known name is near, else a warning."""
-    target = catalogue.find(cls, version)
+def by_class(cls: str, version: str, own: Own = ()) -> tuple[Target | None, list[Diagnostic]]:
+    """A class of the catalogues. One that none has is an error when a known name is near, else a warning."""
+    return _of(cls, Catalogue(version, own), None, ordered=False)
+
+
+def _of(
+    cls: str, classes: Catalogue, span: Span | None, ordered: bool
+) -> tuple[Target | None, list[Diagnostic]]:
+    """People have classes of their own: a name near a known one is a slip only where nothing else says what
+    it is."""
+    target = classes.find(cls)
     if target is not None:
         return target, []
     if cls.endswith(("ModularPipeline", "AutoBlocks")):
         said = f'"{cls}" is a modular pipeline: its components are moved by diffusers\' ComponentsManager'
         return None, [finding(MODULAR, said, span=span, hint="components_manager.enable_auto_cpu_offload()")]
-    problem = finding(UNKNOWN_CLASS, f'diffusers {version} has no pipeline class "{cls}"', span=span)
-    near = _meant(cls, catalogue.names(version))
-    if near is None:
-        return None, [problem.at(Severity.WARNING)]
-    return None, [replace(problem, hint=f'did you mean "{near}"?')]
+    problem = finding(UNKNOWN_CLASS, f'diffusers {classes.version} has no pipeline class "{cls}"', span=span)
+    near = _meant(cls, classes.names())
+    problem = replace(problem, hint=f'did you mean "{near}"?' if near else SEEN.format(cls))
+    return None, [problem if near and not ordered else problem.at(Severity.WARNING)]
 
 
 def _not_known(where: str, span: Span | None) -> Diagnostic:
@@ -223,7 +240,7 @@ def _builtin(
     if is_generic(cls):
         wanted = catalogue.find(meant(cls, own.cls) or "", version)
     base = wanted if wanted is not None and index.suits(wanted, own, ()) else own
-    reader = Reader(dtype=dtype or "float32", variant=None, version=version)
+    reader = Reader(dtype=dtype or "float32", variant=None, classes=Catalogue(version))
     components = {}
     for key, info in base.components.items():
         said = sizes.get(key, {})

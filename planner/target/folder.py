@@ -13,6 +13,7 @@ from planner.diagnostics.table.p3_target import BROKEN_FOLDER, LACKS_COMPONENT, 
 from planner.source.text import Span
 from planner.target import catalogue
 from planner.target.auto import is_generic, meant
+from planner.target.catalogue import Catalogue, Own
 from planner.target.causes import AGAIN, Broken
 from planner.target.component import Asked, Given, Reader
 from planner.target.index import MODULAR_INDEX, Index, read_index
@@ -29,6 +30,7 @@ def read_folder(
     dtype: str | None = None,
     variant: str | None = None,
     version: str | None = None,
+    own_classes: Own = (),
     given: Mapping[str, Given] | None = None,
     span: Span | None = None,
     class_span: Span | None = None,
@@ -37,10 +39,11 @@ def read_folder(
 
     ``cls``: the class to load it as, its own when None or generic; many classes read each other's folders
     (text to image and image to image), and one that this folder cannot be loaded as is an error. ``given``:
-    the components that have a source of their own, which are read too; ``span``, ``class_span``: where a plan
-    names the folder and the class. Raises nothing.
+    the components that have a source of their own, which are read too; ``own_classes``: catalogues of one's own
+    classes; ``span``, ``class_span``: where a plan names the folder and the class. Raises nothing.
     """
-    version, given, asked = version or catalogue.versions()[0], given or {}, Asked(span=span)
+    given, asked = given or {}, Asked(span=span)
+    classes = Catalogue(version or catalogue.versions()[0], own_classes)
     try:
         index = read_index(folder)
     except Broken as broken:
@@ -50,11 +53,11 @@ def read_folder(
             return None, [finding(MODULAR, said, span=span, hint=hint)]
         said, mend = f'"{folder.name}": {broken}', broken.mend
         return None, [finding(BROKEN_FOLDER, said, span=span, pointer=asked.pointer, hint=mend)]
-    wanted, found = _class(folder, index, cls, version, class_span or span)
-    own = catalogue.find(index.cls, version)
+    wanted, found = _class(folder, index, cls, classes, class_span or span)
+    own = classes.find(index.cls)
     if wanted is not None:
         found += _differs(folder, index, wanted, own, given, span, class_span or span)
-    reader = Reader(dtype=dtype or "float32", variant=variant, version=version, found=found)
+    reader = Reader(dtype=dtype or "float32", variant=variant, classes=classes, found=found)
     known = wanted if wanted is not None and index.suits(wanted, own, given) else own
     components = _components(reader, folder, index, known, given, asked)
     sized = [name for name, info in components.items() if info.bytes is not None and name not in given]
@@ -74,12 +77,12 @@ def read_folder(
 
 
 def _class(
-    folder: Path, index: Index, cls: str | None, version: str, span: Span | None
+    folder: Path, index: Index, cls: str | None, classes: Catalogue, span: Span | None
 ) -> tuple[Target | None, list[Diagnostic]]:
     """The class to load the folder as, as far as the catalogue has it."""
     if cls is not None and not is_generic(cls):
-        wanted = catalogue.find(cls, version)
-        if wanted is not None or cls == index.cls or catalogue.find(index.cls, version) is not None:
+        wanted = classes.find(cls)
+        if wanted is not None or cls == index.cls or classes.find(index.cls) is not None:
             return wanted, []
         cls = None
     name = index.cls if cls is None else meant(cls, index.cls)
@@ -87,10 +90,10 @@ def _class(
         said = f'"{folder.name}" holds a "{index.cls}", and {cls} has no class for it'
         hint = f"class: {index.cls}"
         return None, [finding(OTHER_CLASS, said, span=span, pointer="/pipeline/class", hint=hint)]
-    known = catalogue.find(name, version)
+    known = classes.find(name)
     if known is not None:
         return known, []
-    said = f'"{folder.name}" holds a "{index.cls}", which diffusers {version} does not have'
+    said = f'"{folder.name}" holds a "{index.cls}", which diffusers {classes.version} does not have'
     return None, [finding(UNKNOWN_CLASS, said, span=span).at(Severity.WARNING)]
 
 

@@ -16,13 +16,16 @@ from planner.target.parts import parts_of
 from planner.target.walks import callable_at, runnable
 
 
-def describe(pipe: Any) -> Target:
+def describe(pipe: Any, own: Target | None = None) -> Target:
     """Components, their classes and bytes on the device, and what of its class's own walk it can run.
 
     A module that stands under two names (a shared text encoder) is told under its first, as
-    ``enable_model_cpu_offload`` takes it. Raises PlanError where diffusers cannot say what the pipeline has.
+    ``enable_model_cpu_offload`` takes it. ``own``: what is known of its class where that is none of
+    diffusers', from its source or a catalogue. Raises PlanError where diffusers cannot say what the pipeline
+    has.
     """
-    cls, known, there = type(pipe), known_class(pipe), components_of(pipe)
+    cls, built, there = type(pipe), known_class(pipe), components_of(pipe)
+    known = own or built
     first: dict[int, str] = {}
     components = {}
     for name, component in there.items():
@@ -47,7 +50,9 @@ def describe(pipe: Any) -> Target:
         version=known.version if known else "",
         origin="loaded",
         overrides=known.overrides if known else False,
-        lacks=tuple(name for name in known.components if name not in components) if known else (),
+        lacks=tuple(name for name in built.components if name not in components) if built else (),
+        module=known.module if known else "",
+        call=known.call if known else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from planner.target.call import Call
 from planner.target.parts import Part
 
 ALIGNMENT = 512
@@ -14,7 +15,8 @@ ALIGNMENT = 512
 Weights = tuple[tuple[str, int], ...]
 """Names and bytes of tensors."""
 
-Origin = Literal["catalogue", "folder", "loaded"]
+Origin = Literal["catalogue", "folder", "loaded", "plan"]
+"""Where a target was learned: ``plan`` is what a plan itself says of a class that nothing else tells of."""
 WalkLoop = Literal["", "steps", "times"]
 
 
@@ -95,7 +97,8 @@ class Target:
     ``_exclude_from_cpu_offload``; ``walk`` is None when the source did not say in which order the
     components run; ``version`` is the diffusers version of the catalogue; ``overrides``: the class has an
     ``enable_model_cpu_offload`` of its own; ``lacks``: components of diffusers' class that a loaded pipeline
-    of that name, or of a class made from it, does not have.
+    of that name, or of a class made from it, does not have; ``module``: the Python module of a class of a
+    user's own, "" for diffusers'; ``call``: the arguments of its call, None when not known.
     """
 
     cls: str
@@ -107,6 +110,8 @@ class Target:
     origin: Origin
     overrides: bool = False
     lacks: tuple[str, ...] = ()
+    module: str = ""
+    call: Call | None = None
 
     @property
     def modules(self) -> tuple[str, ...]:

@@ -6,24 +6,26 @@ from collections.abc import Iterator, Sequence
 
 from planner.plan.write import HEAD
 from planner.target.model import Target, WalkStage, WalkUse
+from planner.translation.lint import chain_of
 
 NOT_KNOWN = "2"
 """Written for a loop of which only the pipeline knows how often: twice is what makes it a loop."""
 
 
 def improved(target: Target) -> str:
-    """The commented YAML of ``target``'s walk; its order is left to the user where the walk is not known."""
+    """The commented YAML of ``target``'s walk; where that is not known, of its sequence; and nothing where
+    neither is: the order of a constructor's arguments is not the order in which they run."""
     said = "no model_cpu_offload_seq" if target.sequence is None else f'the sequence "{target.sequence}"'
-    lines = [
-        f"# {target.cls} of diffusers {target.version} has {said};",
-        "# these stages are what its __call__ runs, in order, read from its source",
-        "version: 1",
-        f"pipeline: {target.cls}",
-    ]
+    if target.walk is None and not chain_of(target):
+        return ""
+    why = (
+        "these stages are what its __call__ runs, in order, read from its source"
+        if target.walk is not None
+        else "what its __call__ runs could not be read: the order is the sequence's"
+    )
+    lines = [f"# {named(target)} has {said};", f"# {why}", "version: 1", f"pipeline: {target.cls}"]
     if target.walk is None:
-        order = " -> ".join(name for name in target.modules if name not in target.excluded)
-        lines.append("# in which order its components run could not be read: write it here")
-        lines.append(f"order: {order}")
+        lines.append(f"order: {' -> '.join(chain_of(target))}")
     else:
         lines.append("stages:")
         lines += _stages(target.walk, "  ")
@@ -32,6 +34,12 @@ def improved(target: Target) -> str:
         lines.append(f"exclude: [{', '.join(kept)}]  # _exclude_from_cpu_offload, and in no stage")
     lines.append("semantics: liveness")
     return HEAD + "".join(f"{line}\n" for line in lines)
+
+
+def named(target: Target) -> str:
+    """A class and where it is from: ``FluxPipeline of diffusers 0.42.1``, ``MyPipe of mymodule``."""
+    where = target.module or (f"diffusers {target.version}" if target.version else "")
+    return f"{target.cls} of {where}" if where else target.cls
 
 
 def turns(stage: WalkStage) -> tuple[tuple[str, tuple[WalkUse, ...], str], ...]:

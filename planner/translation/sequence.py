@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity, errors, finding
+from planner.diagnostics.table.p4_graph import UNKNOWN_WALK
 from planner.diagnostics.table.p8_translate import NO_SEQUENCE, NOT_A_STRING
 from planner.plan.model import Idle, Plan, Semantics
 from planner.source.text import SourceText
 from planner.target import catalogue
-from planner.target.find import by_class
+from planner.target.catalogue import Own
+from planner.target.find import SEEN, by_class
 from planner.target.folder import read_folder
 from planner.target.model import Target
 from planner.translation.candidates import candidates, chosen
-from planner.translation.improve import improved
+from planner.translation.improve import improved, named
 from planner.translation.lint import chain_of, lint, lint_string
 from planner.translation.tools.convert import from_tool
 
@@ -41,7 +43,9 @@ def translate(target: Target, *, improve: bool = False) -> Translation:
     warning here. ``improve``: ``semantics: liveness`` over what the class really runs."""
     found = tuple(d.at(Severity.WARNING) if d.severity is Severity.ERROR else d for d in lint(target))
     if improve:
-        return Translation(target=target, text=improved(target), diagnostics=found)
+        text = improved(target)
+        found = found if text else (*found, _not_seen(target))
+        return Translation(target=target, text=text, diagnostics=found)
     if target.sequence is None:
         return Translation(target=target, text="", diagnostics=tuple(_stops(found)))
     text, lost = from_tool("model-cpu-offload", {}, target)
@@ -49,13 +53,18 @@ def translate(target: Target, *, improve: bool = False) -> Translation:
 
 
 def translate_string(
-    sequence: str, cls: str | None = None, version: str | None = None, *, improve: bool = False
+    sequence: str,
+    cls: str | None = None,
+    version: str | None = None,
+    *,
+    improve: bool = False,
+    own: Own = (),
 ) -> tuple[Translation | None, tuple[Diagnostic, ...], SourceText]:
     """The plan for a string that somebody wrote, for ``cls`` or for the classes that it fits if they have the
     same plan. None with errors: what is wrong with the string, at its place in it, or which class it is for.
     """
     source = SourceText(name=SEQUENCE, text=sequence)
-    target, found = for_sequence(sequence, cls, version)
+    target, found = for_sequence(sequence, cls, version, own=own)
     if target is None or errors(found):
         return None, tuple(found), source
     made = translate(target, improve=improve)
@@ -63,15 +72,15 @@ def translate_string(
 
 
 def target_of(
-    what: str, cls: str | None = None, version: str | None = None
+    what: str, cls: str | None = None, version: str | None = None, *, own: Own = ()
 ) -> tuple[Target | None, list[Diagnostic]]:
     """What ``what`` stands for: a sequence string (with ``->``, or with the class ``cls`` that it is for), a
-    pipeline's folder, or a class name."""
+    pipeline's folder, or a class name. ``own``: catalogues of a user's own classes."""
     if is_sequence(what, cls):
-        return for_sequence(what, cls, version)
+        return for_sequence(what, cls, version, own=own)
     if Path(what).is_dir():
-        return read_folder(Path(what), version=version)
-    return by_class(what, version or catalogue.versions()[0])
+        return read_folder(Path(what), version=version, own_classes=own)
+    return by_class(what, version or catalogue.versions()[0], own)
 
 
 def is_sequence(what: str, cls: str | None = None) -> bool:
@@ -80,7 +89,7 @@ def is_sequence(what: str, cls: str | None = None) -> bool:
 
 
 def for_sequence(
-    sequence: str, cls: str | None = None, version: str | None = None
+    sequence: str, cls: str | None = None, version: str | None = None, *, own: Own = ()
 ) -> tuple[Target | None, list[Diagnostic]]:
     """``cls`` with this sequence; without it the class that the string fits, where all of those have the
     same plan. What is wrong with the string is an error at its place in it."""
@@ -88,7 +97,7 @@ def for_sequence(
     if cls is None:
         target, found = chosen(source, candidates(sequence, version), version)
     else:
-        target, found = by_class(cls, version or catalogue.versions()[0])
+        target, found = by_class(cls, version or catalogue.versions()[0], own)
         found = [d.at(Severity.ERROR) for d in found]
     if target is None:
         return None, found
@@ -114,9 +123,14 @@ def to_sequence(plan: Plan) -> tuple[str | None, tuple[Diagnostic, ...]]:
     return (None if found else "->".join(names)), found
 
 
+def _not_seen(target: Target) -> Diagnostic:
+    said = f'what runs in a "{target.cls}" is not known: neither its code nor a sequence is here'
+    return finding(UNKNOWN_WALK, said, hint=SEEN.format(target.cls))
+
+
 def _headed(text: str, target: Target) -> str:
     """What the string leaves unsaid, in the plan's head."""
-    head = [f'# the sequence "{target.sequence}" of {target.cls}, diffusers {target.version}']
+    head = [f'# the sequence "{target.sequence}" of {named(target)}']
     outside = [n for n in target.modules if n not in chain_of(target) and n not in target.excluded]
     if outside:
         head.append("# outside the chain, on the device from the first use to the end of the call:")

@@ -127,12 +127,12 @@ def test_all_problems_at_once(make_plan: Any, tmp_path: Path) -> None:
         "image: gone.png, mask_image: text.png, video: empty, ip_adapter_image: 3, seed: lucky, generator: 1"
     )
     assert [(code, said) for code, _, said in refused(make_plan, run)] == [
+        ("P916", '"ip_adapter_image" takes a path, found 3'),
+        ("P916", "\"seed\" is a whole number from 0 to 9223372036854775807, found 'lucky'"),
+        ("P916", '"generator" cannot be written in a plan'),
         ("P917", 'cannot read "gone.png": no such file'),
         ("P917", 'cannot read "text.png": it is no image that Pillow knows'),
         ("P917", 'cannot read "empty": it is a folder without images'),
-        ("P916", '"ip_adapter_image" takes a path, found 3'),
-        ("P916", '"generator" cannot be written in a plan'),
-        ("P916", "\"seed\" is a whole number from 0 to 9223372036854775807, found 'lucky'"),
     ]
 
 

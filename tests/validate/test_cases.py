@@ -38,6 +38,8 @@ def test_every_code_of_the_front_half_has_a_case() -> None:
         # that are broken, of another class, or have parts
         *("P102", "P103", "P104", "P113", "P353", "P354", "P358", "P374"),
         *("P359", "P361", "P362"),
+        # and catalogues of one's own
+        *("P381", "P382"),
         *("P603", "P604", "P605", "P606"),
     }
     front = [code for code in all_codes().values() if code.id[1] in "1234" or code.id.startswith("P6")]

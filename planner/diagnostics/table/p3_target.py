@@ -1,4 +1,4 @@
-"""P35x: the pipeline that a plan is for, as far as it can be known without loading it."""
+"""P35x, P38x: the pipeline that a plan is for, as far as it can be known without loading it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ UNKNOWN_CLASS = Code(
     id="P351",
     name="unknown-class",
     severity=Severity.ERROR,
-    help="The catalogue of diffusers' pipeline classes has no class of this name. Where none is near, it may "
-    "be a class of your own: then this is a warning, and names and order are checked when the pipeline is "
-    "loaded.",
+    help="The catalogue of diffusers' pipeline classes has no class of this name. Where none is near, or the "
+    "plan has an order or stages of its own, it may be a class of yours: then this is a warning, and names "
+    "and sizes are checked when the pipeline is loaded. A class that can be seen is checked like diffusers' "
+    "own: --from module:Class, or a catalogue file that `plan catalogue` made (--catalogue FILE).",
     wrong="pipeline: StableDiffusionXlPipeline",
     right="pipeline: StableDiffusionXLPipeline",
 )
@@ -78,6 +79,26 @@ NO_VARIANT = Code(
     "no component has the variant it is an error, for diffusers too.",
     wrong="pipeline: {class: FluxPipeline, source: ./flux, variant: fp61}",
     right="pipeline: {class: FluxPipeline, source: ./flux, variant: fp16}",
+)
+BROKEN_CATALOGUE = Code(
+    id="P381",
+    name="broken-catalogue",
+    severity=Severity.ERROR,
+    help="A catalogue file of one's own (--catalogue FILE, OFFLOAD_PLANNER_CATALOGUE) is missing, is not "
+    "JSON, or is not what `plan catalogue` writes (schemas/catalogue.v1.schema.json): a walk that names a "
+    "component which the class does not have counts too. Nothing of a broken file is used.",
+    wrong="plan validate --catalogue model_index.json",
+    right="plan catalogue mymodule:MyPipeline -o my.catalogue.json\n"
+    "plan validate --catalogue my.catalogue.json",
+)
+NO_PIPELINE_CLASS = Code(
+    id="P382",
+    name="no-pipeline-class",
+    severity=Severity.ERROR,
+    help="What was given as a class is none that plans are for: a subclass of diffusers' DiffusionPipeline, "
+    "in a module that can be imported. A catalogue has one class of a name.",
+    wrong="plan catalogue mymodule:MyTransformer",
+    right="plan catalogue mymodule:MyPipeline",
 )
 
 NOT_HERE = Code(
@@ -148,4 +169,6 @@ CODES = (
     LACKS_COMPONENT,
     FOREIGN_CODE,
     CLASS_NOT_KNOWN,
+    BROKEN_CATALOGUE,
+    NO_PIPELINE_CLASS,
 )

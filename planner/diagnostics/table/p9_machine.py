@@ -146,7 +146,8 @@ UNKNOWN_ARGUMENT = Code(
     name="unknown-argument",
     severity=Severity.ERROR,
     help="`run` holds arguments of the pipeline's call under diffusers' own names, and this pipeline takes "
-    "none of this name. `seed` is the one name of ours: it makes the generator.",
+    "none of this name. `seed` is the one name of ours: it makes the generator. Where the call has **kwargs, "
+    "a name that is like none it is known to take is a warning: it may be passed over in silence.",
     wrong="run: {prompt: a cat, steps: 30}",
     right="run: {prompt: a cat, num_inference_steps: 30}",
 )
@@ -158,6 +159,15 @@ BAD_ARGUMENT = Code(
     "an image that is no path, a tensor that only a script can make.",
     wrong="run: {prompt: a cat, seed: lucky}",
     right="run: {prompt: a cat, seed: 7}",
+)
+MISSING_ARGUMENT = Code(
+    id="P931",
+    name="missing-argument",
+    severity=Severity.ERROR,
+    help="The pipeline's call has an argument that must be given, and the plan's `run` does not have it. A "
+    "plan without any `run` is not asked for it: a script calls the pipeline.",
+    wrong="pipeline: StableVideoDiffusionPipeline\nrun: {num_frames: 14}",
+    right="pipeline: StableVideoDiffusionPipeline\nrun: {image: in.png, num_frames: 14}",
 )
 INPUT_UNREADABLE = Code(
     id="P917",
@@ -249,6 +259,7 @@ CODES = (
     FACTORY_FAILED,
     UNKNOWN_ARGUMENT,
     BAD_ARGUMENT,
+    MISSING_ARGUMENT,
     INPUT_UNREADABLE,
     BAD_OUTPUT,
     OUTPUT_UNWRITABLE,
