@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from jsonschema.exceptions import ValidationError
@@ -22,6 +23,7 @@ from planner.diagnostics.table.p2_schema import (
     WRONG_TYPE,
     WRONG_VALUE,
 )
+from planner.document.absent import absent
 from planner.document.document import Document
 from planner.document.node import escaped
 from planner.source.limits import LISTED, NAME
@@ -62,7 +64,9 @@ def faults_as_findings(document: Document, fault: ValidationError) -> Iterator[D
         known = schema["properties"]
         keys = [key for key in instance if key not in known]
         for key in keys[: LISTED.most]:
-            yield _unknown(document, f"{pointer}/{escaped(key)}", key, pointer, known)
+            hint = absent(list(fault.absolute_path), key, instance[key])
+            unknown = _unknown(document, f"{pointer}/{escaped(key)}", key, pointer, known)
+            yield replace(unknown, hint=hint) if hint else unknown
         if len(keys) > LISTED.most:
             more = f"{len(keys) - LISTED.most} more keys are unknown: this is not a plan"
             yield finding(UNKNOWN_KEY, more, span=span, pointer=pointer)
@@ -74,6 +78,7 @@ def faults_as_findings(document: Document, fault: ValidationError) -> Iterator[D
         yield finding(WRONG_VALUE, said, span=span, pointer=pointer, hint="quote text that has a comma in it")
         return
     code, message, hint = _said(fault, title, shown, rule)
+    hint = absent(list(fault.absolute_path), "", instance) or hint
     yield finding(code, message, span=span, pointer=pointer, hint=hint)
 
 
@@ -102,7 +107,7 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
             kinds = " or ".join(_KINDS[kind] for kind in names if kind in _KINDS)
             return (
                 WRONG_TYPE,
-                f"{where}expects {kinds}, found {' '.join(filter(None, (_kind(value), shown)))}",
+                f"{where}expects {kinds}, found {_kind(value)}{shown.removeprefix('a mapping')}".rstrip(),
                 "",
             )
         case "enum" | "const":
@@ -191,13 +196,13 @@ def _device_hint(value: Any) -> str:
 def _kind(value: Any) -> str:
     if value is None:
         return ""
-    names = {bool: "", str: "text", dict: "a mapping", list: "a list"}
-    return names.get(type(value), "a number")
+    names = {bool: "", str: "text ", dict: "a mapping", list: "a list "}
+    return names.get(type(value), "a number ")
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return ""
+        return "a mapping"
     if value is None:
         return "nothing"
     text = json.dumps(value, ensure_ascii=False, default=str)

@@ -39,8 +39,8 @@ def read_folder(
 
     ``cls``: the class to load it as, its own when None or generic; many classes read each other's folders
     (text to image and image to image), and one that this folder cannot be loaded as is an error. ``given``:
-    the components that have a source of their own, which are read too; ``own_classes``: catalogues of one's own
-    classes; ``span``, ``class_span``: where a plan names the folder and the class. Raises nothing.
+    the components that have a source of their own, which are read too; ``own_classes``: catalogues of a
+    user's own; ``span``, ``class_span``: where a plan names the folder and the class. Raises nothing.
     """
     given, asked = given or {}, Asked(span=span)
     classes = Catalogue(version or catalogue.versions()[0], own_classes)
