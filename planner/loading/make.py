@@ -20,7 +20,7 @@ def code_at(spec: str) -> Any:
     require()
     module_name, sign, name = spec.partition(":")
     if not sign or not all(part.isidentifier() for part in [*module_name.split("."), *name.split(".")]):
-        raise PlanError([finding(BAD_FACTORY, f'expected module:function or module:Class, found "{spec}"')])
+        raise PlanError([finding(BAD_FACTORY, f'expected MODULE:NAME, found "{spec}"')])
     return _function(module_name, name)
 
 

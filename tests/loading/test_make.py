@@ -50,8 +50,8 @@ def test_the_current_folder_is_searched() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("my_factory.py", 'expected module:function, found "my_factory.py" [P913 bad-factory]'),
-        ("my_factory:", 'expected module:function, found "my_factory:" [P913 bad-factory]'),
+        ("my_factory.py", 'expected MODULE:NAME, found "my_factory.py" [P913 bad-factory]'),
+        ("my_factory:", 'expected MODULE:NAME, found "my_factory:" [P913 bad-factory]'),
         ("no_such:f", 'no module "no_such" here or in the environment [P913 bad-factory]'),
         ("my_factory:pipelin", 'module "my_factory" has no "pipelin" [P913 bad-factory]'),
         ("my_factory:number", '"my_factory:number" is a "int", expected a function [P913 bad-factory]'),
