@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from planner.diagnostics.diagnostic import Code, Diagnostic, errors, finding
 from planner.diagnostics.table import p3_plan as codes
 from planner.document.document import Document
 from planner.document.node import escaped
+from planner.plan.consistent import inconsistencies
 from planner.plan.model import (
     Amount,
     Budget,
@@ -40,6 +40,7 @@ def build_plan(document: Document) -> tuple[Plan | None, list[Diagnostic]]:
     build = _Build(document)
     plan = build.plan()
     build.found += _contradictions(plan)
+    build.found += inconsistencies(plan)
     build.found += _later(plan)
     return (None if errors(build.found) else plan), build.found
 
@@ -131,15 +132,6 @@ class _Build:
 
     def rule(self, number: int, said: Mapping[str, Any]) -> QuantizationRule:
         pointer = f"/quantization/{number}"
-        if "match" in said:
-            try:
-                re.compile(said["match"])
-            except re.error as error:
-                self.say(
-                    codes.BAD_PATTERN,
-                    f'"{said["match"]}" is no regular expression: {error.msg}',
-                    pointer + "/match",
-                )
         return QuantizationRule(
             component=said["component"],
             backend=said["backend"],

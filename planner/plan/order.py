@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
-from planner.diagnostics.table.p3_plan import BAD_ORDER
+from planner.diagnostics.table.p3_plan import BAD_ORDER, TOO_MANY_STAGES
 from planner.plan.model import Use
+from planner.source.limits import NAME as LONGEST
+from planner.source.limits import STAGES
 from planner.source.text import SourceText, Span
 
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", re.ASCII)
@@ -22,10 +24,13 @@ def uses_in(text: str, span: Span, source: SourceText | None) -> tuple[list[Use]
     ``span``: the string's place in ``source``, which may write it over several lines.
     """
     separator = "->" if "->" in text else ","
+    if (count := text.count(separator) + 1) > STAGES.most:
+        said = f"the order has {count:,} names: at most {STAGES}"
+        return [], [finding(TOO_MANY_STAGES, said, span=span, pointer="/order")]
     parts = list(_parts(text, separator))
     uses, found = [], []
     for (_, name), place in zip(parts, _places(text, span, source, parts), strict=True):
-        if NAME.match(name):
+        if NAME.match(name) and len(name) <= LONGEST.most:
             uses.append(use(name, place))
         else:
             found.append(_problem(name, separator == "->", place))
@@ -66,11 +71,14 @@ def _places(text: str, span: Span, source: SourceText | None, parts: list[tuple[
 def _problem(name: str, arrows: bool, place: Span) -> Diagnostic:
     if not name:
         return finding(BAD_ORDER, "a name is missing", span=place, pointer="/order")
+    if len(name) > LONGEST.most:
+        said = f"a name of {len(name):,} characters: at most {LONGEST.most}"
+        return finding(BAD_ORDER, said, span=place, pointer="/order")
     other = "," if arrows else "->"
     hint = ""
     if arrows and "," in name:
         hint = f'use "->" throughout, or "{other}"'
     elif re.search(r"[-\s]", name):
         hint = f'did you mean "{re.sub(r"[-> ]+", " -> ", name)}"?'
-    said: Any = f'"{name}" is no component and no entry point'
-    return finding(BAD_ORDER, said, span=place, pointer="/order", hint=hint)
+    what: Any = f'"{name}" is no component and no entry point'
+    return finding(BAD_ORDER, what, span=place, pointer="/order", hint=hint)

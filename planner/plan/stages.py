@@ -7,13 +7,19 @@ from typing import Any
 
 from planner.diagnostics.diagnostic import Code, Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean
-from planner.diagnostics.table.p3_plan import AFTER_ITSELF, BAD_SIZE, STATED_TWICE, TOO_DEEP, UNKNOWN_STAGE
+from planner.diagnostics.table.p3_plan import (
+    AFTER_ITSELF,
+    BAD_SIZE,
+    STATED_TWICE,
+    TOO_DEEP,
+    TOO_MANY_STAGES,
+    UNKNOWN_STAGE,
+)
 from planner.document.document import Document
 from planner.plan.model import Loop, Stage, Use
 from planner.plan.order import use, uses_in
 from planner.plan.units import loop
-
-DEEPEST = 3
+from planner.source.limits import LISTED, NESTED, STAGES
 
 
 def read_order(said: str | list[str], document: Document) -> tuple[tuple[Stage, ...], list[Diagnostic]]:
@@ -45,28 +51,38 @@ def read_stages(
 ) -> tuple[tuple[Stage, ...], list[Diagnostic]]:
     """One level of stages, and what is in them."""
     found: list[Diagnostic] = []
+    if depth == 1 and (count := _count(said)) > STAGES.most:
+        problem = f"the plan has {count:,} stages: at most {STAGES}"
+        return (), [finding(TOO_MANY_STAGES, problem, span=document.spans[pointer], pointer=pointer)]
+    strange = 0
 
     def say(code: Code, message: str, at: str, hint: str = "") -> None:
         found.append(finding(code, message, span=document.spans[at], pointer=at, hint=hint))
 
     made = []
     ids = [stage["id"] for stage in said]
+    first = {id: i for i, id in reversed([*enumerate(ids)])}
     for i, stage in enumerate(said):
         here = f"{pointer}/{i}"
-        if ids.index(stage["id"]) != i:
+        if first[stage["id"]] != i:
             say(STATED_TWICE, f'a stage "{stage["id"]}" stands above already', f"{here}/id")
+        seen: set[str] = set()
         for j, name in enumerate(stage.get("after", ())):
-            if stage["after"].index(name) != j:
+            if name in seen:
                 say(STATED_TWICE, f'"{name}" stands here twice', f"{here}/after/{j}")
             elif name == stage["id"]:
                 say(AFTER_ITSELF, f'stage "{name}" waits for itself', f"{here}/after/{j}")
-            elif name not in ids:
-                hint = did_you_mean(name, [other for other in ids if other != stage["id"]])
+            elif name not in first:
+                strange += 1
+                others = [other for other in ids if other != stage["id"]]
+                # Many are no slip of the pen, and each is compared with every stage.
+                hint = did_you_mean(name, others) if strange <= LISTED.most else ""
                 say(UNKNOWN_STAGE, f'no stage "{name}" on this level', f"{here}/after/{j}", hint)
+            seen.add(name)
         inside: tuple[Stage, ...] = ()
         if "stages" in stage:
-            if depth == DEEPEST:
-                say(TOO_DEEP, f"stages are nested more than {DEEPEST} deep", f"{here}/stages")
+            if depth == NESTED.most:
+                say(TOO_DEEP, f"stages are nested more than {NESTED.most} deep", f"{here}/stages")
             else:
                 inside, more = read_stages(stage["stages"], document, f"{here}/stages", depth + 1)
                 found += more
@@ -93,3 +109,7 @@ def read_stages(
             )
         )
     return tuple(made), found
+
+
+def _count(stages: Sequence[Any]) -> int:
+    return sum(1 + _count(stage.get("stages", ())) for stage in stages)

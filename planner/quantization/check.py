@@ -8,7 +8,7 @@ from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean, nearest
-from planner.diagnostics.table.p3_plan import BAD_PATTERN
+from planner.diagnostics.table.p3_plan import BAD_PATTERN, SLOW_PATTERN
 from planner.diagnostics.table.p3_quantization import (
     BAD_OPTION,
     PAIR_REFUSED,
@@ -18,9 +18,11 @@ from planner.diagnostics.table.p3_quantization import (
     UNMATCHED_RULE,
 )
 from planner.plan.model import Plan, QuantizationRule
+from planner.plan.pattern import TooSlow, fault_of, is_slow
 from planner.quantization.backends import BACKENDS, SELECTORS, Option
 from planner.quantization.refuse import files, pairs
 from planner.quantization.sizes import Effect, effects
+from planner.source.limits import SECONDS
 from planner.target.model import Target
 from planner.target.parts import Part
 
@@ -32,10 +34,10 @@ def check_rules(plan: Plan) -> list[Diagnostic]:
     for number, rule in enumerate(plan.quantization):
         said = [*_options(plan, number, rule)]
         found += said or pairs(plan, rule, plan.device.partition(":")[0])
-        found += _skips(rule)
         found += _shadows(plan.quantization[:number], rule)
         found += _of_a_file(rule)
         found += _alike(plan.quantization[:number], rule)
+    found += _patterns(plan)
     for rule in files(plan):
         found += pairs(plan, rule, plan.device.partition(":")[0])
     return found
@@ -48,7 +50,13 @@ def check_parts(plan: Plan, target: Target) -> list[Diagnostic]:
     for name in dict.fromkeys(rule.component for rule in plan.quantization if rule.backend != "gguf"):
         info = target.components.get(name)
         rules = rules_of(plan, name)
-        done = effects(rules, info) if info is not None and info.present else None
+        try:
+            done = effects(rules, info) if info is not None and info.present else None
+        except TooSlow as slow:
+            rule = next(r for r in rules if slow.pattern in (r.match, *r.skip))
+            said = f'"{slow.pattern}" and what stands above take more than {SECONDS} of "{name}"'
+            found.append(finding(SLOW_PATTERN, said, span=rule.spans.get("match", rule.span)))
+            continue
         if info is None or done is None:
             said = f'which modules of "{name}" its rules take is not known here'
             found.append(finding(RULE_NOT_CHECKED, said, span=rules[0].span))
@@ -96,6 +104,24 @@ def _options(plan: Plan, number: int, rule: QuantizationRule) -> Iterator[Diagno
         yield finding(BAD_OPTION, said, span=rule.span)
 
 
+def _patterns(plan: Plan) -> Iterator[Diagnostic]:
+    """Patterns that are none, and the first that takes too long: each further one would take as long."""
+    slow = False
+    for number, rule in enumerate(plan.quantization):
+        said = [("match", rule.match)] if rule.match is not None else []
+        for key, pattern in said + [(f"skip/{i}", pattern) for i, pattern in enumerate(rule.skip)]:
+            pointer = f"/quantization/{number}/{key}"
+            place = plan.document.spans.get(pointer, rule.spans.get(key.partition("/")[0], rule.span))
+            if fault := fault_of(pattern):
+                what = f'"{pattern}" is no regular expression: {fault}'
+                yield finding(BAD_PATTERN, what, span=place, pointer=pointer)
+            elif not slow and is_slow(pattern):
+                slow = True
+                what = f'"{pattern}" takes more than {SECONDS.most} seconds of the name of one module'
+                hint = "a repeat inside a repeat, such as (.*)*, is the usual cause"
+                yield finding(SLOW_PATTERN, what, span=place, pointer=pointer, hint=hint)
+
+
 def _wrong(option: Option, value: Any) -> str:
     """What was expected, or nothing when ``value`` is right."""
     if isinstance(option.values, tuple):
@@ -132,15 +158,6 @@ def _alike(above: Sequence[QuantizationRule], rule: QuantizationRule) -> Iterato
             )
             yield finding(PAIR_REFUSED, said, span=rule.span, hint="torchao takes several types")
             return
-
-
-def _skips(rule: QuantizationRule) -> Iterator[Diagnostic]:
-    for pattern in rule.skip:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            said = f'"{pattern}" is no regular expression: {error.msg}'
-            yield finding(BAD_PATTERN, said, span=rule.spans["skip"])
 
 
 def _shadows(above: Sequence[QuantizationRule], rule: QuantizationRule) -> Iterator[Diagnostic]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from planner.plan.model import QuantizationRule
+from planner.plan.pattern import Searches
 from planner.quantization.backends import ADAPTERS, BACKENDS, CAST_SKIPS
 from planner.target.parts import KINDS, Part
 
@@ -44,15 +45,15 @@ def take(rules: Sequence[QuantizationRule], parts: Sequence[Part], keeps: Keeps)
     """For each of one component's ``rules`` the modules that it takes.
 
     Where a header leaves open what a module is (a Linear or an Embedding), each rule takes the kinds that
-    it can, so one module may be taken twice; of a built model every module is taken once.
+    it can, so one module may be taken twice; of a built model every module is taken once. Raises TooSlow.
     """
     left = {part.name: set(part.kinds) for part in parts}
-    made = []
+    made, searches = [], Searches()
     for rule in rules:
         wanted, taken = [], []
         sure = rule.backend != "layerwise_cast" or keeps.cast is not None
         for part in parts:
-            kinds = _kinds(rule, part, keeps)
+            kinds = _kinds(rule, part, keeps, searches)
             if kinds:
                 wanted.append(part)
             if kinds & left[part.name]:
@@ -64,12 +65,12 @@ def take(rules: Sequence[QuantizationRule], parts: Sequence[Part], keeps: Keeps)
     return tuple(made)
 
 
-def _kinds(rule: QuantizationRule, part: Part, keeps: Keeps) -> frozenset[str]:
+def _kinds(rule: QuantizationRule, part: Part, keeps: Keeps, searches: Searches) -> frozenset[str]:
     """The kinds that ``part`` may be of and that ``rule`` takes; none when its name or class is not meant."""
     kinds = part.kinds & BACKENDS[rule.backend].kinds
-    if not kinds or part.name in keeps.whole or _skipped(rule, part.name, keeps):
+    if not kinds or part.name in keeps.whole or _skipped(rule, part.name, keeps, searches):
         return frozenset()
-    if rule.match is not None and not re.search(rule.match, part.name):
+    if rule.match is not None and not searches.found(rule.match, part.name):
         return frozenset()
     if rule.classes and part.classes is not None and not part.classes.intersection(rule.classes):
         return frozenset()
@@ -78,14 +79,16 @@ def _kinds(rule: QuantizationRule, part: Part, keeps: Keeps) -> frozenset[str]:
     return kinds
 
 
-def _skipped(rule: QuantizationRule, name: str, keeps: Keeps) -> bool:
+def _skipped(rule: QuantizationRule, name: str, keeps: Keeps, searches: Searches) -> bool:
     """A module is left alone when its name, or that of one it lies in, is one to skip."""
     steps = name.split(".")
     if any(step in keeps.float32 or step in ADAPTERS for step in steps):
         return True
-    patterns: Iterable[str] = rule.skip
+    own: Iterable[str] = ()
     if rule.backend == "layerwise_cast":
         # diffusers' casting searches for all of them, those of the adapters and of float32 too.
-        patterns = (*rule.skip, *CAST_SKIPS, *(keeps.cast or ()), *keeps.float32, *ADAPTERS)
+        own = (*CAST_SKIPS, *(keeps.cast or ()), *keeps.float32, *ADAPTERS)
     above = [".".join(steps[:n]) for n in range(1, len(steps) + 1)]
-    return any(re.search(pattern, prefix) for pattern in patterns for prefix in above)
+    return any(searches.found(pattern, prefix) for pattern in rule.skip for prefix in above) or any(
+        re.search(pattern, prefix) for pattern in own for prefix in above
+    )

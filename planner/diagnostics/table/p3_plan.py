@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from planner.diagnostics.diagnostic import Code, Severity
+from planner.source.limits import SECONDS, STAGES
 
 UNKNOWN_STAGE = Code(
     id="P301",
@@ -92,7 +93,9 @@ BAD_SIZE = Code(
     id="P311",
     name="bad-size",
     severity=Severity.ERROR,
-    help="A share is more than 0% and at most 100%; a size is at least one byte. A loop's share likewise.",
+    help="A share is more than 0% and at most 100%; a size is at least one byte. A loop's share likewise. "
+    "A LoRA's scale is "
+    "a number, and finite.",
     wrong="budget: {vram: 120%}",
     right="budget: {vram: 80%}",
 )
@@ -160,6 +163,57 @@ NO_GGUF_FILE = Code(
     right="components: {transformer: {source: ./flux-Q4_0.gguf}}\n"
     "quantization: [{component: transformer, backend: gguf, compute_dtype: bfloat16}]",
 )
+TOO_MANY_STAGES = Code(
+    id="P319",
+    name="too-many-stages",
+    severity=Severity.ERROR,
+    help=f"A plan has at most {STAGES}; a name in an order string is a stage too. What repeats is a loop.",
+    wrong="order: unet -> unet -> unet  # and so on, 501 times",
+    right="stages: [{id: denoise, runs: [unet], loop: 501}]",
+)
+SHARES_OVER_WHOLE = Code(
+    id="P320",
+    name="shares-over-whole",
+    severity=Severity.ERROR,
+    help="Shares of one thing are together more than the whole of it: of the steps of a loop that several "
+    "stages split, or of the card that budget.vram takes and budget.leave_free leaves.",
+    wrong="stages:\n  - {id: high, runs: [unet], loop: 50%}\n  - {id: low, runs: [unet], loop: 60%}",
+    right="stages:\n  - {id: high, runs: [unet], loop: 50%}\n  - {id: low, runs: [unet], loop: 50%}",
+)
+NOTHING_LEFT = Code(
+    id="P321",
+    name="nothing-left",
+    severity=Severity.ERROR,
+    help="budget.leave_free leaves all of the card to others.",
+    wrong="budget: {leave_free: 100%}",
+    right="budget: {leave_free: 10%}",
+)
+SLOW_PATTERN = Code(
+    id="P322",
+    name="slow-pattern",
+    severity=Severity.ERROR,
+    help="A regular expression takes too long: what repeats inside a repeat is tried in every way. At most "
+    f"{SECONDS}.",
+    wrong="quantization: [{component: unet, match: '(x+x+)+y', backend: torchao, type: int8_weight_only}]",
+    right="quantization: [{component: unet, match: 'xx+y', backend: torchao, type: int8_weight_only}]",
+)
+MORE_PINNED = Code(
+    id="P323",
+    name="more-pinned-than-ram",
+    severity=Severity.WARNING,
+    help="budget.pinned is a part of budget.ram: more than that is never registered.",
+    wrong="budget: {ram: 16GiB, pinned: 24GiB}",
+    right="budget: {ram: 24GiB, pinned: 16GiB}",
+)
+TWO_LORAS = Code(
+    id="P324",
+    name="lora-twice",
+    severity=Severity.ERROR,
+    help="The same LoRA is loaded twice, or two are called alike: an adapter has a name of its own, and its "
+    "scale says how much of it there is.",
+    wrong="loras: [{lora_id: ./style}, {lora_id: ./style}]",
+    right="loras: [{lora_id: ./style, lora_scale: 2.0}]",
+)
 LORAS_LATER = Code(
     id="P393",
     name="loras-not-counted",
@@ -197,6 +251,7 @@ CODES = (
     TWO_BACKENDS,
     ENTRY_NOT_CHECKED,
     NO_GGUF_FILE,
+    *(TOO_MANY_STAGES, SHARES_OVER_WHOLE, NOTHING_LEFT, SLOW_PATTERN, MORE_PINNED, TWO_LORAS),
     LORAS_LATER,
     WORKLOAD_LATER,
 )
