@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import networkx as nx
 
@@ -20,7 +20,9 @@ from planner.diagnostics.table.p4_graph import (
     UNORDERED,
 )
 from planner.graph.model import Graph, Node, Placement, Repeat, Run
+from planner.graph.reach import Reach
 from planner.plan.model import Loop, Plan, Policy, Semantics, Stage, Use
+from planner.source.limits import LISTED
 from planner.target.model import Target, WalkStage, WalkUse
 
 _STEPS = Loop(share=1.0, text="steps")
@@ -40,10 +42,8 @@ def build_graph(plan: Plan, target: Target) -> tuple[Graph | None, tuple[Diagnos
     flat = _Flat()
     flat.add(_present(stages, target), prefix="")
     walk = tuple(flat.walk)
-    dag: nx.DiGraph[str] = nx.DiGraph()
-    dag.add_nodes_from(node.id for node in walk)
-    dag.add_edges_from(flat.edges)
-    unordered = _unordered(walk, dag)
+    reach = Reach([node.id for node in walk], flat.edges)
+    unordered = tuple(reach.unordered())
     placements = _placements(plan, target)
     used = {run.component for node in walk for run in node.runs}
     on_demand = tuple(n for n, p in placements.items() if n not in used and not p.excluded)
@@ -54,7 +54,7 @@ def build_graph(plan: Plan, target: Target) -> tuple[Graph | None, tuple[Diagnos
         target=target,
         walk=walk,
         repeats=tuple(flat.repeats),
-        edges=tuple(sorted(nx.transitive_reduction(dag).edges)),
+        edges=tuple(sorted(reach.reduced())),
         unordered=unordered,
         placements=placements,
         on_demand=on_demand,
@@ -207,15 +207,18 @@ class _Flat:
         self.repeats: list[Repeat] = []
         self.edges: list[tuple[str, str]] = []
 
-    def add(self, stages: Sequence[Stage], prefix: str) -> list[str]:
+    def add(self, stages: Sequence[Stage], prefix: str) -> tuple[list[str], list[str]]:
+        """The stages that nothing here comes before, and those that nothing here comes after: who comes
+        before or after the level comes before or after these, and so all of it."""
         dag = _level(stages)
-        leaves: dict[int, list[str]] = {}
+        firsts: dict[int, list[str]] = {}
+        lasts: dict[int, list[str]] = {}
         for i in nx.lexicographical_topological_sort(dag):
             stage = stages[i]
             name = f"{prefix}{stage.id}"
             first = len(self.walk)
             if stage.stages:
-                leaves[i] = self.add(stage.stages, f"{name}/")
+                firsts[i], lasts[i] = self.add(stage.stages, f"{name}/")
                 if stage.loop is not None and len(self.walk) > first:
                     self.repeats.append(
                         Repeat(id=name, first=first, last=len(self.walk) - 1, loop=stage.loop)
@@ -226,18 +229,12 @@ class _Flat:
                     for u in stage.runs
                 )
                 self.walk.append(Node(id=name, runs=runs, loop=stage.loop, span=stage.span))
-                leaves[i] = [name]
-            self.edges += [
-                (a, b) for before in dag.predecessors(i) for a in leaves[before] for b in leaves[i]
-            ]
-        return [name for names in leaves.values() for name in names]
-
-
-def _unordered(walk: Sequence[Node], dag: nx.DiGraph[str]) -> tuple[tuple[str, str], ...]:
-    reach = {node.id: nx.descendants(dag, node.id) for node in walk}
-    return tuple(
-        (a.id, b.id) for a, b in combinations(walk, 2) if b.id not in reach[a.id] and a.id not in reach[b.id]
-    )
+                firsts[i] = lasts[i] = [name]
+            self.edges += [(a, b) for before in dag.predecessors(i) for a in lasts[before] for b in firsts[i]]
+        return (
+            [name for i, names in firsts.items() if not dag.in_degree(i) for name in names],
+            [name for i, names in lasts.items() if not dag.out_degree(i) for name in names],
+        )
 
 
 def _placements(plan: Plan, target: Target) -> dict[str, Placement]:
@@ -326,8 +323,11 @@ def _notes(
     place = {node.id: node.span for node in walk}
     notes = [
         finding(UNORDERED, f'no path orders the stages "{a}" and "{b}": either may run first', span=place[b])
-        for a, b in unordered
+        for a, b in unordered[: LISTED.most]
     ]
+    if len(unordered) > LISTED.most:
+        more = f"{len(unordered) - LISTED.most:,} more pairs of stages are not ordered by any path"
+        notes.append(finding(UNORDERED, more, span=place[unordered[0][0]]))
     notes += [
         finding(
             ON_DEMAND,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
+from math import comb
 from typing import NamedTuple
 
 from planner.diagnostics.diagnostic import Diagnostic, errors
@@ -18,6 +19,11 @@ from planner.schedule.least import least_budget
 from planner.schedule.model import NOTHING, Course, Crossing, Schedule, Step
 from planner.schedule.pins import pin_order
 from planner.source.text import Span
+
+_TOGETHER = 4
+"""Optional uses that are left out at once: as many as a call's arguments decide apart from each other."""
+_PLAYED = 50_000
+"""Uses that are played for the peak, about a second: sets of many optional uses grow without bound."""
 
 
 def lower(
@@ -60,11 +66,10 @@ def ways(
     optional = _optional(schedule.course)
     gone = tuple(run for run in optional if run.component not in used)
     open_ = [run for run in optional if run.component in used]
-    for n in range(min(len(open_), 4) + 1):
-        for more in combinations(open_, n):
-            for passes in (1, 2):
-                tape = _play(schedule.placements, schedule.course, (*gone, *more), resident, passes)
-                yield tuple(step for step in tape.steps if step.do != "place")
+    for more in _absences(schedule.course, open_):
+        for passes in (1, 2):
+            tape = _play(schedule.placements, schedule.course, (*gone, *more), resident, passes)
+            yield tuple(step for step in tape.steps if step.do != "place")
 
 
 def _written(graph: Graph, course: Course) -> Schedule:
@@ -73,10 +78,11 @@ def _written(graph: Graph, course: Course) -> Schedule:
     known = None not in course.sizes.values()
     host = {name: graph.target.components[name].bytes for name in graph.placements}
     # Whom an absent use would have evicted stays: the peak is that of the worst way through.
-    absences = [gone for n in range(min(len(optional), 4) + 1) for gone in combinations(optional, n)]
     # A second pass over a stage (a negative prompt) may find there what the first one left.
     plays = (
-        [_play(graph.placements, course, gone, (), n) for gone in absences for n in (1, 2)] if known else []
+        [_play(graph.placements, course, gone, (), n) for gone in _absences(course, optional) for n in (1, 2)]
+        if known
+        else []
     )
     return Schedule(
         plan=graph.plan.name,
@@ -98,6 +104,18 @@ def _denoising(plan: Plan) -> int | None:
     """How many denoising steps the plan's own run has."""
     said = plan.run.get("num_inference_steps")
     return said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else None
+
+
+def _absences(course: Course, optional: Sequence[Run]) -> Iterator[tuple[Run, ...]]:
+    """Which optional uses do not happen: none, each, each two, and so on, as far as playing them all takes no
+    longer than _PLAYED. Of the classes of the catalogue all sets of up to four are played."""
+    uses = 2 * sum(len(node.runs) for node in course.walk)
+    played = 0
+    for n in range(min(len(optional), _TOGETHER) + 1):
+        played += comb(len(optional), n) * uses
+        if n and played > _PLAYED:
+            return
+        yield from combinations(optional, n)
 
 
 def _optional(course: Course) -> tuple[Run, ...]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import planner
 from planner.plan.pattern import PROBES, Searches, TooSlow, fault_of, is_slow
-from planner.source.limits import PATTERN
+from planner.source.limits import PATTERN, RULES
 
 SLOW = [r"(?:a|aa)+[#$]", r"(.+)(.+)(.+)(.+)(.+)(.+)\6\5\4\3\2\1[#$]", r"(?=(a+))(a|a)+(?<!a)[#]"]
 SEEN_THROUGH = ["(x+x+)+y", r"(a|a)*b$", r"(\w+\.?)*#", r"((a0?\.)*)*#", "(.*.*.*)*X$"]
