@@ -15,7 +15,7 @@ from torch.library import Library, fallthrough_kernel
 
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p7_virtual import BACKEND_MISSING, BACKEND_TAKEN
-from planner.virtual import generator, ops
+from planner.virtual import autograd, data, generator, ops
 from planner.virtual.module import SimModule
 from planner.virtual.tensor import BACKEND, SimTensor
 
@@ -49,7 +49,7 @@ def install() -> None:
                 [finding(BACKEND_TAKEN, f'torch\'s place for an outside backend is taken by "{name}"')]
             )
         try:
-            setup(BACKEND, SimModule())
+            setup(BACKEND, SimModule(), device_guard=autograd.Guard())
         except (RuntimeError, TypeError, AttributeError) as error:
             raise PlanError(
                 [finding(BACKEND_MISSING, f"torch {torch.__version__} refused the backend: {error}")]
@@ -57,6 +57,8 @@ def install() -> None:
         SimTensor.kernel = staticmethod(ops.run)
         _register()
         generator.install()
+        autograd.install_engine()
+        data.install()
 
 
 def installed() -> bool:
@@ -87,10 +89,14 @@ def _register() -> None:
     everything.fallback(lambda func, *args, **kwargs: ops.run(func, args, kwargs), "PrivateUse1")
     everything.fallback(fallthrough_kernel, "AutocastPrivateUse1")
     aten = library("aten", "IMPL")
-    for name in (*_DIRECT, *ops.WHOLE):
+    for name in (*_DIRECT, *ops.OWN, *ops.WHOLE):
         op = _op(name)
         if op is not None:
             aten.impl(name, _kernel(op), "PrivateUse1")
+    for name in ops.WHOLE:
+        op = _op(name)
+        if op is not None:
+            aten.impl(name, autograd.composed_for_gradients(op), "AutogradPrivateUse1", allow_override=True)
     for name in _LOW_PRECISION:
         op = _op(name)
         if op is not None:

@@ -98,4 +98,5 @@ class Block:
             METER.give(self.nbytes)
 
     def __del__(self) -> None:
-        self.release()
+        if hasattr(self, "_counted"):  # torch's compiler makes objects without __init__, to look at them
+            self.release()

@@ -27,8 +27,9 @@ WHOLE = (
     "batch_norm",
     "lstm.input",
     "gru.input",
-    "interpolate",
 )
+# These the CPU computes by kernels of its own, though torch could compose them.
+OWN = ("silu_backward", "mish_backward", "native_channel_shuffle")
 
 _ANY_DEVICE = {"copy_", "_to_copy", "_copy_from", "_copy_from_and_resize", "_local_scalar_dense", "set_"}
 _HOST_INDEX = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}

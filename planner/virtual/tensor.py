@@ -77,16 +77,20 @@ class SimTensor(torch.Tensor):
         """As Tensor.tolist; torch's own looks at the wrapper's storage, which is not there."""
         return self.cpu().tolist()
 
-    @property
-    def data(self) -> Any:
-        """As Tensor.data."""
-        return torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
+    def numpy(self, *, force: bool = False) -> Any:
+        """As Tensor.numpy of a CUDA tensor: TypeError, or with ``force`` a copy."""
+        if not force:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. "
+                "Use Tensor.cpu() to copy the tensor to host memory first."
+            )
+        return self.cpu().numpy(force=True)
 
-    @data.setter
-    def data(self, value: Any) -> None:
-        # nn.Module._apply assigns it when only the dtype changes: the bytes have to come along
-        torch.Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
-        self.elem, self.block = value.elem, value.block
+    def __format__(self, spec: str) -> str:
+        """As Tensor.__format__, which asks for its own class: a number's where it is one."""
+        if self.dim() == 0 and not getattr(self, "_is_param", False):
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
 
 
 def wrap(elem: torch.Tensor, block: Block | None = None) -> SimTensor:
@@ -105,7 +109,7 @@ def sync(tensor: SimTensor) -> None:
         or elem.stride() != tensor.stride()
         or elem.storage_offset() != tensor.storage_offset()
     ):
-        torch.Tensor.data.__set__(tensor, SimTensor(elem, tensor.block))  # type: ignore[attr-defined]
+        torch._C.TensorBase.data.__set__(tensor, SimTensor(elem, tensor.block))  # type: ignore[attr-defined]
         tensor.block.resize(elem.untyped_storage().nbytes())
 
 
