@@ -38,7 +38,7 @@ def composed_for_gradients(op: Any) -> Callable[..., Any]:
 
 def install_engine() -> None:
     """Put ``Engine`` in torch's place: every backward goes through it, for any device."""
-    Variable._execution_engine = Engine()  # type: ignore[attr-defined]  # as above
+    Variable._execution_engine = Engine()  # torch only reads it
 
 
 class Engine(_EngineBase):  # type: ignore[misc]

@@ -123,9 +123,7 @@ def test_what_is_no_number_is_not() -> None:
 
 @pytest.mark.parametrize("ask", [numpy.asarray, numpy.array, lambda t: t.numpy(), lambda t: t.sum().numpy()])
 def test_numpy_takes_no_tensor_of_the_device(ask: Any) -> None:
-    with pytest.raises(
-        TypeError, match=r"can't convert sim:0 device type tensor to numpy\. Use Tensor\.cpu\(\)"
-    ):
+    with pytest.raises(TypeError, match=r"can't convert sim:0 device type tensor to numpy"):
         ask(torch.ones(2, device="sim:0"))
 
 
