@@ -28,8 +28,10 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from planner.virtual.compare import Event
-from planner.virtual.device import Fault, SimDevice, SimPiece, in_session_work, session_work
+from planner.virtual.device import Fault, SimDevice
 from planner.virtual.ledger import Entry
+from planner.virtual.own_work import in_own_work, own_work
+from planner.virtual.piece import SimPiece
 from planner.virtual.tensor import BACKEND, SimTensor
 
 
@@ -87,7 +89,7 @@ is made of."""
 
 def snapshot(*pipelines: Any) -> Snapshot:
     """What the pipelines' weights are now; taken before a session is applied, it is the truth."""
-    with session_work(), torch.no_grad():
+    with own_work(), torch.no_grad():
         return {
             name: {path: _weight(tensor) for path, tensor in _tensors(module)}
             for name, module in _components(pipelines).items()
@@ -185,7 +187,7 @@ class Audit:
 
     def saw(self, func: Any, tensors: Iterable[torch.Tensor]) -> None:
         """An operation of the call itself."""
-        if in_session_work():
+        if in_own_work():
             return
         tensors = tuple(tensors)
         mixed = any(isinstance(tensor, SimTensor) for tensor in tensors)
@@ -207,7 +209,7 @@ class Audit:
                     self._wrong[Wrong(component=component, weight=path, where="device")] = None
         self._modules = {}
         self._stop = len(self._device.ledger) if self._device else 0
-        with session_work(), torch.no_grad():
+        with own_work(), torch.no_grad():
             for component, weights in self._now.items():
                 for path, weight in weights.items():
                     if weight.tensor.device.type == "cpu" and _digest(weight.tensor) != weight.digest:
@@ -231,7 +233,7 @@ class Audit:
             return
         component, prefix = owner
         self._use(component)
-        with session_work(), torch.no_grad():
+        with own_work(), torch.no_grad():
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
                 for path, part in _plain(prefix + name, tensor):
                     if part is not None and part.numel():

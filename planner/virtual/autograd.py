@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend
 
 _module: Any = torch._C  # the stub lacks what follows
 _DEVICE_TYPE = _module._autograd.DeviceType.PrivateUse1
-_GuardBase: Any = _module._acc.DeviceGuard
+_GuardBase: Any = getattr(getattr(_module, "_acc", None), "DeviceGuard", object)  # an older torch has none
 _EngineBase: Any = _module._ImperativeEngine
 
 

@@ -15,7 +15,7 @@ from torch.library import Library, fallthrough_kernel
 
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p7_virtual import BACKEND_MISSING, BACKEND_TAKEN
-from planner.virtual import autograd, data, generator, ops
+from planner.virtual import autograd, data, flex, generator, ops
 from planner.virtual.module import SimModule
 from planner.virtual.tensor import BACKEND, SimTensor
 
@@ -59,6 +59,7 @@ def install() -> None:
         generator.install()
         autograd.install_engine()
         data.install()
+        flex.install()
 
 
 def installed() -> bool:

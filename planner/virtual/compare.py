@@ -66,6 +66,8 @@ _FAULTS: dict[str, Code] = {
     "use-after-free": codes.USE_AFTER_FREE,
     "write-under-reader": codes.WRITE_EARLY,
     "free-in-flight": codes.FREE_IN_FLIGHT,
+    "free-while-aliased": codes.FREE_ALIASED,
+    "overwrite-while-aliased": codes.OVERWRITE_ALIASED,
 }
 
 

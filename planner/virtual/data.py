@@ -16,7 +16,7 @@ from planner.virtual.tensor import SimTensor
 _base: Any = torch._C.TensorBase
 _swap: Any = torch._C._swap_tensor_impl
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_OURS = ("elem", "block", "_is_param")
+_OURS = ("elem", "block", "generation", "_is_param")
 
 
 def install() -> None:
@@ -44,7 +44,7 @@ def _set(tensor: Any, value: Any) -> None:
         return
     _base.data.__set__(tensor, value)
     if isinstance(tensor, SimTensor):
-        tensor.elem, tensor.block = value.elem, value.block
+        tensor.lie(value.elem, value.block, value.generation + 1)
 
 
 def _become(tensor: Any, value: Any) -> None:
@@ -59,6 +59,8 @@ def _become(tensor: Any, value: Any) -> None:
     tensor.__dict__.update(other.__dict__)
     other.__dict__.clear()
     _swap(tensor, other)
+    if isinstance(tensor, SimTensor):
+        tensor.lie(tensor.elem, tensor.block, tensor.generation)  # it is another object
     tensor.requires_grad_(wanted)
     if grad is not None:
         moved = grad.to(tensor.device)

@@ -1,28 +1,38 @@
 """The virtual accelerator behind the Device protocol, on the worst terms that the protocol allows.
 
-Memory that nobody wrote reads as NaN, a copy lands only when the compute lane has waited for it, and
+Memory that nobody wrote reads as NaN, a copy lands as late as it may, or by a seed whenever it may, and
 whoever relies on luck is written down as a fault. Copies read the host's bytes when they land, not
-when they are queued: a staging buffer that is reused too early shows.
+when they are queued: a staging buffer that is reused too early shows. So does memory that is given back or
+written while a tensor refers to it that no session made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from planner.device.protocol import Lane
+from planner.device.protocol import Device, Lane
 from planner.virtual import backend
+from planner.virtual.copies import Copies
 from planner.virtual.lanes import Clocks, SimEvent
 from planner.virtual.ledger import Ledger
-from planner.virtual.memory import METER, Block
+from planner.virtual.memory import METER
+from planner.virtual.operations import Fail, Operations, operated
+from planner.virtual.own_work import own_work
+from planner.virtual.piece import SimPiece, extent, fresh, span
 from planner.virtual.tensor import SimTensor, sim_device
 
-FaultKind = Literal["read-before-wait", "use-after-free", "write-under-reader", "free-in-flight"]
+FaultKind = Literal[
+    "read-before-wait",
+    "use-after-free",
+    "write-under-reader",
+    "free-in-flight",
+    "free-while-aliased",
+    "overwrite-while-aliased",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,37 +51,7 @@ class SimFault(RuntimeError):
     """A fault, raised where it happens (``strict=True``)."""
 
 
-class SimPiece:
-    """One allocation: its bytes, what is on the way to them, and who used them last. ``lasting``: what is
-    bound over it is valid again when it comes back."""
-
-    def __init__(self, device: SimDevice, nbytes: int, label: str, *, lasting: bool) -> None:
-        self._device = device
-        self.lasting = lasting
-        self.nbytes = nbytes
-        self.label = label
-        self.freed = False
-        self.block = Block(nbytes, self)
-        self.pending: list[tuple[int, int, torch.Tensor]] = []
-        self.uses: dict[tuple[int, int], int] = {}
-        """When the compute lane last used each range of bytes."""
-        # the memory goes when the piece is freed and nothing bound from it is left
-        self.memory: torch.Tensor | None = _fresh(nbytes)
-
-    def touch(self, elem: torch.Tensor, op: str) -> None:
-        """An operation uses the bytes of ``elem``."""
-        self._device.touched(self, elem, op)
-
-    def awaits(self, elem: torch.Tensor) -> bool:
-        """Whether bytes of ``elem`` are on their way, or gone."""
-        start, stop = _range(elem)
-        return self.freed or any(start < at + source.numel() and at < stop for _, at, source in self.pending)
-
-    def used(self, start: int, stop: int) -> int:
-        """When the compute lane last used any of these bytes."""
-        return max((at for (a, b), at in self.uses.items() if a < stop and start < b), default=0)
-
-
+@operated(Device)
 class SimDevice:
     """``sim:0`` for a session. ``faults`` and ``ledger`` say what it did.
 
@@ -79,6 +59,9 @@ class SimDevice:
     torch's OutOfMemoryError. ``strict`` raises SimFault instead of going on. ``capped``: ``cap`` is obeyed,
     as CUDA does; else a budget binds weights alone, since what activations take here is no card's figure.
     ``lasting``: a component's piece comes back where it was, as on CUDA, which costs the host its bytes.
+    ``aliases``: memory that leaves or is written while a tensor refers to it that no session made is a fault.
+    ``seed``: each copy lands at once, late, or at some operation in between, the same for the same seed and
+    calls; without one, all land late. ``fail``: what of the protocol's operations is to fail, and how.
     Raises PlanError (P750, P751) where this torch cannot have the backend.
     """
 
@@ -89,6 +72,9 @@ class SimDevice:
         strict: bool = False,
         capped: bool = False,
         lasting: bool = False,
+        aliases: bool = False,
+        seed: int | None = None,
+        fail: Fail | Iterable[Fail] = (),
     ) -> None:
         backend.install()
         self.capacity = capacity
@@ -96,10 +82,16 @@ class SimDevice:
         self._lasting = lasting
         self._away: dict[tuple[str, int], list[SimPiece]] = {}
         self.strict = strict
+        self.aliases = aliases
+        self.seed = seed
+        self.operations = Operations((fail,) if isinstance(fail, Fail) else fail)
         self.ledger = Ledger()
         self._faults: list[Fault] = []
         self._clocks = Clocks()
-        self._in_flight: list[SimPiece] = []
+        self._copies = Copies(seed)
+
+    def __repr__(self) -> str:
+        return f"SimDevice(seed={self.seed})"
 
     @property
     def name(self) -> torch.device:
@@ -125,8 +117,7 @@ class SimDevice:
             piece = away.pop()
             piece.freed = False
         else:
-            with _as_session():
-                piece = SimPiece(self, nbytes, label, lasting=self._lasting)
+            piece = SimPiece(self, nbytes, label, lasting=self._lasting)
         # kernels queued earlier may still read what lay here before: that is a use by the compute lane
         piece.uses[0, nbytes] = self._clocks.tick("compute")
         self.ledger.allocated(label, nbytes)
@@ -139,11 +130,13 @@ class SimDevice:
             return
         if piece.pending:
             self._fault("free-in-flight", piece, f"{len(piece.pending)} copies not waited for")
-            piece.pending.clear()
-            self._in_flight.remove(piece)
+        self._judge_aliases("free-while-aliased", piece, 0, piece.nbytes)
+        self._release(piece)
+
+    def _release(self, piece: SimPiece) -> None:
+        self._copies.drop(piece)
         piece.freed = True
-        with _as_session():
-            _poison(piece.memory)
+        piece.poison()
         if piece.lasting:
             self._away.setdefault((piece.label, piece.nbytes), []).append(piece)
         else:
@@ -174,11 +167,9 @@ class SimDevice:
             return
         if self._clocks.knows("copy", "compute") < piece.used(offset, offset + source.numel()):
             self._fault("write-under-reader", piece, f"copy of {source.numel()} bytes to {offset}")
-        with _as_session():
-            _poison(piece.memory[offset : offset + source.numel()])
-        if not piece.pending:
-            self._in_flight.append(piece)
-        piece.pending.append((position, offset, source))
+        self._judge_aliases("overwrite-while-aliased", piece, offset, offset + source.numel())
+        piece.poison(offset, offset + source.numel())
+        self._copies.queue(piece, offset, source, position)
         self.ledger.copied(piece.label, source.numel())
 
     def record(self, lane: Lane) -> SimEvent:
@@ -188,20 +179,8 @@ class SimDevice:
     def wait(self, lane: Lane, event: SimEvent) -> None:
         """``lane`` goes on after ``event``; where that is the compute lane, the copies before it land."""
         self._clocks.wait(lane, event)
-        if lane != "compute":
-            return
-        landed = self._clocks.knows("compute", "copy")
-        for piece in tuple(self._in_flight):
-            later = []
-            for position, offset, source in piece.pending:
-                if position <= landed and piece.memory is not None:
-                    with _as_session():
-                        piece.memory[offset : offset + source.numel()].copy_(source)
-                else:
-                    later.append((position, offset, source))
-            piece.pending = later
-            if not later:
-                self._in_flight.remove(piece)
+        if lane == "compute":
+            self._copies.waited(self._clocks.knows("compute", "copy"))
 
     def mark(self) -> None:
         """Time means nothing here."""
@@ -219,16 +198,16 @@ class SimDevice:
 
         Raises ValueError where it does not fit or is not aligned.
         """
-        extent = _extent(like)
-        if offset < 0 or offset % like.element_size() or offset + extent > piece.nbytes:
+        nbytes = extent(like)
+        if offset < 0 or offset % like.element_size() or offset + nbytes > piece.nbytes:
             raise ValueError(
-                f"{extent} bytes of {like.dtype} at {offset} do not fit a piece of {piece.nbytes} bytes "
+                f"{nbytes} bytes of {like.dtype} at {offset} do not fit a piece of {piece.nbytes} bytes "
                 f"for {piece.label}"
             )
         if piece.freed:
             self._fault("use-after-free", piece, "bound")
-        memory = _fresh(piece.nbytes) if piece.memory is None else piece.memory
-        with torch.inference_mode(False), torch.no_grad(), _as_session():
+        memory = fresh(piece.nbytes) if piece.memory is None else piece.memory
+        with torch.inference_mode(False), torch.no_grad(), own_work():
             elem = torch.empty(0, dtype=like.dtype)
             elem.set_(
                 memory.untyped_storage(), offset // like.element_size(), tuple(like.shape), like.stride()
@@ -273,12 +252,42 @@ class SimDevice:
 
     def touched(self, piece: SimPiece, elem: torch.Tensor, op: str) -> None:
         """The compute lane uses the bytes of ``elem``, which lie in ``piece``."""
+        self._copies.tick()
         if piece.freed:
             self._fault("use-after-free", piece, f"{op} of {tuple(elem.shape)}")
             return
-        piece.uses[_range(elem)] = self._clocks.tick("compute")
+        piece.uses[span(elem)] = self._clocks.tick("compute")
         if elem.numel() and piece.awaits(elem):
             self._fault("read-before-wait", piece, f"{op} of {tuple(elem.shape)}")
+
+    def foreign(self, piece: SimPiece, start: int, stop: int, ours: Collection[torch.Tensor]) -> bool:
+        """Whether a living tensor other than ``ours`` refers to any of the bytes ``piece[start:stop]``: a
+        view of a weight, a ``detach`` or ``.data`` of it, what autograd saved. Until there is none, they must
+        not be freed or written.
+
+        ``ours``: what the caller made over them and still has, by identity: the results of ``bind``, and the
+        Parameters made of those. One of them that autograd holds too (``tensor._use_count() > 1``) counts as
+        foreign with all its bytes, and so does one that a view is of. Not seen is a Python reference to one
+        of ``ours`` itself: ask ``sys.getrefcount``, or let go of the tensor before asking. On CUDA
+        ``tensor.untyped_storage()._use_count()`` answers the same for a storage; a tensor of this device has
+        no storage of its own that could be asked.
+        """
+        return next(piece.foreign(start, stop, ours), None) is not None
+
+    def before_operation(self) -> None:
+        """One of the protocol's begins: what is due on the copy lane lands."""
+        self._copies.tick()
+
+    def lost(self, result: Any) -> None:
+        """A piece that nobody got is given back, as the last reference to it would on a card."""
+        if isinstance(result, SimPiece):
+            self._release(result)
+
+    def _judge_aliases(self, kind: FaultKind, piece: SimPiece, start: int, stop: int) -> None:
+        for tensor in piece.over(start, stop) if self.aliases else ():
+            if not _bound(tensor) or tensor._use_count() > 1:  # type: ignore[attr-defined]  # not in the stub
+                self._fault(kind, piece, f"a tensor of {tuple(tensor.shape)} still refers to it")
+                return
 
     def _fault(self, kind: FaultKind, piece: SimPiece, detail: str) -> None:
         fault = Fault(kind=kind, label=piece.label, detail=detail)
@@ -287,45 +296,6 @@ class SimDevice:
             raise SimFault(str(fault))
 
 
-_session: ContextVar[int] = ContextVar("session_work", default=0)
-
-
-@contextmanager
-def session_work() -> Iterator[None]:
-    """Around a session's own reads of host weights (packing, comparing): they are not uses."""
-    token = _session.set(_session.get() + 1)
-    try:
-        yield
-    finally:
-        _session.reset(token)
-
-
-def in_session_work() -> bool:
-    """Whether what runs now is a session's own work."""
-    return _session.get() > 0
-
-
-_as_session = session_work
-
-
-def _fresh(nbytes: int) -> torch.Tensor:
-    with torch.inference_mode(False):
-        return torch.full((nbytes,), 0xFF, dtype=torch.uint8, device="cpu")
-
-
-def _poison(memory: torch.Tensor | None) -> None:
-    if memory is not None:
-        memory.fill_(0xFF)
-
-
-def _range(elem: torch.Tensor) -> tuple[int, int]:
-    start = int(elem.storage_offset()) * elem.element_size()
-    return start, start + _extent(elem)
-
-
-def _extent(tensor: torch.Tensor) -> int:
-    """Bytes from the first element to the end of the last, for any strides."""
-    if tensor.numel() == 0:
-        return 0
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return (last + 1) * tensor.element_size()
+def _bound(tensor: SimTensor) -> bool:
+    """Whether it is a session's own: what ``bind`` gave, or a Parameter made of that."""
+    return tensor.generation == 0 or (tensor.generation == 1 and getattr(tensor, "_is_param", False))

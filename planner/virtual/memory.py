@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import count
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -17,7 +17,10 @@ TOTAL = 80 * 2**30
 
 
 class Watched(Protocol):
-    """What a block may belong to: it is told of every operation that touches the bytes."""
+    """What a block may belong to: it is told of every tensor over the bytes and every use of them."""
+
+    def hold(self, tensor: Any) -> None:
+        """``tensor`` lies over its bytes from now on, until it is gone."""
 
     def touch(self, elem: torch.Tensor, op: str) -> None:
         """An operation ``op`` reads or writes the bytes of ``elem``, a CPU view of the memory."""

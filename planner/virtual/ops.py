@@ -80,6 +80,8 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     else:
         out = func(*plain, **named)
 
+    if name == "set_" and isinstance(args[0], SimTensor) and len(sims) > 1:
+        args[0].lie(args[0].elem, sims[1].block, sims[1].generation + 1)
     on_device = bool(sims) if target is None else target.type == BACKEND
     if name == "copy_":
         on_device = isinstance(args[0], SimTensor)
@@ -159,7 +161,7 @@ def _device_results(out: Any, sims: list[SimTensor], on_device: bool) -> Any:
             if tensor.elem.untyped_storage()._cdata == storage:
                 # Inside or outside of inference mode, a view is an inference tensor where its base is one.
                 with torch.inference_mode(tensor.is_inference()):
-                    return wrap(out, tensor.block)
+                    return wrap(out, tensor.block, tensor.generation + 1)
         return wrap(out)
     if isinstance(out, (list, tuple)):
         results = [_device_results(item, sims, on_device) for item in out]

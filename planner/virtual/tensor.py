@@ -1,7 +1,8 @@
 """Tensors that say they are on ``sim:0`` and keep their bytes in a CPU tensor.
 
 The wrapper carries sizes, strides and dtype for torch's own bookkeeping; ``elem`` has the bytes and
-shares its storage with the ``elem`` of every view; ``block`` is that storage's entry in the books.
+shares its storage with the ``elem`` of every view; ``block`` is that storage's entry in the books;
+``generation`` says how many operations a view is away from the tensor that was made there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class SimTensor(torch.Tensor):
 
     elem: torch.Tensor
     block: Block
+    generation: int
 
     # Functions of torch.* see an ordinary tensor; everything is caught below, at dispatch.
     __torch_function__: Any = torch._C._disabled_torch_function_impl
@@ -31,7 +33,7 @@ class SimTensor(torch.Tensor):
     kernel: ClassVar[Kernel]
 
     @staticmethod
-    def __new__(cls: type[SimTensor], elem: torch.Tensor, block: Block) -> SimTensor:
+    def __new__(cls: type[SimTensor], elem: torch.Tensor, block: Block, generation: int = 0) -> SimTensor:
         """A wrapper over ``elem``, whose storage ``block`` stands for."""
         self: SimTensor = torch.Tensor._make_wrapper_subclass(
             cls,
@@ -42,9 +44,14 @@ class SimTensor(torch.Tensor):
             layout=elem.layout,
             device=sim_device(),
         )
-        self.elem = elem
-        self.block = block
+        self.lie(elem, block, generation)
         return self
+
+    def lie(self, elem: torch.Tensor, block: Block, generation: int) -> None:
+        """Over the bytes of ``elem`` from now on."""
+        self.elem, self.block, self.generation = elem, block, generation
+        if block.owner is not None:
+            block.owner.hold(self)
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]  # torch's stub leaves out the class method
@@ -93,12 +100,12 @@ class SimTensor(torch.Tensor):
         return object.__format__(self, spec)
 
 
-def wrap(elem: torch.Tensor, block: Block | None = None) -> SimTensor:
+def wrap(elem: torch.Tensor, block: Block | None = None, generation: int = 0) -> SimTensor:
     """``elem`` on the device, in a block of its own unless it is a view into one."""
     if elem.is_conj() or elem.is_neg():
         # the wrapper cannot carry torch's lazy bits: the values are written out
         elem, block = elem.resolve_conj().resolve_neg(), None
-    return SimTensor(elem, Block(elem.untyped_storage().nbytes()) if block is None else block)
+    return SimTensor(elem, Block(elem.untyped_storage().nbytes()) if block is None else block, generation)
 
 
 def sync(tensor: SimTensor) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AnyFlowFARTransformer3DModel,
     AnyFlowTransformer3DModel,
     AutoencoderKLCosmos,
     AutoencoderKLHunyuanVideo15,
@@ -28,6 +29,7 @@ from diffusers import (
     HunyuanVideo15Transformer3DModel,
     HunyuanVideoFramepackTransformer3DModel,
     HunyuanVideoTransformer3DModel,
+    MotifVideoTransformer3DModel,
     SanaVideoTransformer3DModel,
     SkyReelsV2Transformer3DModel,
     StableAudioDiTModel,
@@ -36,6 +38,7 @@ from diffusers import (
 from diffusers.guiders import ClassifierFreeGuidance
 from diffusers.models.transformers import transformer_cosmos
 from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
+from transformers import BatchFeature, SiglipImageProcessor, T5Gemma2Encoder, T5Gemma2EncoderConfig
 
 from pipelines import parts
 from pipelines.flows import GEMMA, flow
@@ -131,6 +134,67 @@ family(
         "AnyFlowPipeline": (
             CLIP | {"num_frames": 9},
             {"transformer": lambda: AnyFlowTransformer3DModel(**FLOW_MAP)},
+        ),
+        "AnyFlowFARPipeline": (
+            CLIP | {"num_frames": 9, "chunk_partition": [1, 2]},
+            {"transformer": lambda: AnyFlowFARTransformer3DModel(**FLOW_MAP, chunk_partition=(1, 2))},
+        ),
+    },
+    WIDE,
+)
+
+
+def t5gemma2() -> Any:
+    text = {"vocab_size": 1000, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16}
+    small = {
+        "hidden_size": 32,
+        "intermediate_size": 37,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    config = T5Gemma2EncoderConfig(
+        text_config=small | text | {"pad_token_id": 0, "dropout_rate": 0.0},
+        vision_config=small | {"image_size": 32, "patch_size": 8},
+        mm_tokens_per_image=4,
+    )
+    return T5Gemma2Encoder(config, eoi_token_index=998)
+
+
+def motif(**more: Any) -> Any:
+    return MotifVideoTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=1,
+        num_single_layers=1,
+        text_embed_dim=32,
+        rope_axes_dim=(4, 4, 4),
+        **more,
+    )
+
+
+class _OnItsDevice(SiglipImageProcessor):  # type: ignore[misc]  # untyped
+    """Takes tensors of any device, as the one does that needs torchvision; that without asks for numpy."""
+
+    def preprocess(self, images: torch.Tensor, **kwargs: Any) -> BatchFeature:
+        resized = torch.nn.functional.interpolate(images, size=(32, 32), mode="nearest")
+        return BatchFeature({"pixel_values": resized})
+
+
+MOTIF = {key: value for key, value in CLIP.items() if key != "guidance_scale"} | {"num_frames": 5}
+family(
+    {
+        "vae": wan_vae,
+        "scheduler": flow,
+        "text_encoder": t5gemma2,
+        "tokenizer": parts.letters,
+        "guider": ClassifierFreeGuidance,
+        "feature_extractor": _OnItsDevice,
+    },
+    {
+        "MotifVideoPipeline": (MOTIF, {"transformer": motif}),
+        "MotifVideoImage2VideoPipeline": (
+            MOTIF | {"image": lambda: picture(16)},
+            {"transformer": lambda: motif(image_embed_dim=32)},
         ),
     },
     WIDE,

@@ -25,7 +25,8 @@ from planner.session.scope import PlanWarning, session_of
 from planner.session.session import Session
 from planner.virtual.audit import snapshot
 from planner.virtual.backend import install
-from planner.virtual.device import SimDevice, SimPiece
+from planner.virtual.device import SimDevice
+from planner.virtual.piece import SimPiece
 from planner.virtual.tensor import SimTensor
 
 SD = "StableDiffusionPipeline"

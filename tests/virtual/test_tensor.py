@@ -8,6 +8,7 @@ import numpy
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import flex_attention as flex
 
 from planner.virtual.backend import install
 
@@ -145,3 +146,32 @@ def test_a_compiled_module_runs_and_says_nothing(compiler: str, capfd: pytest.Ca
     compiled(data).sum().backward()
     assert net[0].weight.grad is not None
     assert "_counted" not in capfd.readouterr().err
+
+
+def test_flex_attention_is_the_cpus_and_has_a_gradient() -> None:
+    offset, parts = torch.tensor(3), torch.arange(128) // 16
+    inputs = [torch.randn(1, 2, 128, 8) for _ in range(3)]
+    seen = []
+    for device in ("cpu", "sim:0"):
+        there, ours = offset.to(device), parts.to(device)
+
+        def mask(b: Any, h: Any, q: Any, k: Any, there: Any = there, ours: Any = ours) -> Any:
+            return (q + there >= k) & (ours[q] >= ours[k])
+
+        blocks = flex.create_block_mask(mask, None, None, 128, 128, device=device)
+        tensors = [tensor.to(device) for tensor in inputs]
+        for context in (torch.no_grad, torch.inference_mode):
+            with context():
+                seen.append(flex.flex_attention(*tensors, block_mask=blocks).cpu())
+        seen.append(flex.flex_attention(*tensors, score_mod=lambda s, *_: s * 2, block_mask=blocks).cpu())
+    assert all(map(torch.equal, seen[:3], seen[3:]))
+    assert torch.equal(seen[0], seen[1])
+    leaves = [tensor.requires_grad_() for tensor in tensors]
+    flex.flex_attention(*leaves, block_mask=blocks).sum().backward()
+    assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
+
+
+def test_flex_attention_refuses_what_it_refuses_anywhere() -> None:
+    query, key = (torch.ones(1, heads, 128, 8, device="sim:0") for heads in (2, 4))
+    with pytest.raises(ValueError, match="same number of heads"):
+        flex.flex_attention(query, key, key)

@@ -127,6 +127,27 @@ DEPARTED = Code(
     wrong="order: text_encoder -> unet          # and the call ends with vae.decode",
     right="order: text_encoder -> unet -> vae",
 )
+FREE_ALIASED = Code(
+    id="P762",
+    name="free-while-aliased",
+    severity=Severity.ERROR,
+    exit_code=3,
+    help="Memory was given back while a tensor that the session had not made still referred to it: a view of "
+    "a weight that the pipeline keeps, or one that autograd saved. On a real card reading it is an illegal "
+    "memory access. This is a fault of the session, not of the plan.",
+    wrong="kept = layer.weight[:1]\ndevice.free(piece)",
+    right="kept = layer.weight[:1].clone()\ndevice.free(piece)",
+)
+OVERWRITE_ALIASED = Code(
+    id="P763",
+    name="overwrite-while-aliased",
+    severity=Severity.ERROR,
+    exit_code=3,
+    help="A copy was queued over bytes to which a tensor that the session had not made still referred: it "
+    "would change its value. This is a fault of the session, not of the plan.",
+    wrong="kept = layer.weight[:1]\ndevice.copy(piece, 0, next_block)",
+    right="kept = layer.weight[:1].clone()\ndevice.copy(piece, 0, next_block)",
+)
 
 CODES = (
     BACKEND_MISSING,
@@ -141,4 +162,6 @@ CODES = (
     LEDGER_DEPARTS,
     PEAK_DIFFERS,
     DEPARTED,
+    FREE_ALIASED,
+    OVERWRITE_ALIASED,
 )
