@@ -70,8 +70,8 @@ TOO_MANY = Code(
     name="too-many-values",
     severity=Severity.ERROR,
     help=f"The document grows beyond what a plan can be. There may be at most {VALUES}; {DEPTH}; {CHAIN}.",
-    wrong="a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]  # and so on",
-    right="order: [text_encoder, unet, vae]",
+    wrong="run: {a: [[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]}",
+    right="run: {a: [1]}",
 )
 EMPTY = Code(
     id="P109",

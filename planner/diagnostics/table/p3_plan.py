@@ -168,7 +168,7 @@ TOO_MANY_STAGES = Code(
     name="too-many-stages",
     severity=Severity.ERROR,
     help=f"A plan has at most {STAGES}; a name in an order string is a stage too. What repeats is a loop.",
-    wrong="order: unet -> unet -> unet  # and so on, 501 times",
+    wrong="order: " + " -> ".join(["unet"] * (STAGES.most + 1)),
     right="stages: [{id: denoise, runs: [unet], loop: 501}]",
 )
 SHARES_OVER_WHOLE = Code(
@@ -194,8 +194,8 @@ SLOW_PATTERN = Code(
     severity=Severity.ERROR,
     help="A regular expression takes too long: what repeats inside a repeat is tried in every way. At most "
     f"{SECONDS}.",
-    wrong="quantization: [{component: unet, match: '(x+x+)+y', backend: torchao, type: int8_weight_only}]",
-    right="quantization: [{component: unet, match: 'xx+y', backend: torchao, type: int8_weight_only}]",
+    wrong="quantization: [{component: unet, match: '(a|aa)+[#]', backend: torchao, type: int8_weight_only}]",
+    right="quantization: [{component: unet, match: 'a+[#]', backend: torchao, type: int8_weight_only}]",
 )
 MORE_PINNED = Code(
     id="P323",

@@ -34,12 +34,12 @@ UNKNOWN_WALK = Code(
     "class runs its components. Write `order`.",
     wrong="""\
 version: 1
-pipeline: MyOwnPipeline
+pipeline: VersatileDiffusionPipeline
 """,
     right="""\
 version: 1
-pipeline: MyOwnPipeline
-order: text_encoder -> unet -> vae
+pipeline: VersatileDiffusionPipeline
+order: text_encoder -> image_unet -> vae
 """,
 )
 
