@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
-from planner.diagnostics.table.p5_passes import STREAMS
+from planner.diagnostics.table.p5_passes import RESIDENT_OVER_WHOLE, STREAMS
 from planner.graph.model import Graph, Placement
 from planner.graph.split import PREFETCH, Split, fitted, split
 from planner.plan.model import Idle, Plan, Policy, Semantics
@@ -29,7 +29,20 @@ def residency(graph: Graph, budget: int | None = None, overhead: int = 0) -> tup
     room = room_for_weights(graph.plan, budget, overhead)
     made = _kept(graph, room) or _each(graph, room)
     turned = [n for n, p in made.placements.items() if p.policy is not graph.placements[n].policy]
-    return made, [_told(graph, name, made.placements[name].why) for name in turned]
+    return made, [
+        *(_told(graph, name, made.placements[name].why) for name in turned),
+        *_more_than_whole(graph),
+    ]
+
+
+def _more_than_whole(graph: Graph) -> Iterator[Diagnostic]:
+    for name, said in graph.plan.components.items():
+        info = graph.target.components.get(name)
+        if info is None or info.bytes is None or said.resident is None or said.resident.bytes is None:
+            continue
+        if said.resident.bytes > info.bytes:
+            what = f'{said.resident.text} of "{name}" are to stay, and it has {_mib(info.bytes)}'
+            yield finding(RESIDENT_OVER_WHOLE, what, span=said.resident.span, hint="policy: resident")
 
 
 def _each(graph: Graph, room: int | None) -> Graph:

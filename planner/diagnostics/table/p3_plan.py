@@ -214,6 +214,15 @@ TWO_LORAS = Code(
     wrong="loras: [{lora_id: ./style}, {lora_id: ./style}]",
     right="loras: [{lora_id: ./style, lora_scale: 2.0}]",
 )
+CANNOT_TILE = Code(
+    id="P325",
+    name="cannot-tile",
+    severity=Severity.ERROR,
+    help="`tiling` is for what encodes and decodes images: the autoencoders of diffusers. No other class has "
+    "`enable_tiling`.",
+    wrong="components: {unet: {tiling: on}}",
+    right="components: {vae: {tiling: on}}",
+)
 LORAS_LATER = Code(
     id="P393",
     name="loras-not-counted",
@@ -251,7 +260,7 @@ CODES = (
     TWO_BACKENDS,
     ENTRY_NOT_CHECKED,
     NO_GGUF_FILE,
-    *(TOO_MANY_STAGES, SHARES_OVER_WHOLE, NOTHING_LEFT, SLOW_PATTERN, MORE_PINNED, TWO_LORAS),
+    *(TOO_MANY_STAGES, SHARES_OVER_WHOLE, NOTHING_LEFT, SLOW_PATTERN, MORE_PINNED, TWO_LORAS, CANNOT_TILE),
     LORAS_LATER,
     WORKLOAD_LATER,
 )

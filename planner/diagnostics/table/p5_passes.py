@@ -15,4 +15,15 @@ STREAMS = Code(
     right="budget: {vram: 11GiB}\ncomponents: {transformer: {policy: stream, resident: 6GiB}}",
 )
 
-CODES = (STREAMS,)
+RESIDENT_OVER_WHOLE = Code(
+    id="P502",
+    name="resident-over-whole",
+    severity=Severity.WARNING,
+    help="`resident` is how much of a streamed component stays on the device, and it is more than there is "
+    "of "
+    "it: nothing streams. A component that is moved once and stays has policy: resident.",
+    wrong="components: {vae: {policy: stream, resident: 80GiB}}",
+    right="components: {vae: resident}",
+)
+
+CODES = (STREAMS, RESIDENT_OVER_WHOLE)
