@@ -14,7 +14,7 @@ ELSEWHERE = {
     # commands, or several files: tests/document/test_limits.py, tests/document/test_read.py, tests/cli
     *("P101", "P102", "P103", "P104", "P112", "P113", "P114"),
     # folders of weights: tests/target, tests/loading, tests/validate
-    *("P315", "P352", "P353", "P354", "P358", "P359", "P360", "P361", "P362", "P363", "P374"),
+    *("P315", "P352", "P353", "P354", "P358", "P359", "P360", "P361", "P362", "P363", "P374", "P377"),
     # loading a class, a catalogue file: tests/target; a class that nobody knows
     *("P381", "P382"),
     # what weighs something: tests/validate, tests/schedule

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.api import Compiled, attach, compile, device_for, load
-from planner.cli.card import card_on, card_option, info_of
+from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option
 from planner.cli.later import not_yet
 from planner.cli.source import source_of
@@ -249,7 +249,7 @@ class _Run:
 
 def _device(plan: Plan, *, simulate: bool) -> tuple[Device, Card]:
     """The device that the plan runs on, and the card that it is to the compiler."""
-    from planner.session.machine import pick_device
+    from planner.session.machine import card_on, pick_device
     from planner.virtual.device import SimDevice
 
     device = SimDevice() if simulate else device_for(pick_device(plan))

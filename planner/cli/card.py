@@ -14,7 +14,7 @@ from planner.diagnostics.diagnostic import PlanError
 from planner.plan.model import Plan
 from planner.plan.units import amount
 from planner.report.model import DeviceInfo
-from planner.schedule.card import CONTEXT, IMAGINED, LEFT_FREE, SIMULATED, Card, imagined
+from planner.schedule.card import IMAGINED, SIMULATED, Card, imagined
 from planner.source.text import Span
 
 NODES = ("nvidia[0-9]*", "nvidiactl", "dxg", "kfd", "dri/renderD*", "accel*", "davinci*")
@@ -49,30 +49,12 @@ def card_of(plan: Plan, asked: Card | None) -> Card:
 
 def found(plan: Plan) -> Card | None:
     """The accelerator that ``plan`` would run on; None where there is none. Imports torch."""
-    from planner.session.machine import pick_device
+    from planner.session.machine import card_on, pick_device
 
     try:
         return card_on(pick_device(plan))
     except PlanError:
         return None
-
-
-def card_on(device: Any) -> Card:
-    """A device of torch's as a card, as free as it is now."""
-    import torch
-
-    from planner.session.machine import describe_device
-
-    info = describe_device(device)
-    module = torch.get_device_module(device)
-    held = int(module.memory_reserved(device)) if hasattr(module, "memory_reserved") else 0
-    context = CONTEXT if device.type == "cuda" else 0
-    # The context is there by now, since asking makes it: what is free is without it.
-    free = None if info.free is None else info.free + held + context
-    left = SIMULATED.left if device.type == "sim" else LEFT_FREE
-    return Card(
-        name=info.name, kind=info.kind, total=info.total, free=free, context=context, held=held, left=left
-    )
 
 
 def info_of(card: Card) -> DeviceInfo:

@@ -25,6 +25,7 @@ from planner.quantization.matrix import AXES
 from planner.quantization.refuse import refusals
 from planner.session.formats import named, quantization_of, taken_of
 from planner.session.quantized import ON_DEVICE, quantized
+from planner.target.component import quantized_by
 from planner.target.loaded import keeps_of
 from planner.target.model import ComponentInfo, Target
 from planner.target.parts import parts_of
@@ -152,6 +153,12 @@ def config_of(rule: QuantizationRule, dtype: str, *, diffusers: bool) -> Any:
     )
 
 
+def _config(model: Any) -> dict[str, Any]:
+    """A model's own config.json, of diffusers (a dict) or of transformers (attributes)."""
+    config = getattr(model, "config", None)
+    return dict(config) if isinstance(config, Mapping) else dict(vars(config) if config is not None else {})
+
+
 def _checked(plan: Plan, models: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """The rules, exactly: on every module of the models that will be loaded."""
     infos = {
@@ -161,6 +168,7 @@ def _checked(plan: Plan, models: Mapping[str, Any]) -> Iterator[Diagnostic]:
             module=True,
             parts=tuple(parts_of(model)),
             keeps=keeps_of(model),
+            quantized=quantized_by(_config(model)),
         )
         for name, model in models.items()
     }

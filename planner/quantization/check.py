@@ -12,6 +12,7 @@ from planner.diagnostics.table.p3_plan import BAD_PATTERN, SLOW_PATTERN
 from planner.diagnostics.table.p3_quantization import (
     BAD_OPTION,
     PAIR_REFUSED,
+    QUANTIZED_ALREADY,
     RULE_NOT_CHECKED,
     SHADOWED_RULE,
     UNKNOWN_OPTION,
@@ -50,6 +51,9 @@ def check_parts(plan: Plan, target: Target) -> list[Diagnostic]:
     for name in dict.fromkeys(rule.component for rule in plan.quantization if rule.backend != "gguf"):
         info = target.components.get(name)
         rules = rules_of(plan, name)
+        if info is not None and info.present and info.quantized:
+            found += _again(name, info.quantized, rules)
+            continue
         try:
             done = effects(rules, info) if info is not None and info.present else None
         except TooSlow as slow:
@@ -176,6 +180,16 @@ def _shadows(above: Sequence[QuantizationRule], rule: QuantizationRule) -> Itera
             said = f"the rule in line {earlier.span.line} takes every module that this one would"
             yield finding(SHADOWED_RULE, said, span=rule.span, hint="write the narrower rule first")
             return
+
+
+def _again(component: str, method: str, rules: Sequence[QuantizationRule]) -> Iterator[Diagnostic]:
+    """Rules for weights that are stored quantized."""
+    for rule in rules:
+        if rule.required:
+            said = f'"{component}" is quantized already, by {method}, as its config.json says: '
+            said += f"{rule.backend} would have nothing to do"
+            hint = "without the rule it is loaded as it is; or a source whose weights are plain"
+            yield finding(QUANTIZED_ALREADY, said, span=rule.span, hint=hint)
 
 
 def _without_effect(component: str, parts: Sequence[Part], done: Sequence[Effect]) -> Iterator[Diagnostic]:

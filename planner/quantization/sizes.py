@@ -83,7 +83,7 @@ def sized(plan: Plan, target: Target) -> Target:
     if target.origin == "loaded" or not rules:
         return target
     components = {
-        name: resized(info, rules[name]) if name in rules else info
+        name: resized(info, rules[name]) if name in rules and not info.quantized else info
         for name, info in target.components.items()
     }
     return replace(target, components=components)

@@ -18,6 +18,7 @@ from planner.graph.split import split
 from planner.plan.model import Plan, Policy, Semantics
 from planner.schedule.guide import Guide
 from planner.schedule.model import Course
+from planner.source.limits import LISTED
 from planner.source.text import Span
 
 
@@ -142,23 +143,37 @@ def _stages(graph: Graph, course: Course, would_fit: Callable[[], str]) -> Itera
 
 
 def _unordered(graph: Graph, course: Course, would_fit: Callable[[], str]) -> Iterator[Diagnostic]:
-    nodes = {node.id: node for node in course.walk}
-    always = {*course.fixed, *course.on_demand}
+    """One finding for each stage that cannot share the budget with one that no path orders: with the heaviest
+    of those, and how many there are. Pairs grow as the square of the stages."""
+    budget, always = course.budget, {*course.fixed, *course.on_demand}
+    if budget is None:
+        return
+    holds = {node.id: _holds(course, node) for node in course.walk}
+    alone = {name: max((_total(course, x) for x in held), default=0) for name, held in holds.items()}
+    fixed = _total(course, always)
+    worst: dict[str, list[tuple[int, str]]] = {}
     for a, b in graph.unordered:
-        both = max(
-            (x | y for x in _holds(course, nodes[a]) for y in _holds(course, nodes[b])),
-            key=lambda names: _total(course, names),
-            default=frozenset(),
+        if alone[a] + alone[b] + fixed <= budget:
+            continue  # together they hold no more than the sum
+        total = max((_total(course, x | y | always) for x in holds[a] for y in holds[b]), default=0)
+        if total > budget:
+            worst.setdefault(b, []).append((total, a))
+    nodes = [node for node in course.walk if node.id in worst]
+    for node in nodes[: LISTED.most]:
+        (total, a), others = max(worst[node.id], key=lambda pair: pair[0]), len(worst[node.id]) - 1
+        more = f", and {others} more such" if others else ""
+        yield finding(
+            UNORDERED_TOO_LARGE,
+            f'no path orders the stages "{a}" and "{node.id}"{more}, and together they hold {gib(total)}: '
+            f"{gib(total - budget)} more than the {gib(budget)} there are for weights",
+            span=_place(graph, node.span),
+            hint="; or ".join(filter(None, (f'write after: [{a}] in "{node.id}"', would_fit()))),
         )
-        total = _total(course, both | always)
-        if course.budget is not None and total > course.budget:
-            yield finding(
-                UNORDERED_TOO_LARGE,
-                f'no path orders the stages "{a}" and "{b}", and together they hold {gib(total)}: '
-                f"{gib(total - course.budget)} more than the {gib(course.budget)} there are for weights",
-                span=_place(graph, nodes[b].span),
-                hint="; or ".join(filter(None, (f'write after: [{a}] in "{b}"', would_fit()))),
-            )
+    if len(nodes) > LISTED.most:
+        more = f"{len(nodes) - LISTED.most:,} more stages do not fit beside one that no path orders"
+        yield finding(
+            UNORDERED_TOO_LARGE, more, span=_place(graph, nodes[LISTED.most].span), hint=would_fit()
+        )
 
 
 def _diffusers(graph: Graph, course: Course, would_fit: Callable[[], str]) -> Iterator[Diagnostic]:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
-from planner.diagnostics.table.p7_session import BUDGET_LOWERED, CPU_REFUSED, DEVICE_TWICE, NO_ACCELERATOR
+from planner.diagnostics.table.p7_session import CPU_REFUSED, DEVICE_TWICE, NO_ACCELERATOR
 from planner.plan.model import Plan
 from planner.report.model import DeviceInfo
-from planner.schedule.fit import gib
-
-CONTEXT = 760 << 20
-MAPPED = 256
-"""Bytes of a CUDA context with the libraries that a pipeline loads, and host bytes whose registration takes
-one more: torch's allocator does not count them and the driver shows them. 781 MiB were measured with 6.5 GiB
-registered, 859 to 885 with 31.4, on an H100 with torch 2.11 and CUDA 13."""
+from planner.schedule.card import CONTEXT, LEFT_FREE, MAPPED, SIMULATED, Card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,29 +67,25 @@ def pick_device(
 
 
 def room(plan: Plan, device: torch.device) -> tuple[Room, tuple[Diagnostic, ...]]:
-    """How much the plan may use: its ``budget.vram``, at most what is free less ``leave_free``."""
+    """How much the plan may use, by the rules of ``planner.schedule.card``: its ``budget.vram``, at most what
+    is free less ``leave_free``."""
+    card = card_on(device)
+    found, lowered = card.room(plan, 0)
+    return Room(budget=found.budget, overhead=found.overhead, total=card.total), tuple(lowered)
+
+
+def card_on(device: torch.device) -> Card:
+    """A device as a card, as free as it is now."""
+    info = describe_device(device)
     module = torch.get_device_module(device)
-    query = getattr(module, "mem_get_info", None)
-    asked = plan.budget.vram
-    if query is None:
-        return Room(budget=asked.of(None) if asked else None, overhead=0, total=None), ()
-    free, total = query(device)
-    overhead = CONTEXT if device.type == "cuda" else 0
     held = int(module.memory_reserved(device)) if hasattr(module, "memory_reserved") else 0
-    leave = plan.budget.leave_free.of(total) if plan.budget.leave_free else None
-    default = (1 << 30 if sys.platform == "win32" else 1 << 29) if device.type != "sim" else 0
-    ceiling = free + held + overhead - (default if leave is None else leave)
-    wanted = asked.of(total) if asked else None
-    if wanted is None or wanted <= ceiling:
-        return Room(budget=wanted or ceiling, overhead=overhead, total=total), ()
-    note = finding(
-        BUDGET_LOWERED,
-        f"the plan's {asked.text if asked else ''} is more than is free here less what is left free: "
-        f"{gib(max(0, ceiling))}",
-        span=plan.place("/budget/vram"),
-        pointer="/budget/vram",
+    context = CONTEXT if device.type == "cuda" else 0
+    # The context is there by now, since asking makes it: what is free is without it.
+    free = None if info.free is None else info.free + held + context
+    left = SIMULATED.left if device.type == "sim" else LEFT_FREE
+    return Card(
+        name=info.name, kind=info.kind, total=info.total, free=free, context=context, held=held, left=left
     )
-    return Room(budget=max(0, ceiling), overhead=overhead, total=total), (note,)
 
 
 def describe_device(device: torch.device) -> DeviceInfo:

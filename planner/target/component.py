@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from planner.diagnostics.diagnostic import Code, Diagnostic, Severity, finding
 from planner.diagnostics.table.p3_target import BROKEN_FOLDER, FOREIGN_CODE, NO_VARIANT, PICKLED
@@ -172,7 +173,8 @@ class Reader:
             return info
         if read is None:
             return self._kept(info, None, None, library)
-        weights, parts, blocks = read
+        weights, parts, blocks, quantized = read
+        info = replace(info, quantized=quantized)
         return replace(self._kept(info, weights, parts, library), bytes=blocks.bytes, blocks=blocks)
 
     def _kept(
@@ -191,23 +193,23 @@ class Reader:
 
     def _weights(
         self, info: ComponentInfo, place: Path, library: str, asked: Asked, label: str
-    ) -> tuple[Weights | None, tuple[Part, ...] | None, Blocks] | None:
-        """What is read; None where that was told. Raises Broken."""
+    ) -> tuple[Weights | None, tuple[Part, ...] | None, Blocks, str] | None:
+        """What is read, and by which method it is quantized; None where that was told. Raises Broken."""
         if not os.path.isdir(place):
             raise Broken(f'there is no folder "{place.name}"')
         read = stored_tensors(place, library, self.variant)
         if read is None:
             self._unread(info, place, library, asked, label)
             return None
-        config = read_json(place / "config.json", f"{place.name}/config.json")
         tensors, of_variant = renamed(read[0], "".join(info.classes[:1])), read[1]
         if self.variant is not None and not of_variant and asked.pointer == PIPELINE:
             self.plain.append(info.name)
-        if isinstance(config, dict) and "quantization_config" in config:
-            return None, None, blocks_of(tree_of(quantized_sizes(tensors, self.dtype)))
+        quantized = quantized_by(read_json(place / "config.json", f"{place.name}/config.json"))
+        if quantized:
+            return None, None, blocks_of(tree_of(quantized_sizes(tensors, self.dtype))), quantized
         known = library in ("diffusers", "transformers") or self._known(info)
         weights, parts = self._loaded(info, tensors, known)
-        return weights, parts, blocks_of(tree_of(weights))
+        return weights, parts, blocks_of(tree_of(weights)), ""
 
     def _loaded(
         self, info: ComponentInfo, tensors: Sequence[Stored], known: bool
@@ -237,6 +239,15 @@ class Reader:
             raise Broken(f"{place.name} has no weight files")
         hint = "plan apply --allow-pickle reads them, if you trust them"
         self.say(PICKLED, said, asked, f"--set pipeline.variant={safe[0]}; {hint}" if safe else hint)
+
+
+def quantized_by(config: Any) -> str:
+    """The method that a ``config.json`` says the weights were quantized by, "" for plain ones."""
+    said = config.get("quantization_config") if isinstance(config, dict) else None
+    if not said:
+        return ""
+    method = said.get("quant_method") if isinstance(said, dict) else None
+    return method[:40] if isinstance(method, str) and method else "a method that it does not name"
 
 
 def weighed(info: ComponentInfo, weights: Weights) -> ComponentInfo:

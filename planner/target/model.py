@@ -71,7 +71,8 @@ class ComponentInfo:
     (``encode``, ``decode``), without ``forward``, and ``lacks`` those of them that a loaded component does
     not have; ``weights``: its tensors once loaded, and ``parts``: its modules that quantization knows, None
     when their names are not known; ``keeps``: of its class, ``_keep_in_fp32_modules`` and
-    ``_skip_layerwise_casting_patterns``, the latter None when not known.
+    ``_skip_layerwise_casting_patterns``, the latter None when not known; ``quantized``: by which method its
+    weights were quantized when they were saved, "" for plain ones.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ComponentInfo:
     weights: Weights | None = None
     parts: tuple[Part, ...] | None = None
     keeps: tuple[tuple[str, ...], tuple[str, ...] | None] = ((), None)
+    quantized: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import planner
-from planner.cli import card as cards
 from planner.cli.main import run
+from planner.plan.model import Amount, Budget
 from planner.schedule import card as rules
 from planner.schedule.card import SIMULATED, Card, imagined
 
@@ -78,7 +78,6 @@ def test_the_rules_are_those_of_a_session(monkeypatch: pytest.MonkeyPatch) -> No
     from planner.virtual.device import SimDevice
     from planner.virtual.memory import TOTAL
 
-    assert (rules.CONTEXT, rules.MAPPED) == (machine.CONTEXT, machine.MAPPED)
     assert SIMULATED.total == TOTAL
     there = 12 << 30
     free = there - rules.CONTEXT - (100 << 20)
@@ -100,9 +99,15 @@ def test_the_rules_are_those_of_a_session(monkeypatch: pytest.MonkeyPatch) -> No
         for device in map(torch.device, ("cuda:0", "xpu:0")):
             want, notes = machine.room(plan, device)
             want = want.beside(10 << 30)
-            got, more = cards.card_on(device).room(plan, 10 << 30)
+            got, more = machine.card_on(device).room(plan, 10 << 30)
             assert (got.budget, got.overhead) == (want.budget, want.overhead)
             assert [d.message for d in more] == [d.message for d in notes]
+    nowhere = planner.load(TINY[0]).span
+    nothing = replace(planner.load(TINY[0]), budget=Budget(vram=Amount(text="0B", bytes=0, span=nowhere)))
+    assert machine.room(nothing, torch.device("cuda:0"))[0].budget == 0
+    free = 0
+    full = planner.load(TINY[0], overrides=["budget.leave_free=8GiB"])
+    assert machine.room(full, torch.device("cuda:0"))[0].budget == 0
 
 
 def test_a_card_that_does_not_say_what_it_has_limits_nothing() -> None:

@@ -15,6 +15,7 @@ from planner.diagnostics.render import text
 from planner.diagnostics.table.p1_document import NOT_YAML
 from planner.diagnostics.table.p2_schema import UNKNOWN_KEY, WRONG_TYPE
 from planner.diagnostics.table.p3_plan import UNKNOWN_COMPONENT
+from planner.source.limits import LISTED
 from planner.source.text import SourceText, Span
 
 CODES = list(all_codes().values())
@@ -152,6 +153,36 @@ def test_what_keeps_a_file_from_being_read_is_not_silenced() -> None:
     source = SourceText(name="x.plan.yaml", text="a: 1 # plan: ignore[P105, not-yaml]\n")
     wrong = finding(NOT_YAML, "x", span=at(1, 1, 1))
     assert [d.code.id for d in apply_ignores([wrong], [source])] == ["P105", "P006", "P006"]
+
+
+@pytest.mark.parametrize(
+    "comments",
+    [
+        "# plan: ignore[P302] " * 3000,
+        " # plan: ignore[" * 3000,
+        "# plan: ignore[" + ",".join(f"P{n}" for n in range(3000)) + "]",
+        "#" + " " * 30000 + "plan:",
+        "# plan: ignore[" + "[" * 30000,
+    ],
+    ids=["one code", "without an end", "many codes", "blanks", "brackets"],
+)
+def test_many_comments_on_one_line_are_read_once_and_told_in_a_few_notes(comments: str) -> None:
+    source = SourceText(name="x", text=f"a: 1 {comments}\n")
+    wrong = [
+        finding(UNKNOWN_KEY, "x", span=Span(file="x", line=1, column=n, width=1)) for n in range(1, 3000)
+    ]
+    kept = apply_ignores(wrong, [source])
+    assert [d for d in kept if d.code is UNKNOWN_KEY] == wrong
+    notes = [d for d in kept if d.code.name == "unused-ignore"]
+    assert len(notes) <= LISTED.most + 1
+    if len(notes) > LISTED.most:
+        assert "2,980 more" in notes[-1].message
+
+
+def test_an_ignore_that_is_written_twice_silences_and_is_used() -> None:
+    source = SourceText(name="x", text="a: 1 # plan: ignore[unknown-key] # plan: ignore[unknown-key]\n")
+    wrong = finding(UNKNOWN_KEY, "x", span=Span(file="x", line=1, column=1, width=1))
+    assert apply_ignores([wrong, wrong], [source]) == []
 
 
 def test_an_ignore_in_the_middle_of_a_word_is_none() -> None:

@@ -11,6 +11,7 @@ from planner.plan.model import Plan, Policy
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
 from planner.schedule.verify import verify
+from planner.source.limits import LISTED
 from planner.target.model import Target
 
 SIZES = {"text_encoder": 10, "text_encoder_2": 40, "unet": 100, "vae": 20}
@@ -162,6 +163,16 @@ def test_two_stages_that_nothing_orders_must_fit_together() -> None:
     ((code, message),) = refused(plan(stages, vram=139), known)
     assert code == "unordered-too-large"
     assert '"a" and "b"' in message
+
+
+def test_many_stages_that_nothing_orders_are_a_few_findings() -> None:
+    known = target({"text_encoder_2": 40, "unet": 100})
+    many = [stage(f"s{n}", "unet" if n % 2 else "text_encoder_2", after=[]) for n in range(100)]
+    found = refused(plan(many, vram=120), known)
+    assert {code for code, _ in found} == {"unordered-too-large"}
+    assert len(found) == LISTED.most + 1
+    assert '"s0" and "s3", and 1 more such' in found[2][1]
+    assert "79 more stages" in found[-1][1]
 
 
 def test_components_on_demand_count_in_every_stage() -> None:

@@ -62,5 +62,19 @@ PAIR_REFUSED = Code(
     wrong="quantization: [{component: unet, backend: bitsandbytes, type: int8}]\ncomponents: {unet: stream}",
     right="quantization: [{component: unet, backend: bitsandbytes, type: nf4}]\ncomponents: {unet: stream}",
 )
+QUANTIZED_ALREADY = Code(
+    id="P377",
+    name="quantized-already",
+    severity=Severity.ERROR,
+    help="The component's config.json has a quantization_config: its weights were quantized when they were "
+    "saved, and are loaded so. diffusers and transformers then pass over what a rule asks for. Take the rule "
+    "away, or take weights that are not quantized; `required: false` says that the rule is for those alone.",
+    wrong="components: {transformer: {source: ./flux-nf4/transformer}}\n"
+    "quantization: [{component: transformer, backend: bitsandbytes, type: nf4}]",
+    right="components: {transformer: {source: ./flux-nf4/transformer}}",
+)
 
-CODES = (UNKNOWN_OPTION, BAD_OPTION, SHADOWED_RULE, UNMATCHED_RULE, RULE_NOT_CHECKED, PAIR_REFUSED)
+CODES = (
+    *(UNKNOWN_OPTION, BAD_OPTION, SHADOWED_RULE, UNMATCHED_RULE, RULE_NOT_CHECKED),
+    *(PAIR_REFUSED, QUANTIZED_ALREADY),
+)
