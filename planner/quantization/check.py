@@ -47,7 +47,7 @@ def check_rules(plan: Plan) -> list[Diagnostic]:
 def check_parts(plan: Plan, target: Target) -> list[Diagnostic]:
     """Rules that change no module of ``target``, as far as it knows its modules' names; a note where it does
     not, or does not know what they weigh then."""
-    found = []
+    found: list[Diagnostic] = []
     for name in dict.fromkeys(rule.component for rule in plan.quantization if rule.backend != "gguf"):
         info = target.components.get(name)
         rules = rules_of(plan, name)
