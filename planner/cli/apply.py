@@ -11,6 +11,7 @@ import click
 from planner.api import Compiled, attach, compile, device_for, load
 from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option
+from planner.cli.complete import plan_files
 from planner.cli.later import not_yet
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, show
@@ -46,7 +47,7 @@ class _Asked:
 
 
 @click.command("apply")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), shell_complete=plan_files)
 @click.option("--out", type=click.Path(path_type=Path), help="Where the output goes: a file, or a folder.")
 @click.option("--simulate", is_flag=True, help="On a virtual accelerator: no GPU needed, every mistake seen.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; load nothing.")

@@ -9,6 +9,7 @@ import click
 from planner.api import compile, load
 from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option, seen
+from planner.cli.complete import classes, plan_files
 from planner.cli.later import not_yet
 from planner.cli.source import source_of
 from planner.cli.terminal import format_option, overrides_option, put, raw, show
@@ -18,8 +19,13 @@ from planner.schedule.card import Card
 
 
 @click.command("compile")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--target", metavar="CLASS|FOLDER", help="Compile for this, not the plan's own pipeline.")
+@click.argument("file", type=click.Path(path_type=Path), shell_complete=plan_files)
+@click.option(
+    "--target",
+    metavar="CLASS|FOLDER",
+    shell_complete=classes,
+    help="Compile for this, not the plan's own pipeline.",
+)
 @click.option("--lock", is_flag=True, help="Not made yet.", hidden=True)
 @click.option("--check", is_flag=True, help="Not made yet.", hidden=True)
 @card_option

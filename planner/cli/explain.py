@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from planner.api import Compiled, compile, load
 from planner.cli.card import card_of, card_option, info_of
 from planner.cli.code import catalogue_option, from_option, seen
+from planner.cli.complete import classes, plans_and_codes
 from planner.cli.later import not_yet
 from planner.cli.source import source_of
 from planner.cli.terminal import overrides_option, put, raw, show
@@ -27,9 +28,14 @@ from planner.schedule.card import Card
 
 
 @click.command("explain")
-@click.argument("what", metavar="FILE|CODE", required=False)
+@click.argument("what", metavar="FILE|CODE", required=False, shell_complete=plans_and_codes)
 @click.option("--all", "every", is_flag=True, help="Every code, a line each.")
-@click.option("--target", metavar="CLASS|FOLDER", help="Explain for this, not the plan's own pipeline.")
+@click.option(
+    "--target",
+    metavar="CLASS|FOLDER",
+    shell_complete=classes,
+    help="Explain for this, not the plan's own pipeline.",
+)
 @card_option
 @click.option(
     "--as",

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from planner.cli.code import catalogue_option, from_option, seen
+from planner.cli.complete import classes
 from planner.cli.sequences import all_sequences
 from planner.cli.source import source_of
 from planner.cli.terminal import coloured, format_option, raw
@@ -30,7 +31,9 @@ from planner.translation.tools.convert import NAME, TOOLS, class_of, from_script
 
 
 @click.command("translate")
-@click.argument("what", required=False, nargs=-1, metavar="SEQ|CLASS|FOLDER|SETTINGS|FILE|-")
+@click.argument(
+    "what", required=False, nargs=-1, metavar="SEQ|CLASS|FOLDER|SETTINGS|FILE|-", shell_complete=classes
+)
 @click.option("--all", "every", is_flag=True, help="Every class: what is wrong with its string.")
 @click.option("--improve", is_flag=True, help="What the string meant to say, from the class's own source.")
 @click.option(
@@ -38,7 +41,13 @@ from planner.translation.tools.convert import NAME, TOOLS, class_of, from_script
     metavar="TOOL",
     help=f"WHAT are settings of this tool, where they do not show it: {', '.join(TOOLS)}.",
 )
-@click.option("--class", "cls", metavar="CLASS", help="The pipeline class that a string or settings are for.")
+@click.option(
+    "--class",
+    "cls",
+    metavar="CLASS",
+    shell_complete=classes,
+    help="The pipeline class that a string or settings are for.",
+)
 @click.option(
     "--diffusers",
     "version",

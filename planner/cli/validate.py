@@ -10,6 +10,7 @@ import click
 from planner.api import validate
 from planner.cli.card import card_option
 from planner.cli.code import catalogue_option, from_option, seen
+from planner.cli.complete import classes, plan_files
 from planner.cli.search import STDIN, plans
 from planner.cli.source import source_of
 from planner.cli.terminal import format_option, log, overrides_option, put, show, strict_option
@@ -22,8 +23,19 @@ from planner.source.text import SourceText
 
 
 @click.command("validate")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE|DIR|GLOB|- ...]")
-@click.option("--target", metavar="CLASS|FOLDER", help="Check against this, not the plan's own pipeline.")
+@click.argument(
+    "paths",
+    nargs=-1,
+    type=click.Path(path_type=Path),
+    metavar="[FILE|DIR|GLOB|- ...]",
+    shell_complete=plan_files,
+)
+@click.option(
+    "--target",
+    metavar="CLASS|FOLDER",
+    shell_complete=classes,
+    help="Check against this, not the plan's own pipeline.",
+)
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out what fits, when searching.")
 @click.option("--statistics", "counted", is_flag=True, help="How often each code was found, last.")
 @card_option

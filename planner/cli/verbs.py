@@ -17,6 +17,11 @@ class Verb:
 
 GROUPS: dict[str, dict[str, Verb]] = {
     "Write": {
+        "new": Verb(
+            "planner.cli.new",
+            "List the plans that ship, or copy one to start from.",
+            "plan new sdxl",
+        ),
         "translate": Verb(
             "planner.cli.translate",
             "Make a plan of a sequence string, a class, a folder, a script or other tools' settings.",

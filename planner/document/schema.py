@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -28,6 +26,7 @@ from planner.document.document import Document
 from planner.document.language.plan import schema
 from planner.document.requires import check_requires
 from planner.document.wording import faults_as_findings, missing_key, pointer_of
+from planner.source.shipped import shipped
 
 NAME = "plan.v1.schema.json"
 
@@ -49,10 +48,7 @@ UNSEEN = (
 
 def schema_text(name: str = NAME) -> str:
     """A schema as it ships: in the wheel beside this package, in a checkout at the top."""
-    packaged = resources.files("planner") / "schemas" / name
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    return (Path(__file__).parents[2] / "schemas" / name).read_text(encoding="utf-8")
+    return (shipped("schemas") / name).read_text(encoding="utf-8")
 
 
 def check_schema(document: Document) -> tuple[Diagnostic, ...]:

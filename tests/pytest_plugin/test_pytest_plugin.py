@@ -1,0 +1,119 @@
+"""``pytest --plans``: each plan a test. Driven with pytester, as its users drive it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from importlib import import_module, metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GOOD = "version: 1\npipeline: {class: StableDiffusionXLPipeline, source: 'builtin:tiny-sdxl'}\n"
+AWAY = "version: 1\npipeline: {class: FluxPipeline, source: black-forest-labs/FLUX.1-dev}\n"
+WRONG = GOOD + "order: text_encodr -> unet -> vae\n"
+WARNS = GOOD + "order: unet -> text_encoder -> vae\n"
+NAME = "offload-plans"
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, path)))
+    return pytester
+
+
+def pytest_run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """In a process of its own; where the entry point is not installed, as if it were."""
+    there = NAME in metadata.entry_points(group="pytest11").names
+    return project.runpytest_subprocess(*(() if there else ("-p", "planner.pytest_plugin")), *arguments)
+
+
+def plans(project: pytest.Pytester, **texts: str) -> None:
+    folder = project.mkdir("plans")
+    for name, text in texts.items():
+        (folder / f"{name}.plan.yaml").write_text(text, encoding="utf-8")
+
+
+def test_the_entry_point_leads_to_the_plugin() -> None:
+    said = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    module = import_module(said["project"]["entry-points"]["pytest11"][NAME])
+    assert hasattr(module, "pytest_addoption")
+
+
+def test_each_plan_is_a_test(project: pytest.Pytester) -> None:
+    plans(project, good=GOOD, wrong=WRONG, away=AWAY)
+    project.makepyfile("def test_mine(): pass")
+    result = pytest_run(project, "--plans", "plans/", "-v")
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*plans/away.plan.yaml::validate PASSED*",
+            "*plans/good.plan.yaml::validate PASSED*",
+            "*plans/wrong.plan.yaml::validate FAILED*",
+            '*wrong.plan.yaml:3:8: "StableDiffusionXLPipeline" has no component "text_encodr" *P302*',
+            "3 | order: text_encodr -> unet -> vae",
+            '  = did you mean "text_encoder"?',
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*runtest*")
+
+
+def test_one_plan_by_its_id_a_glob_and_a_file_named_twice(project: pytest.Pytester) -> None:
+    plans(project, good=GOOD, wrong=WRONG)
+    found = pytest_run(project, "--plans", "plans/g*.plan.yaml", "--plans", "plans/good.plan.yaml")
+    found.assert_outcomes(passed=1)
+    only = pytest_run(project, "--plans", "plans", "plans/good.plan.yaml::validate", "-k", "good")
+    only.assert_outcomes(passed=1, deselected=1)
+
+
+def test_without_the_option_nothing_is_collected(project: pytest.Pytester) -> None:
+    plans(project, wrong=WRONG)
+    project.makepyfile("def test_mine(): pass")
+    pytest_run(project).assert_outcomes(passed=1)
+
+
+def test_strict_and_a_card(project: pytest.Pytester) -> None:
+    plans(project, warns=WARNS)
+    pytest_run(project, "--plans", "plans").assert_outcomes(passed=1)
+    pytest_run(project, "--plans", "plans", "--plans-strict").assert_outcomes(failed=1)
+    small = pytest_run(project, "--plans", "plans", "--plans-card", "64KiB")
+    small.assert_outcomes(failed=1)
+    small.stdout.fnmatch_lines(["*P60*"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--plans", "nowhere"], "*--plans: no file *nowhere"),
+        (["--plans", "empty"], '*--plans: no file named [*].plan.yaml in *empty"'),
+        (["--plans", "plans", "--plans-card", "12"], '*expected a size such as 12GiB, found "12"'),
+    ],
+)
+def test_usage(project: pytest.Pytester, arguments: list[str], said: str) -> None:
+    plans(project, good=GOOD)
+    project.mkdir("empty")
+    result = pytest_run(project, *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([said])
+
+
+def test_a_plan_is_run_where_its_weights_are_here(project: pytest.Pytester) -> None:
+    run = GOOD + "run: {prompt: a cat, num_inference_steps: 1, height: 64, width: 64}\n"
+    plans(project, good=run, away=AWAY, fails=run.replace("height: 64", "height: 63"), wrong=WRONG)
+    result = pytest_run(project, "--plans", "plans", "--plans-simulate", "-rs", "-v")
+    result.stdout.fnmatch_lines_random(
+        [
+            "*good.plan.yaml::validate PASSED*",
+            "*good.plan.yaml::simulate PASSED*",
+            "*fails.plan.yaml::validate PASSED*",
+            "*fails.plan.yaml::simulate FAILED*",
+            "plan apply --simulate ended with 4",
+            '*away.plan.yaml*"black-forest-labs/FLUX.1-dev" is not on this disk',
+            "*wrong.plan.yaml*the plan is wrong",
+        ]
+    )
+    assert not list(project.path.glob("*.png"))
