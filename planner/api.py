@@ -332,7 +332,7 @@ def simulate(source: PathOrPlan) -> Validation:
 
 def device_for(name: torch.device) -> Device:
     """The way to a device: the virtual one for ``sim``, torch's own for the others; one for all sessions."""
-    from planner.session.shared import device_of
+    from planner.session.device_state import device_of
 
     if (found := device_of(name)) is not None:
         return found
@@ -355,12 +355,12 @@ def attach(
     catalogue: Given = (),
 ) -> tuple[Session, Compiled]:
     """``apply`` on a device that is chosen already."""
+    from planner.forms.quantized import quantized, same_rules
     from planner.session.attach import attach_schedule
+    from planner.session.budget import agreed
     from planner.session.checks import check_pipeline
     from planner.session.machine import room
-    from planner.session.quantized import quantized, same_rules
-    from planner.session.scope import session_of
-    from planner.session.shared import agreed
+    from planner.session.pipeline_class import session_of
     from planner.target.loaded import pipeline_bytes
 
     notes = check_pipeline(plan, pipe, device, loaded_by_us=loaded_by_us)
@@ -379,7 +379,7 @@ def attach(
         compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead, catalogue=catalogue)
         notes = (*compiled.diagnostics, *notes, *lowered)
         session = attach_schedule(plan, compiled.schedule, pipe, device, notes, undo)
-    session.budget = there.budget
+    session.applied.budget = there.budget
     return session, compiled
 
 

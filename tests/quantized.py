@@ -12,11 +12,11 @@ import torch
 
 import planner
 from planner.diagnostics.diagnostic import PlanError
+from planner.forms.formats import named, quantization_of
 from planner.loading.pipeline import load_pipeline
 from planner.plan.model import Plan
 from planner.quantization.backends import CAST_SKIPS
 from planner.quantization.matrix import row_of
-from planner.session.formats import named, quantization_of
 from planner.target.parts import parts_of
 
 FLUX = "pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux', dtype: bfloat16}"

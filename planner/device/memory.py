@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ctypes
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -33,85 +32,104 @@ _READ_AND_WRITE = 3  # CU_MEM_ACCESS_FLAGS_PROT_READWRITE
 _SUPPORTED = 102  # CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Chunk:
-    """Memory of the device, by its handle."""
+    """Memory of the device. ``handle``: 0 while the driver has not given it, or has it back; ``under``: the
+    address of the range that it lies under, 0 for none."""
 
-    handle: int
     nbytes: int
+    handle: ctypes.c_uint64
+    under: int = 0
 
 
 class Pool:
-    """Memory for the ranges of one device: ``nbytes`` from the driver, under one of them or spare."""
+    """The memory of one device's ranges.
+
+    Invariants: a chunk that the driver gave is in ``_chunks`` until the driver has it back, so that nothing
+    is lost wherever a caller is interrupted; figures are sums over it and never counted beside it."""
 
     def __init__(self, device: torch.device) -> None:
         """Takes nothing yet."""
-        self.nbytes = 0
         self._device = device
-        self._spare: list[Chunk] = []
+        self._chunks: list[Chunk] = []
 
-    def lacks(self, nbytes: int) -> int:
-        """Bytes that the driver would be asked for, to have ``nbytes``."""
-        spare = Counter(chunk.nbytes for chunk in self._spare)
-        return sum((Counter(_cut(nbytes)) - spare).elements())
+    @property
+    def nbytes(self) -> int:
+        """From the driver, under a range or spare."""
+        return sum(chunk.nbytes for chunk in self._chunks if chunk.handle.value)
 
     @property
     def spare(self) -> int:
         """Bytes that lie under no range."""
-        return sum(chunk.nbytes for chunk in self._spare)
+        return sum(chunk.nbytes for chunk in self._free())
 
-    def take(self, nbytes: int) -> list[Chunk]:
-        """Chunks of ``nbytes`` together, spare ones first. Raises torch's OutOfMemoryError: none is taken."""
+    def lacks(self, nbytes: int) -> int:
+        """Bytes that the driver would be asked for, to have ``nbytes``."""
+        spare = Counter(chunk.nbytes for chunk in self._free())
+        return sum((Counter(_cut(nbytes)) - spare).elements())
+
+    def take(self, address: int, nbytes: int) -> list[Chunk]:
+        """Chunks of ``nbytes`` together for the range at ``address``, spare ones first. Raises torch's
+        OutOfMemoryError: none is taken."""
         made: list[Chunk] = []
         try:
             for size in _cut(nbytes):
-                found = next((chunk for chunk in self._spare if chunk.nbytes == size), None)
-                if found is not None:
-                    self._spare.remove(found)
-                made.append(found or self._create(size))
+                spare = (chunk for chunk in self._free() if chunk.nbytes == size)
+                made.append(next(spare, None) or self._create(size))
+                made[-1].under = address
         except BaseException:
-            self._spare += made
+            self.give(address)
             raise
         return made
 
-    def give(self, chunks: Iterable[Chunk]) -> None:
-        """They are spare from now on."""
-        self._spare += chunks
+    def under(self, address: int) -> list[Chunk]:
+        """What lies under a range, or was taken for it."""
+        return [chunk for chunk in self._chunks if chunk.under == address]
+
+    def give(self, address: int) -> None:
+        """What was under the range is spare from now on."""
+        for chunk in self.under(address):
+            chunk.under = 0
 
     def drain(self, nbytes: int | None = None, keep: int = 0) -> int:
         """What is spare goes to the driver: all but chunks for ``keep`` bytes, or as many as are ``nbytes``.
         Returns their bytes."""
         wanted, gone = Counter(_cut(keep)), 0
-        if not self._spare:
+        spare = self._free()
+        if not spare:
             return gone
         with torch.cuda.device(self._device):
-            for chunk in self._spare[::-1]:
+            for chunk in spare[::-1]:
                 if nbytes is not None and gone >= nbytes:
                     break
                 if wanted[chunk.nbytes]:
                     wanted[chunk.nbytes] -= 1
                     continue
-                _call("cuMemRelease", ctypes.c_uint64(chunk.handle))
-                self._spare.remove(chunk)
-                self.nbytes -= chunk.nbytes
+                _call("cuMemRelease", ctypes.c_uint64(chunk.handle.value))
+                chunk.handle.value = 0
+                self._chunks.remove(chunk)
                 gone += chunk.nbytes
         return gone
 
+    def _free(self) -> list[Chunk]:
+        return [chunk for chunk in self._chunks if not chunk.under and chunk.handle.value]
+
     def _create(self, nbytes: int) -> Chunk:
+        chunk = Chunk(nbytes, ctypes.c_uint64(0))
+        self._chunks.append(chunk)  # before it has memory: the driver writes its handle there
         with torch.cuda.device(self._device):
-            handle = _created(nbytes, self._device)
-            if handle is None:
+            if not _create_into(chunk, self._device):
                 self.drain()  # of other sizes
                 torch.cuda.empty_cache()
-                handle = _created(nbytes, self._device)
-        if handle is None:
+                _create_into(chunk, self._device)
+        if not chunk.handle.value:
+            self._chunks.remove(chunk)
             free, total = torch.cuda.mem_get_info(self._device)
             raise torch.OutOfMemoryError(
                 f"CUDA out of memory. Tried to allocate {nbytes / 2**30:.2f} GiB for weights. {self._device} "
                 f"has {total / 2**30:.2f} GiB, of which {free / 2**30:.2f} GiB is free"
             )
-        self.nbytes += nbytes
-        return Chunk(handle, nbytes)
+        return chunk
 
     def __del__(self) -> None:
         try:
@@ -121,53 +139,61 @@ class Pool:
 
 
 class Range:
-    """Addresses of ``nbytes``, a multiple of GRANULE, until nobody holds it. ``bytes``: the tensor over them,
-    to be used while there is memory under it, which torch reads by the interface of CUDA array libraries."""
+    """Addresses of ``nbytes``, a multiple of GRANULE, until nobody refers to them: tensors made by ``tensor``
+    keep the range, and with it the memory that is under it then."""
 
-    def __init__(self, nbytes: int, device: torch.device) -> None:
+    def __init__(self, nbytes: int, pool: Pool, device: torch.device) -> None:
         """Without memory."""
         self.nbytes = nbytes
+        self.address = 0
+        self._pool = pool
         self._device = device
-        self._bytes: torch.Tensor | None = None
-        self._chunks: list[Chunk] = []
+        self._mapped = 0
+        """Bytes from the start that may have memory under them: written before the driver is asked."""
         address = ctypes.c_uint64()
         with torch.cuda.device(device):
             none = ctypes.c_uint64(0)
             _call("cuMemAddressReserve", ctypes.byref(address), _size(nbytes), _size(0), none, none)
         self.address = int(address.value)
 
-    @property
-    def bytes(self) -> torch.Tensor:
-        """Flat uint8."""
-        if self._bytes is None:  # torch asks the driver whose address it is, which needs memory there
-            self._bytes = torch.as_tensor(_Array(self.address, self.nbytes), device=self._device)
-        return self._bytes
+    def tensor(self, start: int, stop: int) -> torch.Tensor:
+        """Flat uint8 over some of its bytes, by the interface of CUDA array libraries; a storage of its own.
+        There must be memory under it: torch asks the driver whose address it is."""
+        return torch.as_tensor(_Array(self, start, stop), device=self._device)
 
-    def lay(self, chunks: list[Chunk]) -> None:
-        """``chunks``, of ``nbytes`` together, lie under it."""
-        self._chunks = chunks
+    def lay(self) -> None:
+        """Memory of the pool comes under it. Raises torch's OutOfMemoryError, with none there."""
+        chunks = self._pool.take(self.address, self.nbytes)
         with torch.cuda.device(self._device):
-            at, none = self.address, ctypes.c_uint64(0)
             for chunk in chunks:
-                handle = ctypes.c_uint64(chunk.handle)
-                _call("cuMemMap", ctypes.c_uint64(at), _size(chunk.nbytes), _size(0), handle, none)
-                at += chunk.nbytes
+                at, self._mapped = self._mapped, self._mapped + chunk.nbytes
+                start, handle = ctypes.c_uint64(self.address + at), ctypes.c_uint64(chunk.handle.value)
+                _call("cuMemMap", start, _size(chunk.nbytes), _size(0), handle, ctypes.c_uint64(0))
             access = _Access(_Location(_ON_DEVICE, _index(self._device)), _READ_AND_WRITE)
             start = ctypes.c_uint64(self.address)
             _call("cuMemSetAccess", start, _size(self.nbytes), ctypes.byref(access), _size(1))
 
-    def lift(self) -> list[Chunk]:
-        """What lay under it. Nothing of the device may be using it any more: the driver does not wait."""
-        chunks, self._chunks = self._chunks, []
-        if chunks:
+    def lift(self) -> None:
+        """What lay under it is spare. Nothing of the device may be using it: the driver does not wait."""
+        if self._mapped:
             with torch.cuda.device(self._device):
-                _call("cuMemUnmap", ctypes.c_uint64(self.address), _size(self.nbytes))
-        return chunks
+                start = ctypes.c_uint64(self.address)
+                if _driver().cuMemUnmap(start, _size(self._mapped)):
+                    self._lift_pieces()  # laying or lifting was interrupted: some of it has no memory
+        self._mapped = 0
+        self._pool.give(self.address)
+
+    def _lift_pieces(self) -> None:
+        at = 0
+        for chunk in self._pool.under(self.address):
+            _driver().cuMemUnmap(ctypes.c_uint64(self.address + at), _size(chunk.nbytes))
+            at += chunk.nbytes
 
     def __del__(self) -> None:
         try:
-            for chunk in self.lift():
-                _call("cuMemRelease", ctypes.c_uint64(chunk.handle))
+            if self._mapped:  # it was abandoned, and its last reader may still be queued
+                torch.cuda.synchronize(self._device)
+            self.lift()
             _call("cuMemAddressFree", ctypes.c_uint64(self.address), _size(self.nbytes))
         except Exception:  # at exit, as above
             return
@@ -210,13 +236,14 @@ class _Access(ctypes.Structure):
 
 
 class _Array:
-    """Not the range itself: the tensor would hold it, and it the tensor."""
+    """Keeps the range for as long as a tensor lies over it."""
 
-    def __init__(self, address: int, nbytes: int) -> None:
+    def __init__(self, range: Range, start: int, stop: int) -> None:
+        self._range = range
         self.__cuda_array_interface__ = {
-            "shape": (nbytes,),
+            "shape": (stop - start,),
             "typestr": "|u1",
-            "data": (address, False),
+            "data": (range.address + start, False),
             "version": 3,
         }
 
@@ -234,15 +261,14 @@ def _index(device: torch.device) -> int:
     return device.index or 0
 
 
-def _created(nbytes: int, device: torch.device) -> int | None:
-    """A handle; None where there is no memory left."""
-    handle = ctypes.c_uint64()
+def _create_into(chunk: Chunk, device: torch.device) -> bool:
+    """Gives the chunk its handle; False where there is no memory left."""
     asked = _Properties(type=_ON_DEVICE, location=_Location(_ON_DEVICE, _index(device)))
-    given = ctypes.byref(handle), _size(nbytes), ctypes.byref(asked), ctypes.c_uint64(0)
+    given = ctypes.byref(chunk.handle), _size(chunk.nbytes), ctypes.byref(asked), ctypes.c_uint64(0)
     result = _driver().cuMemCreate(*given)
     if result not in (0, _OUT_OF_MEMORY):
         raise RuntimeError(f"cuMemCreate failed with error {result}")
-    return None if result else int(handle.value)
+    return not result
 
 
 def _call(name: str, *arguments: Any) -> None:

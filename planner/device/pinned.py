@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import mmap
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,58 +26,91 @@ _DONE = 0
 _ALREADY = 712  # cudaErrorHostMemoryAlreadyRegistered: somebody else pinned it, so it is pinned
 
 
-class Pins:
-    """Registered memory, owned until ``close``. ``budget`` is in bytes; None is no limit.
+@dataclass(frozen=True, slots=True)
+class _Pin:
+    """A registered piece of host memory: ``owner`` may have it unregistered, ``memory`` keeps it alive."""
 
-    Bytes: ``nbytes`` are registered, ``over`` are not because of the budget, ``refused`` by the machine.
+    end: int
+    owner: object
+    memory: tuple[object, ...]
+
+
+class Pins:
+    """Registered host memory of one device, each piece until its owner releases it. ``limit`` is in bytes;
+    None is no limit.
+
+    Bytes: ``nbytes`` are registered, ``over`` are not because of the limit, ``refused`` by the machine.
+    Invariant: what is registered is in ``_pins``, by its address; figures are sums over it.
     """
 
-    def __init__(self, device: torch.device, budget: int | None = None) -> None:
+    def __init__(self, device: torch.device, limit: int | None = None) -> None:
         """Does nothing on devices other than CUDA: their copies stay pageable."""
         runtime: Any = torch.cuda.cudart
         self._runtime: Any = runtime() if device.type == "cuda" else None
-        self._left = budget
+        self._pins: dict[int, _Pin] = {}
         self._starts: list[int] = []
         self._ends: list[int] = []
-        self._owners: list[object] = []
-        self.nbytes = 0
+        self.device = device
+        self.limit = limit
         self.over = 0
         self.refused = 0
 
-    def add(self, ranges: Iterable[tuple[int, int]], owners: Iterable[object] = ()) -> None:
-        """Register ``(address, nbytes)`` ranges, as far as the budget and the machine go.
+    @property
+    def nbytes(self) -> int:
+        """Of all that is registered."""
+        return sum(pin.end - start for start, pin in self._pins.items())
 
-        ``owners`` keep the memory alive until ``close``: memory that went back while it was registered
+    def add(
+        self, ranges: Iterable[tuple[int, int]], memory: Iterable[object] = (), owner: object = None
+    ) -> None:
+        """Register ``(address, nbytes)`` ranges, as far as the limit and the machine go.
+
+        ``memory`` stays alive until ``owner`` is released: memory that went back while it was registered
         would leave its address registered to pages that nobody writes any more.
         """
         if self._runtime is None:
             return
-        self._owners.extend(owners)
-        wanted = list(self._pieces(_pages(ranges)))
+        kept = tuple(memory)
+        left = None if self.limit is None else self.limit - self.nbytes
         allowed = []
-        for start, end in wanted:
-            if self._left is not None and end - start > self._left:
+        for start, end in list(self._pieces(_pages(ranges))):
+            if left is not None and end - start > left:
                 self.over += end - start
                 continue
-            if self._left is not None:
-                self._left -= end - start
-            allowed.append((start, end))
+            if left is not None:
+                left -= end - start
+            allowed.append((start, end, owner, kept))
         # In threads of their own also because CUDA keeps a refusal as its thread's last error, which the
         # next kernel that torch launches from that thread would raise.
         with ThreadPoolExecutor(THREADS) as pool:
-            results = list(pool.map(self._register, allowed))
-        for (start, end), result in zip(allowed, results, strict=True):
-            if result == _DONE:
-                self._starts.append(start)
-                self._ends.append(end)
-                self.nbytes += end - start
-                continue
-            if self._left is not None:
-                self._left += end - start
-            if result != _ALREADY:
-                self.refused += end - start
-        order = sorted(range(len(self._starts)), key=self._starts.__getitem__)
-        self._starts, self._ends = [self._starts[i] for i in order], [self._ends[i] for i in order]
+            for (start, end, *_), result in zip(allowed, pool.map(self._register, allowed), strict=True):
+                if result not in (_DONE, _ALREADY):
+                    self.refused += end - start
+        self._sort()
+
+    def release(self, owner: object) -> None:
+        """Unregister what ``owner`` has. The device must have read what it was told to read."""
+        self._release(lambda pin: pin.owner is owner)
+
+    def release_but(self, owners: Iterable[object]) -> None:
+        """Unregister what belongs to nobody of ``owners``."""
+        keep = {*map(id, owners)}
+        self._release(lambda pin: id(pin.owner) not in keep)
+
+    def close(self) -> None:
+        """Unregister everything."""
+        self._release(lambda _: True)
+
+    def _release(self, which: Callable[[_Pin], bool]) -> None:
+        for start, pin in [*self._pins.items()]:
+            if which(pin):
+                self._runtime.cudaHostUnregister(start)  # twice is an error that it returns and we ignore
+                self._pins.pop(start, None)
+        self._sort()
+
+    def _sort(self) -> None:
+        found = sorted((start, pin.end) for start, pin in self._pins.items())
+        self._starts, self._ends = [start for start, _ in found], [end for _, end in found]
 
     def cuts(self, address: int, nbytes: int) -> Iterator[int]:
         """Lengths of the parts of a range that lie in one piece each, in order."""
@@ -90,14 +124,12 @@ class Pins:
             yield stop - address
             address = stop
 
-    def close(self) -> None:
-        """Unregister everything. The device must have read what it was told to read."""
-        for start in self._starts:
-            self._runtime.cudaHostUnregister(start)
-        self._starts, self._ends, self._owners, self.nbytes = [], [], [], 0
-
-    def _register(self, piece: tuple[int, int]) -> int:
-        return int(self._runtime.cudaHostRegister(piece[0], piece[1] - piece[0], 0))
+    def _register(self, piece: tuple[int, int, object, tuple[object, ...]]) -> int:
+        start, end, owner, memory = piece
+        result = int(self._runtime.cudaHostRegister(start, end - start, 0))
+        if result == _DONE:
+            self._pins[start] = _Pin(end, owner, memory)
+        return result
 
     def _pieces(self, intervals: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """What is not registered yet, in pieces of whole pages."""

@@ -1,8 +1,8 @@
 """How long one forward of a streamed component takes: its copies and its computing, played.
 
-A copy waits for the one before it and for whoever lies where it goes; a block computes once it is there and
-the one before it is done. The same rules as the session's, without a device.
-"""
+A copy waits for the one before it and for the block whose place it takes; a block computes once it is there
+and the one before it is done. The rules are those of ``planner.graph.stepping``, which a session runs on a
+device."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from planner.graph.ring import Ring
 from planner.graph.split import Split, fitted, split
+from planner.graph.stepping import Stepper
 from planner.target.model import Blocks
 
 LINK = 50e9
@@ -84,32 +85,38 @@ def seconds(blocks: Blocks, split: Split, pace: Sequence[float], link: float = L
     comes = [n for n, stays in enumerate(split.stay) if not stays]
     if not comes:
         return sum(pace)
-    ring = Ring({n: blocks.streamable[n] for n in comes}, split.buffer)
-    arrival: dict[int, float] = {}
-    copied = computed = free_since = ended = 0.0
-    length = 0.0
-
-    def bring(number: int, *, ahead: bool) -> None:
-        nonlocal copied
-        ring.take(number, ahead=ahead)
-        copied = max(copied, free_since) + blocks.streamable[number] / link
-        arrival[number] = copied
-
-    before = -1
+    clock = _Clock(blocks.streamable, link)
+    stepper = Stepper(Ring({n: blocks.streamable[n] for n in comes}, split.buffer), clock)
+    stepper.follow(range(len(pace)))
+    length, ended = 0.0, 0.0
     for _ in range(FORWARDS):
-        for number, needs in enumerate(pace):
-            if before in ring:
-                free_since = computed
-            if number in ring and not ring.has(number):
-                bring(number, ahead=False)
-            ring.runs(number)
-            at = next((i for i, n in enumerate(comes) if n > number), 0)
-            for other in (*comes[at:], *comes[:at]):
-                if not ring.has(other):
-                    if not ring.free(other, number):
-                        break
-                    bring(other, ahead=True)
-            computed = max(computed, arrival.get(number, 0.0)) + needs
-            before = number
-        length, ended = computed - ended, computed
+        for index, needs in enumerate(pace):
+            stepper.turn(index)
+            clock.computed += needs
+        length, ended = clock.computed - ended, clock.computed
     return length
+
+
+class _Clock:
+    """Two lanes, in seconds: until when each is busy, and when each block has arrived."""
+
+    def __init__(self, sizes: Sequence[int], link: float) -> None:
+        self.computed = 0.0
+        self._sizes = sizes
+        self._link = link
+        self._copied = 0.0
+        self._free_since = 0.0
+        self._arrival: dict[int, float] = {}
+
+    def ran(self) -> None:
+        self._free_since = self.computed
+
+    def fetch(self, index: int) -> None:
+        raise AssertionError(f"block {index} stays, and was there from the start")
+
+    def fetch_into_ring(self, index: int, overwritten: list[int]) -> None:
+        self._copied = max(self._copied, self._free_since) + self._sizes[index] / self._link
+        self._arrival[index] = self._copied
+
+    def arrive(self, index: int) -> None:
+        self.computed = max(self.computed, self._arrival.get(index, 0.0))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class Ring:
-    """Blocks by number, each at a place of its own in ``room`` bytes, one after the other and again from the
+    """Blocks by index, each at a place of its own in ``room`` bytes, one after the other and again from the
     start when the next would not fit; where three of the largest do not fit, at the two ends in turn, so that
     none reaches into the place of the one before. ``sizes``: bytes of each block, in the order in which they
     run."""
@@ -19,49 +19,50 @@ class Ring:
         self._there: dict[int, None] = {}
         self._ahead: set[int] = set()
         at, few = 0, room < 3 * max(sizes.values(), default=0)
-        for turn, (number, nbytes) in enumerate(sizes.items()):
+        for turn, (index, nbytes) in enumerate(sizes.items()):
             if few:
                 at = (room - nbytes) * (turn % 2)
             elif at + nbytes > room:
                 at = 0
-            self.places[number] = at
+            self.places[index] = at
             at += nbytes
 
-    def __contains__(self, number: object) -> bool:
+    def __contains__(self, index: object) -> bool:
         """Whether the block is one that comes and goes."""
-        return number in self.places
+        return index in self.places
 
     def clear(self) -> None:
-        """Nobody lies there."""
+        """No block lies there."""
         self._there.clear()
         self._ahead.clear()
 
-    def has(self, number: int) -> bool:
+    def has(self, index: int) -> bool:
         """It is there, or on its way."""
-        return number in self._there
+        return index in self._there
 
-    def free(self, number: int, current: int | None) -> bool:
-        """Nobody who runs now (``current``), or was brought to run next, lies where it would."""
-        return not any(other == current or other in self._ahead for other in self._below(number))
+    def free(self, index: int, current: int | None) -> bool:
+        """Neither the block that runs now (``current``) nor one that was fetched to run next lies where it
+        would."""
+        return not any(other == current or other in self._ahead for other in self._below(index))
 
-    def take(self, number: int, *, ahead: bool) -> list[int]:
-        """It lies there now. Returns those that it wrote over. ``ahead``: it was brought to run later."""
-        gone = self._below(number)
+    def take(self, index: int, *, ahead: bool) -> list[int]:
+        """It lies there now. Returns those that it wrote over. ``ahead``: it was fetched to run later."""
+        gone = self._below(index)
         for other in gone:
             del self._there[other]
             self._ahead.discard(other)
-        self._there[number] = None
+        self._there[index] = None
         if ahead:
-            self._ahead.add(number)
+            self._ahead.add(index)
         return gone
 
-    def runs(self, number: int) -> None:
+    def runs(self, index: int) -> None:
         """Its turn has come."""
-        self._ahead.discard(number)
+        self._ahead.discard(index)
 
-    def _below(self, number: int) -> list[int]:
-        start, end = self._span(number)
+    def _below(self, index: int) -> list[int]:
+        start, end = self._span(index)
         return [n for n in self._there if self._span(n)[0] < end and start < self._span(n)[1]]
 
-    def _span(self, number: int) -> tuple[int, int]:
-        return self.places[number], self.places[number] + self._sizes[number]
+    def _span(self, index: int) -> tuple[int, int]:
+        return self.places[index], self.places[index] + self._sizes[index]

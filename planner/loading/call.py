@@ -60,8 +60,8 @@ def attempt(
         with ExitStack() as stack:
             stack.enter_context(progress(session, plan, pipe))
             seen = stack.enter_context(audit(pipe, watched, before=truth)) if watched else None
-            session.observers.append(meter.observe)
-            stack.callback(session.observers.remove, meter.observe)
+            session.applied.observers.append(meter.observe)
+            stack.callback(session.applied.observers.remove, meter.observe)
             meter.start()
             result = pipe(**arguments)
             meter.stop()
@@ -75,12 +75,12 @@ def attempt(
         return Outcome(result=result, measured=_measured(session, meter, seen, "done"), found=found)
     ended: Ended = "interrupted" if isinstance(raised, KeyboardInterrupt) else "failed"
     # What the audit saw is judged at its end only: the ledger of a call that broke off is no promise's.
-    measured = _measured(session, meter, None, ended) if session.last is not None else None
+    measured = _measured(session, meter, None, ended) if session.applied.last is not None else None
     return Outcome(result=None, measured=measured, found=(), raised=raised)
 
 
 def _measured(session: Session, meter: Meter, seen: Audit | None, ended: Ended) -> Measured:
-    last = session.last
+    last = session.applied.last
     assert last is not None
     return Measured(
         peak_weights=last.peak if seen is None else seen.peak,

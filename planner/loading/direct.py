@@ -17,13 +17,13 @@ import torch
 
 from planner.device.mapped import copy_out
 from planner.diagnostics.diagnostic import PlanError
+from planner.host.layout import PACKED
+from planner.host.regions import Region, fresh_regions, lay_over
+from planner.host.unread import Unread, unread, unread_bytes
 from planner.loading.failure import explain
 from planner.plan.model import Plan
 from planner.session.checks import modules_of
-from planner.session.host import PACKED
 from planner.session.ram import short_of_memory
-from planner.session.unread import Unread, unread, unread_bytes
-from planner.session.weights import Region, fresh_regions, lay_over
 
 Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 """Shown while so many bytes are read, and told of those that are."""

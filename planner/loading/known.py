@@ -63,7 +63,7 @@ def known_of(pipe: Any, own: Own) -> Target | None:
 
 def _class(pipe: Any) -> type:
     """Without the class that a session gives a pipeline while it lasts."""
-    from planner.session.scope import session_of
+    from planner.session.pipeline_class import session_of
 
     return type(pipe).__mro__[1] if session_of(pipe) is not None else type(pipe)
 

@@ -36,13 +36,13 @@ def progress(session: Any, plan: Plan, pipe: Any, console: Console | None = None
     before = pipe.__dict__.get("progress_bar")
     # Pipelines step this bar once a denoising step; uses would count guidance's second pass too.
     pipe.__dict__["progress_bar"] = bars.steps
-    session.observers.append(bars.observe)
+    session.applied.observers.append(bars.observe)
     try:
         with bars.shown:
             yield
             bars.finish()
     finally:
-        session.observers.remove(bars.observe)
+        session.applied.observers.remove(bars.observe)
         if before is None:
             del pipe.__dict__["progress_bar"]
         else:

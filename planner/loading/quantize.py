@@ -19,12 +19,12 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p3_quantization import PAIR_REFUSED, RULE_NOT_CHECKED
 from planner.diagnostics.table.p7_session import NO_ACCELERATOR, QUANTIZED_OTHERWISE
+from planner.forms.formats import named, quantization_of, taken_of
+from planner.forms.quantized import ON_DEVICE, quantized
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.check import check_parts, rules_of
 from planner.quantization.matrix import AXES
 from planner.quantization.refuse import refusals
-from planner.session.formats import named, quantization_of, taken_of
-from planner.session.quantized import ON_DEVICE, quantized
 from planner.target.component import quantized_by
 from planner.target.loaded import keeps_of
 from planner.target.model import ComponentInfo, Target

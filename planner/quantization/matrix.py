@@ -75,7 +75,7 @@ A_FILE = "tests/quantization/test_load.py::test_a_gguf_file"
 ON_CUDA = "tests/gpu/test_quantized.py::test_the_picture_is_that_of_the_same_on_the_device"
 AN_ADAPTER_ON_CUDA = "tests/gpu/test_quantized.py::test_with_a_lora"
 
-_OURS = "planner/session/member.py"
+_OURS = "planner/session/component.py"
 _DIFFUSERS = "https://github.com/huggingface/diffusers"
 _QUANTIZERS = f"{_DIFFUSERS}/blob/v0.42.1/src/diffusers/quantizers"
 _BNB = f"{_QUANTIZERS}/bitsandbytes/bnb_quantizer.py#L64"

@@ -1,4 +1,4 @@
-"""Puts a schedule on a pipeline: whole, or not at all."""
+"""Puts a schedule on a pipeline, whole or not at all, and takes it off again."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from typing import Any
 
 import torch
 
-from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, finding
-from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, STOCK_OFFLOAD
+from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, NOT_PUT_BACK
+from planner.forms.wrapped import parts, repacked
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
-from planner.session.checks import is_left_in_place, modules_of, relay_of
-from planner.session.hooks import HfHook, attach, watch_entries
-from planner.session.member import Member
-from planner.session.pageable import prepare_all
-from planner.session.scope import enter_subclass
+from planner.session import moves, stock
+from planner.session.applied import Applied
+from planner.session.checks import is_left_in_place, modules_of
+from planner.session.component_class import is_under_plan, put_under_plan, watch_entries
+from planner.session.device_state import empty_cache, state_of
+from planner.session.hf_hook import is_hooked, put_hook
+from planner.session.pinning import prepare_all
+from planner.session.pipeline_class import put_under_plan as put_pipeline_under_plan
 from planner.session.session import Session
-from planner.session.shared import Relay
-from planner.session.wrapped import parts, repacked
+from planner.session.undo import Undo
+
+Entries = dict[str, tuple[str, ...]]
+"""Entry points by component: those that the walk names."""
 
 
 def attach_schedule(
@@ -37,120 +42,148 @@ def attach_schedule(
     for this plan already; it is taken back with the plan.
 
     Every component is brought to the CPU first and the device's cache emptied, as
-    ``enable_model_cpu_offload`` does; then hooks, then what stays is placed. If anything raises,
+    ``enable_model_cpu_offload`` does; then classes, then what stays is placed. If anything raises,
     the pipeline is as it was found and the error goes on.
     """
-    session = Session(plan, schedule, device, notes)
-    with ExitStack() as failing:
-        failing.callback(_back, {name: _device_of(m) for name, m in modules_of(pipe).items()}, pipe)
-        undo = session.undo = failing.enter_context(ExitStack())
+    applied = Applied(plan, schedule, state_of(device), notes)
+    failing = Undo()
+    try:
         if done is not None:
-            undo.callback(done.close)
-        failing.callback(_uncap, session)
-        _free_of_stock(pipe, session, undo)
+            applied.undo.add(done.close)
+        applied.notes += stock.take_off(pipe, failing)
+        applied.state.join(applied)
         entries = _entries(schedule)
         for name, module in modules_of(pipe).items():
-            _adopt(session, name, module, entries.get(name, ()), undo)
-        session._return_memory()
-        _tile(plan, pipe, undo)
-        session.notes += prepare_all(session)
-        for member in list(session.members.values()):
-            if member.fixed and not member.left:
-                session.place(member)
-        given = (session, weakref.proxy(pipe), entries)
-        enter_subclass(pipe, session, partial(_take_in, *given), partial(_refresh, *given), undo)
-        weakref.finalize(pipe, _gone, weakref.ref(session), session._pins).atexit = False
-        session.undo = undo.pop_all()
-        failing.pop_all()
+            _adopt(applied, name, module, entries.get(name, ()))
+        empty_cache(device.name)
+        _tile(plan, pipe, applied.undo)
+        applied.notes += prepare_all(applied)
+        session = Session(applied)
+        given = (applied, entries)
+        put_pipeline_under_plan(
+            pipe, session, partial(_take_in, *given), partial(_refresh, *given), applied.undo
+        )
+        gone = weakref.finalize(pipe, _remove_gone, applied)
+        gone.atexit = False
+        applied.undo.add(gone.detach)
+        with applied.state.lock:
+            applied.state.check(applied)
+    except BaseException:
+        _give_up(applied, failing)
+        raise
     return session
 
 
-def _uncap(session: Session) -> None:
-    """Applying failed: the cap is what it was."""
-    session.removed = True
-    others = session.group.living()
-    session.device.cap(others[0].schedule.course.budget if others and others[0].capped else None)
+def remove(applied: Applied) -> None:
+    """Takes a plan off: the pipeline is as it was found. Twice is once, and goes on where it was interrupted.
+    Inside of a call of the pipeline it is done when that is over, and another thread waits for it."""
+    state = applied.state
+    state.wait_for_call()
+    with state.call_lock:
+        nested = state.holds_lock()
+        with state.lock:
+            state.recover(nested)
+            if state.in_scope(applied):
+                applied.removing = True
+            elif applied in state.applied or applied.undo:
+                state.closing.append(applied.remove)
+                state.finish()
 
 
-def _gone(session: weakref.ref[Session], pins: Pins) -> None:
-    """The pipeline was deleted: so is its plan, whoever keeps the session."""
-    if (alive := session()) is not None:
-        alive.remove()
-    pins.close()
+def _give_up(applied: Applied, failing: Undo) -> None:
+    """Applying failed: the pipeline is as it was found, now or, after another interrupt, with the next
+    entry."""
+    state = applied.state
+    nested = state.holds_lock()
+    with state.lock:
+        state.closing += [failing.close, applied.remove]
+        state.recover(nested)
+        state.finish()
 
 
-def _adopt(
-    session: Session, name: str, module: torch.nn.Module, entries: tuple[str, ...], undo: ExitStack
-) -> None:
-    """One component under the session, its weights on the CPU."""
+def _remove_gone(applied: Applied) -> None:
+    """The pipeline was deleted, at any moment and in any thread: its plan goes now, or with the next that
+    enters."""
+    state = applied.state
+    state.closing.append(applied.remove)
+    if not state.is_locked():
+        with state.lock:
+            state.recover(nested=False)
+
+
+def _adopt(applied: Applied, name: str, module: torch.nn.Module, entries: tuple[str, ...]) -> None:
+    """One component under the plan, its weights on the CPU."""
+    state = applied.state
     left = is_left_in_place(module)
     if left:
-        session.notes.append(
-            finding(LEFT_IN_PLACE, f'component "{name}" is 8-bit bitsandbytes and stays where it is')
-        )
-    elif _device_of(module).type != "cpu":
-        module.to("cpu")  # where another plan has it on the device, it sends it home
+        said = f'component "{name}" is 8-bit bitsandbytes and stays where it is'
+        applied.notes.append(finding(LEFT_IN_PLACE, said))
+    known = state.components.get(id(module))
+    if not left and (known is None or known.module is not module):
+        _to_the_host(applied, name, module)
     tensors = (*module.parameters(), *module.buffers())
-    whole = not left and any(parts(t) is None or repacked(t, session.device.name) for t in tensors)
-    if whole:
-        session.notes.append(
-            finding(MOVED_WHOLE, f'component "{name}" has tensors that only its own class can move')
-        )
-    fixed = name in session.schedule.course.fixed
-    placement = session.schedule.placements.get(name)
-    session.members[name] = Member(name, module, placement, fixed=fixed, whole=whole, left=left)
-    hooks = session.hooks[name] = undo.enter_context(ExitStack())
-    relay = relay_of(module)
-    if relay is None:
-        relay = Relay(session.device, session.group)
-        attach(relay, name, module, entries, relay.undo)
-    else:
-        watch_entries(relay, name, module, entries, relay.undo)
-    session.relays[name] = relay
-    hooks.callback(relay.join(session, name))
+    if not left and any(parts(t) is None or repacked(t, state.device.name) for t in tensors):
+        said = f'component "{name}" has tensors that only their own class can move'
+        applied.notes.append(finding(MOVED_WHOLE, said))
+    component = state.manage(module, name, left_in_place=left)
+    applied.components[name] = component
+    undo = component.undo
+    if is_under_plan(module):
+        watch_entries(state, component, module, entries, undo)
+        return
+    put_hook(state, component, module, undo)
+    put_under_plan(state, component, module, entries, undo)
+    moves.guard(state, component, undo)
 
 
-def _take_in(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
+def _to_the_host(applied: Applied, name: str, module: torch.nn.Module) -> None:
+    """A component that was found elsewhere lies there again when the plan is gone."""
+    found = next((t.device for t in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+    if found.type in ("cpu", "meta"):
+        return
+    held = weakref.ref(module)
+
+    def back() -> None:
+        if (module := held()) is None or is_under_plan(module):
+            return
+        try:
+            module.to(found)
+        except torch.OutOfMemoryError as error:
+            said = (
+                f'component "{name}" was found on {found} and stays on the CPU: {str(error).splitlines()[0]}'
+            )
+            applied.notes.append(finding(NOT_PUT_BACK, said))
+
+    applied.undo.add(back)
+    module.to("cpu")
+
+
+def _take_in(applied: Applied, entries: Entries, pipe: Any) -> None:
     """Components replaced or added since are adopted, those that are gone dismissed. Hooks that others put in
     our place are wrapped."""
-    with session._lock:
+    state = applied.state
+    nested = state.holds_lock()
+    with state.lock:
+        state.recover(nested)
         now = modules_of(pipe)
-        for name, mine in list(session.members.items()):
-            if not any(mine.module is module for module in now.values()):
-                session.dismiss(name)
+        for name, known in [*applied.components.items()]:
+            if not any(known.module is module for module in now.values()):
+                state.dismiss(applied, name)
         for name, module in now.items():
-            member = session.members.get(name)
-            if member is None or member.module is not module:
-                if not any(m.module is module for m in session.members.values()):
-                    _adopt(session, name, module, entries.get(name, ()), session.undo)
-            elif not _hooked(module):
-                relay = session.relays[name]
-                module.__dict__["_hf_hook"] = HfHook(relay, name, module.__dict__.get("_hf_hook"))
+            mine = next((c for c in applied.components.values() if c.module is module), None)
+            if mine is None:
+                _adopt(applied, name, module, entries.get(name, ()))
+            elif not is_hooked(module):
+                put_hook(state, mine, module, mine.undo)
 
 
-def _refresh(session: Session, pipe: Any, entries: dict[str, tuple[str, ...]]) -> None:
-    """A call begins: what is new is adopted, what was changed inside comes from home again, and what stays is
-    placed where it was sent home."""
-    with session._lock:
-        _take_in(session, pipe, entries)
-        for name in session.aboard.idle():
-            if session.members[name].rebuilt:
-                session.aboard.evict(name)
-        missing = [mine for mine in session.members.values() if mine.fixed and not mine.here]
-        if missing:
-            session.group.begin(session)
-        for mine in missing:
-            if not mine.here:
-                session.place(mine)
+def _refresh(applied: Applied, entries: Entries, pipe: Any) -> None:
+    """A call begins: what is new is adopted, what was changed comes again, and what stays is placed."""
+    _take_in(applied, entries, pipe)
+    applied.state.check(applied)
 
 
-def _hooked(module: torch.nn.Module) -> bool:
-    hook = module.__dict__.get("_hf_hook")
-    return isinstance(hook, HfHook) or any(isinstance(h, HfHook) for h in getattr(hook, "hooks", ()))
-
-
-def _entries(schedule: Schedule) -> dict[str, tuple[str, ...]]:
-    """Entry points by component: those that the walk names."""
+def _entries(schedule: Schedule) -> Entries:
     found: dict[str, dict[str, None]] = {}
     for node in schedule.course.walk:
         for run in node.runs:
@@ -159,56 +192,7 @@ def _entries(schedule: Schedule) -> dict[str, tuple[str, ...]]:
     return {name: tuple(entries) for name, entries in found.items()}
 
 
-def _free_of_stock(pipe: Any, session: Session, undo: ExitStack) -> None:
-    """Takes diffusers' and accelerate's own offload hooks off, leaving hooks of others."""
-    from accelerate.hooks import AlignDevicesHook, CpuOffload, add_hook_to_module, remove_hook_from_module
-
-    freed = []
-    for name, module in modules_of(pipe).items():
-        chain = _chain(module.__dict__.get("_hf_hook"))
-        if not any(isinstance(h, (CpuOffload, AlignDevicesHook)) for h in chain):
-            below = [m for m in module.modules() if isinstance(m.__dict__.get("_hf_hook"), AlignDevicesHook)]
-            if not below:
-                continue
-        remove_hook_from_module(module, recurse=True)
-        for hook in chain:
-            if not isinstance(hook, (CpuOffload, AlignDevicesHook)):
-                add_hook_to_module(module, hook, append=True)
-        freed.append(name)
-    if freed:
-        before = getattr(pipe, "_offload_device", None)
-        stock = list(getattr(pipe, "_all_hooks", []))
-        pipe._all_hooks = []
-        if stock and before is not None:
-            undo.callback(_restore_stock, pipe, before, session)
-        session.notes.append(finding(STOCK_OFFLOAD, f"freed of diffusers' own offload: {', '.join(freed)}"))
-
-
-def _restore_stock(pipe: Any, device: Any, session: Session) -> None:
-    """Only when applying failed: a removed plan leaves a plain pipeline."""
-    if not session.removed:
-        pipe.enable_model_cpu_offload(device=device)
-
-
-def _chain(hook: Any) -> list[Any]:
-    if hook is None:
-        return []
-    return [h for inner in hook.hooks for h in _chain(inner)] if hasattr(hook, "hooks") else [hook]
-
-
-def _device_of(module: torch.nn.Module) -> torch.device:
-    return next((t.device for t in (*module.parameters(), *module.buffers())), torch.device("cpu"))
-
-
-def _back(devices: dict[str, torch.device], pipe: Any) -> None:
-    """Applying failed: every component returns to where it was."""
-    for name, module in modules_of(pipe).items():
-        before = devices.get(name)
-        if before is not None and before.type != "meta" and _device_of(module) != before:
-            module.to(before)
-
-
-def _tile(plan: Plan, pipe: Any, undo: ExitStack) -> None:
+def _tile(plan: Plan, pipe: Any, undo: Undo) -> None:
     """``tiling`` as the plan wants it, and as it was when the plan goes."""
     for name, said in plan.components.items():
         component = pipe.components.get(name)
@@ -216,5 +200,5 @@ def _tile(plan: Plan, pipe: Any, undo: ExitStack) -> None:
             continue
         was = getattr(component, "use_tiling", False)
         if was != said.tiling:
+            undo.add(component.disable_tiling if said.tiling else component.enable_tiling)
             (component.enable_tiling if said.tiling else component.disable_tiling)()
-            undo.callback(component.disable_tiling if said.tiling else component.enable_tiling)

@@ -25,11 +25,10 @@ from planner.diagnostics.table.p7_session import (
     TENSOR_PARALLEL,
     TILING_UNSUPPORTED,
 )
+from planner.host.unread import unread_bytes
 from planner.plan.model import Plan, Use
-from planner.session.hooks import Guard
+from planner.session.device_state import device_of_module
 from planner.session.ram import short_of_memory
-from planner.session.shared import Relay
-from planner.session.unread import unread_bytes
 from planner.session.versions import version_notes
 from planner.target.loaded import components_of, known_class
 from planner.target.walks import callable_at
@@ -59,12 +58,6 @@ def modules_of(pipe: Any) -> dict[str, torch.nn.Module]:
             seen.add(id(component))
             named[name] = component
     return named
-
-
-def relay_of(module: torch.nn.Module) -> Relay | None:
-    """The one between the hooks on ``module`` and the sessions that it is under; None without any."""
-    guard = module.__dict__.get("_apply")
-    return guard.watcher if isinstance(guard, Guard) and isinstance(guard.watcher, Relay) else None
 
 
 def is_left_in_place(module: torch.nn.Module) -> bool:
@@ -199,8 +192,8 @@ def _tiling(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
 def _shared(pipe: Any, device: Device | None) -> Iterator[Diagnostic]:
     """One device's sessions share components; a component has one device."""
     for name, module in modules_of(pipe).items():
-        relay = relay_of(module)
-        if relay is not None and device is not None and relay.device is not device:
+        other = device_of_module(module)
+        if other is not None and device is not None and other is not device:
             yield finding(
                 SHARED_COMPONENT,
                 f'component "{name}" is shared with a pipeline that is under a plan on another device',

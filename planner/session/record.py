@@ -6,12 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
+EventKind = Literal["load", "evict", "use"]
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One move or use, as it happened. ``bytes`` is the component's on the device."""
 
-    do: Literal["load", "evict", "use"]
+    do: EventKind
     component: str
     entry: str
     stage: str

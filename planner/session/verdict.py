@@ -27,7 +27,7 @@ def judge(session: Session, seen: Audit) -> tuple[Diagnostic, ...]:
         seen,
         [_way(course, steps, live) for steps in ways(session.schedule, used, before)],
         on_demand=course.on_demand,
-        departures=() if session.last is None else session.last.departures,
+        departures=() if session.applied.last is None else session.applied.last.departures,
         loops=bool(course.repeats),
         budget=course.budget,
     )

@@ -76,10 +76,17 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weight:
-    """A weight as it was: the host's tensor by reference, and what its bytes hashed to."""
+    """A weight as it was: the host's tensor by reference, or the bytes of one that was ``there`` on the
+    device, and what its bytes hashed to."""
 
     tensor: torch.Tensor
     digest: bytes
+    there: bool = False
+
+    @property
+    def on_host(self) -> bool:
+        """Whether it lay in host memory."""
+        return not self.there and self.tensor.device.type == "cpu"
 
 
 Snapshot = Mapping[str, Mapping[str, Weight]]
@@ -112,7 +119,10 @@ class Audit:
             weight.tensor.untyped_storage()._cdata: (component, path)
             for component, weights in self._now.items()
             for path, weight in weights.items()
-            if weight.tensor.device.type == "cpu" and weight.tensor.dim() and weight.tensor.numel()
+            if not weight.there
+            and weight.tensor.device.type == "cpu"
+            and weight.tensor.dim()
+            and weight.tensor.numel()
         }
         self._buffers = {
             (component, path)
@@ -212,7 +222,11 @@ class Audit:
         with own_work(), torch.no_grad():
             for component, weights in self._now.items():
                 for path, weight in weights.items():
-                    if weight.tensor.device.type == "cpu" and _digest(weight.tensor) != weight.digest:
+                    if (
+                        weight.tensor.device.type == "cpu"
+                        and not weight.there
+                        and _digest(weight.tensor) != weight.digest
+                    ):
                         self._wrong[Wrong(component=component, weight=path, where="host")] = None
 
     def _entries(self) -> tuple[Entry, ...]:
@@ -354,8 +368,11 @@ def _plain(path: str, tensor: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _weight(tensor: torch.Tensor) -> Weight:
-    held = tensor.detach()
-    return Weight(tensor=held, digest=b"" if held.device.type == "meta" else _digest(held))
+    digest = b"" if tensor.device.type == "meta" else _digest(tensor)
+    # Of one on the device the bytes, not a tensor over them: that would keep it there.
+    if isinstance(tensor, SimTensor):
+        return Weight(tensor=tensor.elem, digest=digest, there=True)
+    return Weight(tensor=tensor.detach(), digest=digest)
 
 
 def _digest(tensor: torch.Tensor) -> bytes:
@@ -372,5 +389,5 @@ def _same(elem: torch.Tensor, weight: Weight) -> bool:
     if elem.dtype == weight.tensor.dtype:
         return _digest(elem) == weight.digest
     # the pipeline cast it (`vae.to(dtype=float32)`); the old tensor is still what it was cast from
-    old = weight.tensor.elem if isinstance(weight.tensor, SimTensor) else weight.tensor
+    old = weight.tensor
     return _digest(elem) == _digest(old.to(elem.dtype))

@@ -8,13 +8,15 @@ written while a tensor refers to it that no session made.
 
 from __future__ import annotations
 
+import sys
+import weakref
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
-from planner.device.protocol import Device, Lane
+from planner.device.protocol import Device, Lane, Region
 from planner.virtual import backend
 from planner.virtual.copies import Copies
 from planner.virtual.lanes import Clocks, SimEvent
@@ -89,6 +91,7 @@ class SimDevice:
         self._faults: list[Fault] = []
         self._clocks = Clocks()
         self._copies = Copies(seed)
+        self._abandoned: dict[SimPiece, int] = {}
 
     def __repr__(self) -> str:
         return f"SimDevice(seed={self.seed})"
@@ -103,7 +106,7 @@ class SimDevice:
         """What went wrong so far, in order."""
         return tuple(self._faults)
 
-    def alloc(self, nbytes: int, label: str) -> SimPiece:
+    def alloc(self, nbytes: int, label: str, owned: list[Any] | None = None) -> SimPiece:
         """A piece full of NaN. Raises torch's OutOfMemoryError over the capacity."""
         if nbytes < 0:
             raise ValueError(f"a piece cannot have {nbytes} bytes")
@@ -118,6 +121,8 @@ class SimDevice:
             piece.freed = False
         else:
             piece = SimPiece(self, nbytes, label, lasting=self._lasting)
+        if owned is not None:
+            owned.append(piece)
         # kernels queued earlier may still read what lay here before: that is a use by the compute lane
         piece.uses[0, nbytes] = self._clocks.tick("compute")
         self.ledger.allocated(label, nbytes)
@@ -144,7 +149,38 @@ class SimDevice:
         piece.block.release()
         self.ledger.freed(piece.label, piece.nbytes)
 
-    def tidy(self, beside: int | None = None) -> bool:
+    def abandon(self, piece: SimPiece) -> None:
+        """It stays as it is, and counts, until the last tensor over it is gone."""
+        regions = [*piece.regions.values()]
+        piece.regions = {}
+        if not regions:
+            self._release(piece)
+            return
+        self._abandoned[piece] = len(regions)
+        for region in regions:
+            weakref.finalize(region, self._region_gone, piece).atexit = False
+
+    def _region_gone(self, piece: SimPiece) -> None:
+        self._abandoned[piece] -= 1
+        if not self._abandoned[piece]:
+            del self._abandoned[piece]
+            self._release(piece)
+
+    @property
+    def abandoned(self) -> int:
+        """Bytes of what is not gone."""
+        return sum(piece.nbytes for piece in self._abandoned)
+
+    def references(self, piece: SimPiece, region: Region) -> int:
+        """Every view of a region's tensors holds its entry in the books."""
+        block = piece.regions.get(region)
+        return 0 if block is None else sys.getrefcount(block) - _OWN_REFERENCES
+
+    def storage_of(self, tensor: torch.Tensor) -> int:
+        """Of the entry in the books that its views share."""
+        return id(tensor.block) if isinstance(tensor, SimTensor) else 0
+
+    def release_freed(self, beside: int | None = None) -> bool:
         """What is given back is gone at once."""
         return False
 
@@ -193,7 +229,9 @@ class SimDevice:
         """Never asked for."""
         return 0.0
 
-    def bind(self, piece: SimPiece, offset: int, like: torch.Tensor) -> torch.Tensor:
+    def bind(
+        self, piece: SimPiece, offset: int, like: torch.Tensor, region: Region | None = None
+    ) -> torch.Tensor:
         """A tensor over ``piece[offset:]`` with the dtype, shape and strides of ``like``.
 
         Raises ValueError where it does not fit or is not aligned.
@@ -212,7 +250,7 @@ class SimDevice:
             elem.set_(
                 memory.untyped_storage(), offset // like.element_size(), tuple(like.shape), like.stride()
             )
-            return SimTensor(elem, piece.block)
+            return SimTensor(elem, piece.block_of(region or (0, piece.nbytes, 0)))
 
     def reserved(self) -> int:
         """Bytes live on the card: pieces and what operations made."""
@@ -228,19 +266,19 @@ class SimDevice:
         """None: one meter counts everything."""
         return 0
 
-    def beside(self) -> int:
-        """The most that operations held since ``trim``: an allocator keeps what it once had."""
+    def allocator_reserved(self) -> int:
+        """The most that operations held since ``empty_cache``: an allocator keeps what it once had."""
         return METER.high - self.ledger.live
 
-    def trim(self) -> None:
+    def empty_cache(self) -> None:
         """What was once held is forgotten."""
         METER.high = METER.allocated
 
-    def refusals(self) -> int:
+    def oom_count(self) -> int:
         """How often an allocation passed the limit."""
         return METER.refused
 
-    def retries(self) -> int:
+    def retry_count(self) -> int:
         """None: nothing is kept for reuse."""
         return 0
 
@@ -299,3 +337,13 @@ class SimDevice:
 def _bound(tensor: SimTensor) -> bool:
     """Whether it is a session's own: what ``bind`` gave, or a Parameter made of that."""
     return tensor.generation == 0 or (tensor.generation == 1 and getattr(tensor, "_is_param", False))
+
+
+def _own_references() -> int:
+    """Of a block in its piece's table, as ``references`` counts them."""
+    table = {0: object()}
+    block = table.get(0)
+    return sys.getrefcount(block)
+
+
+_OWN_REFERENCES = _own_references()

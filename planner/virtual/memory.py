@@ -70,7 +70,7 @@ class Block:
     ``serial`` tells blocks apart when an address is used again.
     """
 
-    __slots__ = ("_counted", "nbytes", "owner", "serial")
+    __slots__ = ("__weakref__", "_counted", "nbytes", "owner", "serial")
 
     _serials = count(1)
 

@@ -8,6 +8,7 @@ from weakref import ref
 
 import torch
 
+from planner.device.protocol import Region
 from planner.virtual.memory import Block
 from planner.virtual.own_work import own_work
 from planner.virtual.tensor import SimTensor
@@ -39,6 +40,8 @@ class SimPiece:
         """When the compute lane last used each range of bytes."""
         # the memory goes when the piece is freed and nothing bound from it is left
         self.memory: torch.Tensor | None = fresh(nbytes)
+        self.regions: dict[Region, Block] = {}
+        """What the tensors over each region share, and the piece is the owner of."""
         self._tensors: dict[int, ref[SimTensor]] = {}
 
     def touch(self, elem: torch.Tensor, op: str) -> None:
@@ -50,11 +53,17 @@ class SimPiece:
         key, tensors = id(tensor), self._tensors
         tensors[key] = ref(tensor, lambda gone: tensors.pop(key) if tensors.get(key) is gone else None)
 
+    def block_of(self, region: Region) -> Block:
+        """What tensors over a region share; its bytes are counted by the piece's own."""
+        if region not in self.regions:
+            self.regions[region] = Block(0, self, counted=False)
+        return self.regions[region]
+
     def over(self, start: int, stop: int) -> Iterator[SimTensor]:
         """The living tensors that have any of these bytes."""
         for held in tuple(self._tensors.values()):
             tensor = held()
-            if tensor is not None and tensor.block is self.block:
+            if tensor is not None and tensor.block.owner is self:
                 first, last = span(tensor.elem)
                 if first < stop and start < last:
                     yield tensor

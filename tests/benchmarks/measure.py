@@ -58,8 +58,8 @@ def _into(
                 made["runs"].append(_run(pipe, size.call(small), count, device, session, watched=call == 0))
                 if "first_s" not in made:
                     made["first_s"] = time.perf_counter() - start
-            if session is not None and session.last.departures:
-                made["departures"] = session.last.departures
+            if session is not None and session.applied.last.departures:
+                made["departures"] = session.applied.last.departures
         made["ram"] = _resident_set("VmHWM") - before if before else None
 
 
@@ -72,7 +72,7 @@ def _run(
     meter = Meter(target)
     meter.start()
     if session is not None:
-        session.observers.append(meter.observe)
+        session.applied.observers.append(meter.observe)
     generator = torch.Generator("cpu").manual_seed(1)
     with _driver(device, watched) as seen:
         _sync(device)
@@ -82,7 +82,7 @@ def _run(
         seconds = time.perf_counter() - start
     meter.stop()
     if session is not None:
-        session.observers.remove(meter.observe)
+        session.applied.observers.remove(meter.observe)
     picture = result[0].float().cpu()
     return {
         "steps": steps,
@@ -90,8 +90,8 @@ def _run(
         "allocated": meter.allocated,
         "reserved": meter.reserved,
         "driver": max(seen, default=None),
-        "moved": session.last.moved if session is not None else None,
-        "stages": session.last.seconds if session is not None else None,
+        "moved": session.applied.last.moved if session is not None else None,
+        "stages": session.applied.last.seconds if session is not None else None,
         "picture": hashlib.sha256(picture.numpy().tobytes()).hexdigest()[:16],
         "finite": bool(picture.isfinite().all()),
     }

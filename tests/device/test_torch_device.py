@@ -128,12 +128,12 @@ def test_memory_goes_from_one_component_to_the_next(card: TorchDevice, driver: D
     second = card.alloc(400 * MIB, "y")
     assert driver.calls[3:] == ["create 128", "create 16"]
     assert len(driver.mapped) == 4
-    assert card.tidy()
+    assert card.release_freed()
     assert driver.calls[5:] == ["release"]
     assert card.own == card.uncounted == 400 * MIB
     card.free(second)
-    assert card.tidy()
-    assert not card.tidy()
+    assert card.release_freed()
+    assert not card.release_freed()
     assert (driver.left, driver.mapped) == (1024 * MIB, {})
 
 
@@ -142,12 +142,12 @@ def test_only_as_much_leaves_as_is_asked_for(card: TorchDevice, driver: Driver, 
     pieces = [card.alloc(256 * MIB, "x") for _ in range(3)]
     for piece in pieces:
         card.free(piece)
-    assert not card.tidy(232 * MIB)
+    assert not card.release_freed(232 * MIB)
     assert (len(driver.mapped), driver.left) == (6, 256 * MIB)
-    assert card.tidy(300 * MIB)
+    assert card.release_freed(300 * MIB)
     assert (len(driver.mapped), driver.left) == (4, 384 * MIB)
     card.alloc(200 * MIB, "y")  # of what left, and of what is leaving
-    assert card.tidy(700 * MIB)
+    assert card.release_freed(700 * MIB)
     assert card.uncounted == 200 * MIB + 100 * MIB - 100 * MIB
     assert card.own == 200 * MIB
 
@@ -174,7 +174,7 @@ def test_a_little_of_what_left_is_enough_for_another_size(
 ) -> None:
     capped(920 * MIB)
     trimmed = MagicMock()
-    monkeypatch.setattr(card, "trim", trimmed)  # the host waits for all that runs
+    monkeypatch.setattr(card, "empty_cache", trimmed)  # the host waits for all that runs
     kept = [card.alloc(600 * MIB, "y")]
     card.free(card.alloc(300 * MIB, "x"))
     kept.append(card.alloc(320 * MIB, "z"))  # of two chunks of the three, and a larger one for the third
@@ -187,7 +187,7 @@ def test_a_piece_comes_back_at_its_addresses(card: TorchDevice, driver: Driver) 
     first, other = card.alloc(200 * MIB, "x"), card.alloc(10 * MIB, "x")
     card.free(first)
     card.free(other)
-    card.tidy()
+    card.release_freed()
     assert first.bytes is None
     assert card.alloc(200 * MIB, "y") is not first
     assert card.alloc(10 * MIB, "x") is other
@@ -198,7 +198,7 @@ def test_a_piece_comes_back_at_its_addresses(card: TorchDevice, driver: Driver) 
 def test_a_component_keeps_few_ranges(card: TorchDevice, driver: Driver) -> None:
     for size in range(1, RANGES + 12):
         card.free(card.alloc(size * 2 * MIB, "x"))
-    card.tidy()
+    card.release_freed()
     gc.collect()
     assert driver.calls.count("free addresses") == 11
 
@@ -208,7 +208,7 @@ def test_what_does_not_fit_takes_nothing(card: TorchDevice, driver: Driver) -> N
     with pytest.raises(torch.OutOfMemoryError):
         card.alloc(500 * MIB, "y")
     assert card.own == 600 * MIB
-    assert card.tidy()
+    assert card.release_freed()
     assert driver.left == 424 * MIB
     card.free(first)
     card.alloc(1000 * MIB, "y")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from planner.session.hooks import GENERIC
+from planner.session.component_class import GENERIC
 from planner.target.loaded import describe
 from planner.target.model import WalkStage
 

@@ -28,7 +28,7 @@ class Pipe:
         raise AssertionError("the pipeline's own bar is off")
 
     def tell(self, what: str, name: str) -> None:
-        for observer in self.session.observers:
+        for observer in self.session.applied.observers:
             observer(what, name)
 
     def __call__(self) -> None:
@@ -57,7 +57,7 @@ def session() -> Any:
     graph, _ = build_graph(made, target(SIZES))
     assert graph is not None
     schedule, _ = lower(graph)
-    return made, SimpleNamespace(schedule=schedule, observers=[])
+    return made, SimpleNamespace(schedule=schedule, applied=SimpleNamespace(observers=[]))
 
 
 def shown(steps: int) -> str:
@@ -66,7 +66,7 @@ def shown(steps: int) -> str:
     pipe = Pipe(under, steps)
     with progress(under, made, pipe, Console(file=out, width=60, color_system=None)):
         pipe()
-    assert under.observers == []
+    assert under.applied.observers == []
     assert "progress_bar" not in pipe.__dict__
     return out.getvalue()
 
@@ -89,7 +89,7 @@ def test_all_is_as_it_was_after_an_exception() -> None:
         progress(under, made, pipe, Console(file=io.StringIO())),
     ):
         raise RuntimeError("in the middle")
-    assert under.observers == []
+    assert under.applied.observers == []
     assert pipe.__dict__["progress_bar"] is mine
 
 

@@ -16,11 +16,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel,
 from planner.device.pinned import Pins
 from planner.graph.build import build_graph
 from planner.graph.split import fitted, split
+from planner.host.layout import HostWeights
 from planner.passes.residency import residency
 from planner.plan.model import Idle, Policy
 from planner.schedule.lower import lower
 from planner.schedule.verify import verify
-from planner.session.host import Master
 from planner.target.blocks import blocks_of
 from planner.target.model import Blocks, Target
 from planner.target.tree import tree_of
@@ -175,8 +175,8 @@ def test_the_compiler_counts_as_the_session_lays_out() -> None:
     module = Deep()
     counted = blocks_of(module)
     assert len(counted.streamable) == 30
-    master = Master(module, Pins(torch.device("cpu")))
-    assert master.blocks == counted
+    master = HostWeights(module, Pins(torch.device("cpu")))
+    assert master.sizes == counted
     assert master.nbytes == counted.bytes
     assert blocks_of(module) == counted  # packed now
 

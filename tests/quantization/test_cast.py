@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from planner.session.cast import Cast
+from planner.forms.cast import Cast
 from planner.virtual.device import SimDevice
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

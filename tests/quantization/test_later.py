@@ -15,9 +15,9 @@ from quantized import by_cast, by_torchao, formats, linears, picture, plain, pla
 
 import planner
 from planner.diagnostics.diagnostic import PlanError
+from planner.forms.cast import Cast
+from planner.forms.formats import named
 from planner.quantization.backends import CAST_SKIPS
-from planner.session.cast import Cast
-from planner.session.formats import named
 from planner.target.parts import parts_of
 from planner.virtual.device import SimDevice
 
@@ -219,7 +219,7 @@ def test_other_rules_take_the_place_of_those_before(tmp_path: Path) -> None:
     rule = "quantization: [{component: transformer, match: 'to_q$', backend: layerwise_cast}]"
     first = planner.apply(plan_of(tmp_path, rule), pipe, device="sim:0")
     second = planner.apply(plan_of(tmp_path, rule.replace("to_q", "to_k")), pipe, device="sim:0")
-    assert first.removed
+    assert first.applied.removed
     assert {name.rpartition(".")[2] for name in formats(pipe.transformer)} == {"to_k"}
     third = planner.apply(
         plan_of(tmp_path, rule.replace("to_q", "to_k"), "components: {vae: resident}"), pipe, device="sim:0"

@@ -18,10 +18,10 @@ from session.test_compile import Cpu
 import planner
 from planner.api import attach
 from planner.diagnostics.diagnostic import PlanError
+from planner.forms.formats import quantization_of, taken_of
 from planner.loading.builtin import builtin_folder
 from planner.loading.quantize import built, config_of, only
 from planner.quantization.backends import BACKENDS
-from planner.session.formats import quantization_of, taken_of
 from planner.virtual.device import SimDevice
 
 SINGLE = r"^single_.*(to_q|proj_out)$"

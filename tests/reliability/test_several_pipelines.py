@@ -45,10 +45,16 @@ class Pair:
             assert same(run(pipe, name), whole(name))
         assert seen.misses == ()
         live = self.device.ledger.live
-        held = [s.aboard.nbytes(n) for s in (self.one, self.two) for n in s.resident()]
+        there = {
+            id(c): s.applied.nbytes(n)
+            for s in (self.one, self.two)
+            for n in s.resident()
+            if (c := s.applied.components[n])
+        }
+        held = list(there.values())
         assert live == sum(held), "what lies on the device is not what the sessions say"
-        modules = [s.members[n].module for s in (self.one, self.two) for n in s.resident()]
-        assert len(modules) == len({*map(id, modules)}), "a component counts twice"
+        modules = [s.applied.components[n].module for s in (self.one, self.two) for n in s.resident()]
+        assert len({*map(id, modules)}) == len(there), "a component counts twice"
 
     def end(self) -> None:
         self.one.remove()

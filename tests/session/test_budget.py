@@ -13,7 +13,7 @@ from pipelines import wide
 from pipelines.all import CASES, build, run, same
 from pipelines.plans import attached, plan_for, schedule_for
 
-from planner.session.headroom import SLACK
+from planner.session.activations import SLACK
 from planner.virtual.audit import audit
 from planner.virtual.device import SimDevice
 from planner.virtual.memory import METER
@@ -49,7 +49,7 @@ def stays_within(name: str, idle: str, room: Callable[[Any, int], int], *, lasti
     device = SimDevice(capped=True, lasting=lasting)
     session, _ = attached(plan_for(pipe, f"idle: {idle}"), pipe, budget, device)
     METER.limit = before + budget
-    assert session.capped
+    assert session.applied.state.activations.capped
     METER.high = METER.allocated
     for _ in range(3):
         with audit(pipe, device) as seen:
@@ -92,8 +92,8 @@ def test_what_a_call_learned_lets_more_stay_in_the_next() -> None:
     moved = []
     for _ in range(2):
         run(pipe, cls)
-        assert session.last is not None
-        moved.append(session.last.moved)
+        assert session.applied.last is not None
+        moved.append(session.applied.last.moved)
     assert moved[1] <= moved[0]
     session.remove()
 
@@ -111,8 +111,8 @@ def test_what_is_kept_moves_less_than_what_is_released(cls: str, share: float) -
         session, _ = attached(plan_for(pipe, f"idle: {idle}"), pipe, budget, SimDevice(capped=True))
         for _ in range(6):
             run(pipe, cls)
-            assert session.last is not None
-            calls.append(session.last.moved)
+            assert session.applied.last is not None
+            calls.append(session.applied.last.moved)
         session.remove()
         del pipe
         gc.collect()
@@ -123,9 +123,9 @@ def test_what_left_goes_to_the_driver_as_far_as_a_known_use_needs_it_and_then_al
     class Asked(SimDevice):
         asked: ClassVar[list[int | None]] = []
 
-        def tidy(self, beside: int | None = None) -> bool:
+        def release_freed(self, beside: int | None = None) -> bool:
             self.asked.append(beside)
-            return super().tidy(beside)
+            return super().release_freed(beside)
 
     cls = "FluxPipeline"
     pipe = build(cls)
@@ -136,7 +136,11 @@ def test_what_left_goes_to_the_driver_as_far_as_a_known_use_needs_it_and_then_al
         run(pipe, cls, **more)
         partly.append(sum(beside is not None for beside in Asked.asked))
         assert Asked.asked[-1] is None
-    uses = {event.component for event in session.last.events if event.do == "use"} if session.last else set()
+    uses = (
+        {event.component for event in session.applied.last.events if event.do == "use"}
+        if session.applied.last
+        else set()
+    )
     assert partly[:2] == [0, len(uses)]
     assert 0 < partly[2] < len(uses)  # prompts are as long as before
     assert len(Asked.asked) > len(uses) + 1
@@ -154,8 +158,8 @@ def test_a_larger_picture_than_the_last_is_tried_again_with_less_beside_it() -> 
     session, device = attached(plan_for(pipe), pipe, activations + weights // 2, SimDevice(capped=True))
     run(pipe, cls)
     assert same(run(pipe, cls, **more), expected)
-    assert session.last is not None
-    assert any("ran out of memory" in said for said in session.last.departures)
+    assert session.applied.last is not None
+    assert any("ran out of memory" in said for said in session.applied.last.departures)
     assert device.faults == ()
     session.remove()
 
@@ -173,8 +177,8 @@ def test_a_kernel_that_did_with_less_memory_is_told_of() -> None:
 
     pipe.vae.decoder.register_forward_hook(greedy)
     run(pipe, cls)
-    assert session.last is not None
-    assert session.last.departures == ["vae met the budget: a kernel may have been changed"]
+    assert session.applied.last is not None
+    assert session.applied.last.departures == ["vae met the budget: a kernel may have been changed"]
     session.remove()
 
 
@@ -185,7 +189,10 @@ def test_what_is_kept_gives_way_in_part_and_comes_back() -> None:
     gc.collect()
     session, _ = attached(plan_for(pipe := build(cls), "idle: keep"), pipe, 1 << 30, SimDevice(capped=True))
     run(pipe, cls)
-    most, least = (session.headroom.need(name) or 0 for name in ("vae", "transformer"))
+    most, least = (
+        session.applied.state.activations.need(session.applied.components[name]) or 0
+        for name in ("vae", "transformer")
+    )
     budget = weights + most - (most - least) // 2 - (1 << 30) // SLACK
     session.remove()
     pipe = build(cls)
@@ -193,9 +200,9 @@ def test_what_is_kept_gives_way_in_part_and_comes_back() -> None:
     moved = []
     for _ in range(4):
         assert same(run(pipe, cls), expected)
-        assert session.last is not None
-        moved.append(session.last.moved)
-        assert session.last.departures == []
+        assert session.applied.last is not None
+        moved.append(session.applied.last.moved)
+        assert session.applied.last.departures == []
     assert 0 < moved[-1] == moved[-2] < weights
     assert device.faults == ()
     session.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from pipelines.all import build, run
 from pipelines.plans import attached, plan_for, read
 
 from planner import api
+from planner.device.torch_device import TorchDevice
 from planner.diagnostics.diagnostic import PlanError
 from planner.schedule.card import Card
+from planner.session import device_state
 from planner.session.checks import check_pipeline
 from planner.session.machine import pick_device
 from planner.session.versions import version_notes
@@ -201,3 +204,52 @@ def test_a_torch_without_python_backends(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(PlanError) as caught:
         backend.install()
     assert raised(caught) == ["no-python-backend"]
+
+
+def test_a_torch_without_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C, "_storage_Use_Count")
+    with pytest.raises(PlanError) as caught:
+        TorchDevice(torch.device("cpu"))
+    assert raised(caught) == ["no-reference-counts"]
+
+
+def test_a_callback_that_waits_for_another_threads_call(sd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_state, "PATIENCE", 0.1)
+    session, _ = attached(plan_for(sd), sd)
+    seen: list[BaseException | None] = []
+
+    def asks(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        with ThreadPoolExecutor(1) as pool:
+            seen.append(pool.submit(run, pipe, SD).exception())
+        return tensors
+
+    run(sd, SD, callback_on_step_end=asks)
+    assert [type(error) for error in seen] == [PlanError] * len(seen) != []
+    assert {code for error in seen for code in of(error.diagnostics)} == {"device-busy"}  # type: ignore[union-attr]
+    session.remove()
+
+
+def test_weights_that_change_between_forward_and_backward(sd: Any) -> None:
+    session, _ = attached(plan_for(sd), sd)
+    x = torch.randn(1, 4, 8, 8, requires_grad=True)
+    loss = sd.unet(x, 1, torch.randn(1, 7, 32)).sample.sum()
+    with torch.no_grad():
+        for weight in sd.unet.parameters():
+            weight.mul_(1.5)
+    with pytest.raises(PlanError) as caught:
+        loss.backward()
+    assert raised(caught) == ["weights-changed-before-backward"]
+    session.remove()
+
+
+def test_no_room_where_it_was_found(sd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sd.unet.to("sim:0")
+    session, _ = attached(plan_for(sd), sd)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(type(sd.unet)._planned_base, "to", full)
+    session.remove()
+    assert "not-put-back" in of(session.notes)
+    assert sd.unet.device.type == "cpu"

@@ -88,11 +88,11 @@ def test_no_room_after_all(refused: str, monkeypatch: pytest.MonkeyPatch) -> Non
     _, device = attached(plan_for(pipe), pipe, roomy(pipe))
     alloc, asked = device.alloc, []
 
-    def sparing(nbytes: int, label: str) -> Any:
+    def sparing(nbytes: int, label: str, owned: list[Any] | None = None) -> Any:
         asked.append(label)
         if asked.count("transformer") == (1 if refused == "the early part" else 2) and label == "transformer":
             raise torch.OutOfMemoryError("no room")
-        return alloc(nbytes, label)
+        return alloc(nbytes, label, owned)
 
     monkeypatch.setattr(device, "alloc", sparing)
     assert same(run(pipe, "FluxPipeline"), expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -58,13 +59,16 @@ def test_other_flags_are_other_tensors() -> None:
     session, _ = attached(plan_for(pipe), pipe, None, SimDevice(lasting=True))
     weight = pipe.vae.decoder.conv_in.weight
     seen = []
-    handle = pipe.vae.decoder.conv_in.register_forward_hook(lambda m, *_: seen.append(m.weight))
+    handle = pipe.vae.decoder.conv_in.register_forward_hook(
+        lambda m, *_: seen.append((weakref.ref(m.weight), m.weight.requires_grad))
+    )
     for wanted in (False, True, True):
         weight.requires_grad_(wanted)
         run(pipe, CLS)
     handle.remove()
-    assert [w.requires_grad for w in seen] == [False, True, True]
-    assert seen[1] is seen[2] is not seen[0]
+    assert [flag for _, flag in seen] == [False, True, True]
+    assert seen[1][0]() is seen[2][0]() is not None
+    assert seen[0][0]() is None
     session.remove()
 
 

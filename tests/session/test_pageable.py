@@ -19,9 +19,10 @@ from planner.cli.main import run
 from planner.device import pinned
 from planner.device.pinned import Pins
 from planner.diagnostics.diagnostic import Diagnostic, PlanError
+from planner.host import layout
 from planner.loading.builtin import builtin_folder, dtype_argument, quiet
-from planner.session import host, ram
-from planner.session.scope import session_of
+from planner.session import ram
+from planner.session.pipeline_class import session_of
 from planner.target.loaded import describe
 from planner.virtual.device import SimDevice
 
@@ -200,7 +201,7 @@ def test_memory_is_registered_while_the_files_are_read_into_it(
     machine: Any, mapped: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, begun = machine(), threading.Event()
-    register, copy_out = runtime.cudaHostRegister, host.copy_out
+    register, copy_out = runtime.cudaHostRegister, layout.copy_out
 
     def registers(*args: Any) -> Any:
         begun.set()
@@ -211,7 +212,7 @@ def test_memory_is_registered_while_the_files_are_read_into_it(
         copy_out(pairs)
 
     monkeypatch.setattr(runtime, "cudaHostRegister", registers)
-    monkeypatch.setattr(host, "copy_out", reads)
+    monkeypatch.setattr(layout, "copy_out", reads)
     hashes = weights_of(mapped)
     session, _ = attached(plan_for(mapped), mapped)
     sizes = [info.bytes or 0 for info in describe(mapped).components.values() if info.module]

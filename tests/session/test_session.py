@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from planner import api
 from planner.diagnostics.diagnostic import PlanError
-from planner.session.scope import PlanWarning, session_of
-from planner.session.session import Session
+from planner.session.component import ManagedComponent
+from planner.session.pipeline_class import PlanWarning, session_of
 from planner.virtual.audit import snapshot
 from planner.virtual.backend import install
 from planner.virtual.device import SimDevice
@@ -100,7 +100,7 @@ def test_a_failed_apply_leaves_the_pipeline_as_it_was(sd: Any, monkeypatch: pyte
         if next(calls) == 2:
             raise MemoryError("no more")
 
-    monkeypatch.setattr(Session, "prepare", fails)
+    monkeypatch.setattr(ManagedComponent, "prepare", fails)
     with pytest.raises(MemoryError):
         attached(plan_for(sd), sd)
     assert state(sd) == before
@@ -118,7 +118,7 @@ def test_a_second_call_and_applying_again(sd: Any) -> None:
     again, _ = api.attach(plan, sd, device)
     assert again is first
     other, _ = api.attach(plan_for(sd, "idle: keep"), sd, device)
-    assert first.removed
+    assert first.applied.removed
     assert session_of(sd) is other
     assert same(run(sd, SD), expected)
     other.remove()

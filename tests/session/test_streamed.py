@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from pipelines.plans import attached, plan_for
 
 from planner.device.pinned import Pins
 from planner.graph.split import Split, split
-from planner.session.host import Master
-from planner.session.placed import Placed
+from planner.host.layout import HostWeights
 from planner.session.verdict import judge
+from planner.streaming.device_weights import DeviceWeights
 from planner.target.blocks import blocks_of
 from planner.virtual.audit import audit, snapshot
 from planner.virtual.device import SimDevice
@@ -50,6 +51,20 @@ ORDERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_gradients() -> Iterator[None]:
+    """What autograd saves refers to weights, and is kept beside the blocks that come and go."""
+    with torch.no_grad():
+        yield
+
+
+def placed_on(*given: Any, **more: Any) -> DeviceWeights:
+    """On the device, its first copies queued."""
+    made = DeviceWeights(*given, **more)
+    made.begin()
+    return made
+
+
 @pytest.mark.parametrize("prefetch", [1, 2, 4])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
 @pytest.mark.parametrize("order", ORDERS)
@@ -61,10 +76,10 @@ def test_any_order_gives_right_results(order: str, share: float, prefetch: int) 
     known = blocks_of(module)
     made = split(known, int(share * known.bytes), prefetch)
     assert made.buffer
-    streamed = Placed(Master(module, Pins(device.name)), device, "m", made, lambda _: None)
+    streamed = placed_on(HostWeights(module, Pins(device.name)), device, "m", made, lambda _: None)
     assert device.ledger.live == made.held
     for _ in range(3):
-        streamed.listen()
+        streamed.start_forward("")
         assert torch.equal(module(x.to("sim:0")).cpu(), expected)
         streamed.settle()
     streamed.release()
@@ -79,9 +94,9 @@ def test_in_steady_state_each_forward_brings_what_comes_and_no_more() -> None:
     device = SimDevice()
     made = split(blocks_of(module), blocks_of(module).bytes // 2)
     moved: list[int] = []
-    streamed = Placed(Master(module, Pins(device.name)), device, "m", made, moved.append)
+    streamed = placed_on(HostWeights(module, Pins(device.name)), device, "m", made, moved.append)
     for _ in range(3):
-        streamed.listen()
+        streamed.start_forward("")
         module(x.to("sim:0"))
     before = sum(moved)
     module(x.to("sim:0"))
@@ -99,12 +114,12 @@ def test_more_of_it_stays_than_at_first(order: str, share: float, gave: float) -
     expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
     known = blocks_of(module)
     first = split(known, int(0.4 * known.bytes))
-    master = Master(module, Pins(device.name))
-    placed = Placed(master, device, "m", first, moved.append, grain=known.bytes // 8)
+    master = HostWeights(module, Pins(device.name))
+    placed = placed_on(master, device, "m", first, moved.append, grain=known.bytes // 8)
 
     def runs() -> None:
         for _ in range(3):
-            placed.listen()
+            placed.start_forward("")
             assert torch.equal(module(x.to("sim:0")).cpu(), expected)
             placed.settle()
 
@@ -135,22 +150,22 @@ def test_what_gave_way_in_part_comes_back(order: str, share: float) -> None:
     expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
     known = blocks_of(module)
     made = split(known, int(share * known.bytes))
-    master = Master(module, Pins(device.name))
-    placed = Placed(
+    master = HostWeights(module, Pins(device.name))
+    placed = placed_on(
         master, device, "m", made if made.buffer else None, lambda _: None, grain=known.bytes // 8
     )
     for wanted in (0, 1, known.bytes // 3, known.bytes):
         for _ in range(3):
-            placed.listen()
+            placed.start_forward("")
             assert torch.equal(module(x.to("sim:0")).cpu(), expected)
             placed.settle()
         before = device.ledger.live
         placed.shed(wanted)
-        assert placed.early or not (made.buffer or wanted)
+        assert placed.partial or not (made.buffer or wanted)
         given = before - device.ledger.live
         assert given >= min(wanted, before - known.bytes // 4)
         assert given <= wanted + made.buffer + known.bytes // 4
-        if placed.early:
+        if placed.partial:
             placed.complete()
         assert device.ledger.live == before
     placed.release()
@@ -162,13 +177,13 @@ def test_what_gave_way_in_part_comes_back(order: str, share: float) -> None:
 def in_two_lives(module: Blocks, made: Split) -> list[int]:
     """Bytes that crossed for three forwards, and again after it left."""
     device = SimDevice()
-    master = Master(module, Pins(device.name))
+    master = HostWeights(module, Pins(device.name))
     lives = []
     for _ in range(2):
         moved: list[int] = []
-        streamed = Placed(master, device, "m", made, moved.append)
+        streamed = placed_on(master, device, "m", made, moved.append)
         for _ in range(3):
-            streamed.listen()
+            streamed.start_forward("")
             module(torch.zeros(1, 8, device="sim:0"))
         streamed.release()
         lives.append(sum(moved))
@@ -198,10 +213,10 @@ def test_few_modules_are_watched_once_the_order_is_known_and_another_order_is_st
         module.order = order
         expected[name] = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
     made = split(blocks_of(module), int(0.8 * blocks_of(module).bytes), 1)
-    placed = Placed(Master(module, Pins(device.name)), device, "m", made, lambda _: None)
+    placed = placed_on(HostWeights(module, Pins(device.name)), device, "m", made, lambda _: None)
     for name in ["as made"] * 4 + ["backwards", "as made", "one twice", "some left out", *["as made"] * 4]:
         module.order = ORDERS[name]
-        placed.listen()
+        placed.start_forward("")
         assert torch.equal(module(x.to("sim:0")).cpu(), expected[name])
         placed.settle()
     watched = sum(bool(m._forward_pre_hooks) for m in module.modules())
@@ -226,13 +241,13 @@ def test_who_reaches_into_a_container_is_heard() -> None:
     module, x = Blocks(40), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
     device = SimDevice()
     expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
-    master = Master(module, Pins(device.name))
-    made = split(master.blocks, master.nbytes // 2, 1)
-    placed = Placed(master, device, "m", made, lambda _: None)
+    master = HostWeights(module, Pins(device.name))
+    made = split(master.sizes, master.nbytes // 2, 1)
+    placed = placed_on(master, device, "m", made, lambda _: None)
     for _ in range(4):
-        placed.listen()
+        placed.start_forward("")
         assert torch.equal(module(x.to("sim:0")).cpu(), expected)
-    placed.listen()
+    placed.start_forward("")
     reached = module.enter(x.to("sim:0"))
     for block in module.blocks:
         reached = reached + block[2](block[1](block[0](reached)))
@@ -253,18 +268,18 @@ def test_who_reaches_into_a_block_past_its_entry_fails_or_is_heard() -> None:
             made = made + block.inside[2](block.inside[1](block.inside[0](made)))
         return module.leave(made).cpu()
 
-    master = Master(module, Pins(device.name))
-    made = split(master.blocks, master.nbytes // 2, 1)
+    master = HostWeights(module, Pins(device.name))
+    made = split(master.sizes, master.nbytes // 2, 1)
     for first, then in ((lambda: module(x.to("sim:0")).cpu(), inside), (inside, inside)):
         master.paths.clear()
-        placed = Placed(master, device, "m", made, lambda _: None)
+        placed = placed_on(master, device, "m", made, lambda _: None)
         for _ in range(4):
-            placed.listen()
+            placed.start_forward("")
             assert torch.equal(first(), expected)
         if first is not then:
             with pytest.raises(RuntimeError, match="device"):
                 then()
-            placed.heed()
+            placed.hook_every_module()
         assert torch.equal(then(), expected)
         placed.release()
     assert device.faults == ()

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from planner.session.watch import Clock
+from planner.streaming.watch import Timer
 
 
 class Behind:
-    """Marks are numbers; it has passed those up to ``at``, and going on costs a wait."""
+    """Marks are indexs; it has passed those up to ``at``, and going on costs a wait."""
 
     def __init__(self) -> None:
         self.marks, self.at = 0, 0
@@ -30,10 +30,10 @@ class Behind:
 @pytest.mark.parametrize("wait", [False, True])
 def test_what_blocks_took_is_read_once_when_all_of_it_is_done_or_waited_for(wait: bool) -> None:
     device: Any = Behind()
-    clock = Clock(device)
+    clock = Timer(device)
     clock.running = True
-    for number in (3, 5):
-        clock.start(number)
+    for index in (3, 5):
+        clock.start(index)
         clock.stop()
     device.at = 3
     assert clock.read() == {}

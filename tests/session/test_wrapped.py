@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from planner.device.pinned import Pins
+from planner.forms.wrapped import parts
 from planner.graph.split import split
-from planner.session.host import Master
-from planner.session.placed import Placed
-from planner.session.wrapped import parts
+from planner.host.layout import HostWeights
+from planner.streaming.device_weights import DeviceWeights
 from planner.target.blocks import blocks_of
 from planner.target.wrapped import held
 from planner.virtual.device import SimDevice
@@ -116,17 +116,20 @@ def test_it_computes_as_if_it_had_been_moved_whole(kind: str, share: float | Non
     values = {name: [part.clone() for part in held(tensor)] for name, tensor in objects.items()}
     counted = blocks_of(module)
 
-    master = Master(module, Pins(device.name))
-    assert master.blocks == counted
-    made = None if share is None else split(master.blocks, int(master.nbytes * share), 1)
+    master = HostWeights(module, Pins(device.name))
+    assert master.sizes == counted
+    made = None if share is None else split(master.sizes, int(master.nbytes * share), 1)
     moved: list[int] = []
-    placed = Placed(master, device, "m", made, moved.append)
+    placed = DeviceWeights(master, device, "m", made, moved.append)
+    placed.begin()
     assert made is None or made.buffer > 0
     for _ in range(4):
-        placed.listen()
+        placed.start_forward("")
         assert torch.equal(module(x).cpu(), expected)
 
-    assert placed.release() == 0
+    versions = [block.versions() for block in master.blocks]
+    placed.release()
+    assert versions == [block.versions() for block in master.blocks]
     assert sum(moved) >= master.nbytes
 
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -144,9 +147,10 @@ def test_what_only_its_own_class_can_move_has_no_parts() -> None:
 @torch.no_grad()
 def test_a_scale_that_was_written_on_the_device_comes_home() -> None:
     module, device = by_torchao("Int8WeightOnlyConfig"), SimDevice()
-    placed = Placed(Master(module, Pins(device.name)), device, "m", None, lambda _: None)
+    placed = DeviceWeights(HostWeights(module, Pins(device.name)), device, "m", None, lambda _: None)
+    placed.begin()
     placed.settle()
     module.blocks[0][0].weight.scale.fill_(2)
-    assert placed.release() == 1
+    placed.release()
     assert torch.all(module.blocks[0][0].weight.scale == 2)
     assert module.blocks[0][0].weight.scale.device.type == "cpu"

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from planner.device.pinned import Pins
-from planner.session.host import Master
-from planner.session.weights import regions_of
+from planner.host.layout import HostWeights
+from planner.host.regions import regions_of
 from planner.target.loaded import describe, module_bytes
 from planner.target.model import device_bytes
 
@@ -33,14 +33,14 @@ def test_bytes_are_those_of_the_layout(dtype: torch.dtype) -> None:
     regions = regions_of([*module.parameters(), *module.buffers()])
     expected = device_bytes({id(region): region.nbytes for region in regions.values()}.values())
     assert module_bytes(module) == expected
-    assert Master(module, Pins(torch.device("cpu"))).nbytes == expected
+    assert HostWeights(module, Pins(torch.device("cpu"))).nbytes == expected
     assert module_bytes(module) == expected  # packed now, and of the same size
 
 
 def test_packing_changes_no_value_and_no_identity() -> None:
     module = Tied()
     before = {name: (id(t), t.detach().clone()) for name, t in slots(module).items()}
-    Master(module, Pins(torch.device("cpu")))
+    HostWeights(module, Pins(torch.device("cpu")))
     for name, tensor in slots(module).items():
         was, value = before[name]
         assert id(tensor) == was

@@ -164,7 +164,7 @@ def test_a_use_that_no_hook_saw_is_a_miss() -> None:
     pipe = build(name)
     truth = snapshot(pipe)
     session, device = attached(plan_for(pipe), pipe)
-    decode, weight = pipe.vae.__dict__["decode"], pipe.text_encoder.get_input_embeddings().weight
+    decode, weight = pipe.vae.decode, pipe.text_encoder.get_input_embeddings().weight
 
     def reads(*args: Any, **kwargs: Any) -> Any:
         weight.sum()
@@ -187,7 +187,7 @@ def test_bytes_left_behind_and_a_peak_that_was_not_promised_are_said() -> None:
         if (what, component) == ("use", "unet"):
             device.alloc(1 << 20, "unet")
 
-    session.observers.append(grows)
+    session.applied.observers.append(grows)
     said = judged(session, device, pipe, name, truth)
     assert {d.code.id for d in said.say} >= {"P758", "P760"}
 

@@ -14,10 +14,11 @@ from planner.api import attach
 from planner.diagnostics.diagnostic import errors
 from planner.loading.call import call
 from planner.loading.inputs import call_of
-from planner.session.aboard import Aboard
-from planner.session.binding import Binding
-from planner.session.placed import Placed
-from planner.session.session import Session
+from planner.session.applied import Applied
+from planner.session.component import State
+from planner.session.device_state import DeviceState
+from planner.streaming.binding import Binding
+from planner.streaming.device_weights import DeviceWeights
 from planner.virtual.audit import snapshot
 from planner.virtual.device import SimDevice
 
@@ -37,24 +38,28 @@ class Nth:
 
 def dropped_evict(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, evict = Nth(n), Aboard.evict
+        now, evict = Nth(n), DeviceState.evict
 
-        def mutant(self: Aboard, name: str, stage: str = "") -> None:
+        def mutant(self: DeviceState, applied: Applied, name: str, stage: str = "") -> None:
             if now:
-                self.names.remove(name)  # it believes that the component left
+                component = applied.components[name]
+                component.weights = None  # it believes that the component left
+                component._become(State.AWAY)
                 return
-            evict(self, name, stage)
+            evict(self, applied, name, stage)
 
-        monkeypatch.setattr(Aboard, "evict", mutant)
+        monkeypatch.setattr(DeviceState, "evict", mutant)
 
     return patch
 
 
 def ignored_evict(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, evict = Nth(n), Aboard.evict
+        now, evict = Nth(n), DeviceState.evict
         monkeypatch.setattr(
-            Aboard, "evict", lambda self, name, stage="": None if now else evict(self, name, stage)
+            DeviceState,
+            "evict",
+            lambda self, applied, name, stage="": None if now else evict(self, applied, name, stage),
         )
 
     return patch
@@ -102,14 +107,14 @@ def no_waits(lane: str) -> Patch:
 
 def dropped_load(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), Aboard.load
+        now, load = Nth(n), DeviceState._load
 
-        def mutant(self: Aboard, member: Any, stage: str, entry: str = "") -> None:
+        def mutant(self: DeviceState, applied: Applied, name: str, stage: str, entry: str = "") -> None:
             if now:
                 return
-            load(self, member, stage, entry)
+            load(self, applied, name, stage, entry)
 
-        monkeypatch.setattr(Aboard, "load", mutant)
+        monkeypatch.setattr(DeviceState, "_load", mutant)
 
     return patch
 
@@ -118,14 +123,14 @@ def early_load(n: int) -> Patch:
     """The component after the next comes with the ``n``-th."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), Aboard.load
+        now, load = Nth(n), DeviceState._load
 
-        def mutant(self: Aboard, member: Any, stage: str, entry: str = "") -> None:
-            load(self, member, stage, entry)
+        def mutant(self: DeviceState, applied: Applied, name: str, stage: str, entry: str = "") -> None:
+            load(self, applied, name, stage, entry)
             if now:
-                load(self, other(self, member), stage)
+                load(self, applied, other(applied, name), stage)
 
-        monkeypatch.setattr(Aboard, "load", mutant)
+        monkeypatch.setattr(DeviceState, "_load", mutant)
 
     return patch
 
@@ -134,33 +139,33 @@ def swapped_load(n: int) -> Patch:
     """Another component comes in the place of the ``n``-th."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), Aboard.load
+        now, load = Nth(n), DeviceState._load
 
-        def mutant(self: Aboard, member: Any, stage: str, entry: str = "") -> None:
-            load(self, other(self, member) if now else member, stage, entry)
+        def mutant(self: DeviceState, applied: Applied, name: str, stage: str, entry: str = "") -> None:
+            load(self, applied, other(applied, name) if now else name, stage, entry)
 
-        monkeypatch.setattr(Aboard, "load", mutant)
+        monkeypatch.setattr(DeviceState, "_load", mutant)
 
     return patch
 
 
-def other(aboard: Aboard, member: Any) -> Any:
+def other(applied: Applied, name: str) -> str:
     """The one that is needed last, of those that are not there."""
-    there = [m for m in (aboard.members["vae"], *aboard.members.values()) if m is not member and not m.here]
-    return there[0]
+    away = (n for n in ("vae", *applied.components) if n != name and not applied.components[n].on_device)
+    return next(away)
 
 
 def twice_loaded(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), Aboard.load
+        now, load = Nth(n), DeviceState._load
 
-        def mutant(self: Aboard, member: Any, stage: str, entry: str = "") -> None:
-            load(self, member, stage, entry)
+        def mutant(self: DeviceState, applied: Applied, name: str, stage: str, entry: str = "") -> None:
+            load(self, applied, name, stage, entry)
             if now:
-                self.evict(member.name, stage)
-                load(self, member, stage, entry)
+                self.evict(applied, name, stage)
+                load(self, applied, name, stage, entry)
 
-        monkeypatch.setattr(Aboard, "load", mutant)
+        monkeypatch.setattr(DeviceState, "_load", mutant)
 
     return patch
 
@@ -185,8 +190,8 @@ def wrong_place(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         now, bind = Nth(n), SimDevice.bind
 
-        def mutant(self: SimDevice, piece: Any, offset: int, like: torch.Tensor) -> torch.Tensor:
-            return bind(self, piece, offset - 512 if now else offset, like)
+        def mutant(self: SimDevice, piece: Any, offset: int, *more: Any) -> torch.Tensor:
+            return bind(self, piece, offset - 512 if now else offset, *more)
 
         monkeypatch.setattr(SimDevice, "bind", mutant)
 
@@ -210,14 +215,14 @@ def freed_early(n: int) -> Patch:
     """A piece is given back before the tensors over it are unbound."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, listen = Nth(n), Placed.listen
+        now, start = Nth(n), DeviceWeights.start_forward
 
-        def mutant(self: Placed, entry: str = "") -> None:
-            listen(self, entry)
+        def mutant(self: DeviceWeights, entry: str, **more: Any) -> None:
+            start(self, entry, **more)
             if now:
                 self._device.free(self._memory[0])
 
-        monkeypatch.setattr(Placed, "listen", mutant)
+        monkeypatch.setattr(DeviceWeights, "start_forward", mutant)
 
     return patch
 
@@ -226,23 +231,28 @@ def kept_binding(n: int) -> Patch:
     """The host's tensors are not bound again when a component leaves."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, undo = Nth(n), Binding.undo
-        monkeypatch.setattr(Binding, "undo", lambda self: 0 if now else undo(self))
+        now, unbind = Nth(n), Binding.unbind_all
+        monkeypatch.setattr(Binding, "unbind_all", lambda self: None if now else unbind(self))
 
     return patch
 
 
 def unseen(name: str) -> Patch:
-    """Nobody tells the session that a component runs."""
+    """The device's state is not told that a component runs."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        begin, end, arrive = Session.begin, Session.end, Session.arrive
+        use, touch = DeviceState.use, DeviceState.touch
+
+        def mutant(self: DeviceState, component: Any, entry: str, given: Any, function: Any) -> Any:
+            if component.label.startswith(name):
+                return function()
+            return use(self, component, entry, given, function)
+
+        monkeypatch.setattr(DeviceState, "use", mutant)
         monkeypatch.setattr(
-            Session, "begin", lambda self, c, e, g: None if c.startswith(name) else begin(self, c, e, g)
-        )
-        monkeypatch.setattr(Session, "end", lambda self, c: None if c.startswith(name) else end(self, c))
-        monkeypatch.setattr(
-            Session, "arrive", lambda self, c, e: None if c.startswith(name) else arrive(self, c, e)
+            DeviceState,
+            "touch",
+            lambda self, c, entry="": None if c.label.startswith(name) else touch(self, c, entry),
         )
 
     return patch

@@ -25,8 +25,12 @@ def everything(device: SimDevice) -> None:
     device.wait("copy", device.record("compute"))
     device.copy(piece, 0, DATA.view(torch.uint8))
     device.wait("compute", device.record("copy"))
-    device.bind(piece, 0, DATA)
+    bound = device.bind(piece, 0, DATA)
+    device.storage_of(bound)
+    device.references(piece, (0, 64, 0))
+    del bound
     device.free(piece)
+    device.abandon(device.alloc(64, "vae"))
     for name in OPERATIONS:
         method: Any = getattr(device, name)
         if name not in device.operations.counts:
@@ -38,7 +42,7 @@ def test_every_operation_is_counted() -> None:
     everything(device)
     assert sorted(device.operations.counts) == OPERATIONS
     assert device.operations.counts["record"] == 2
-    assert device.operations.total == sum(device.operations.counts.values()) == len(OPERATIONS) + 2
+    assert device.operations.total == sum(device.operations.counts.values()) == len(OPERATIONS) + 3
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

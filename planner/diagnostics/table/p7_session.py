@@ -278,6 +278,66 @@ PAGEABLE_BY_MACHINE = Code(
     right="budget: {vram: 11GiB, pinned: 8GiB}",
 )
 
+NO_COUNTS = Code(
+    id="P732",
+    name="no-reference-counts",
+    severity=Severity.ERROR,
+    help="This torch does not tell who refers to a tensor. Memory on the device is used again, and a view of "
+    "a weight that your code keeps must not be overwritten: without the counts nothing could tell. torch 2.6 "
+    "to 2.13 on CPython have them.",
+    wrong="pip install 'torch<2.6'\n" + _APPLY,
+    right="pip install 'torch>=2.6'\n" + _APPLY,
+)
+
+DEVICE_BUSY = Code(
+    id="P733",
+    name="device-busy",
+    severity=Severity.ERROR,
+    help="Another thread is in a call on the same device, and has not run a component for a minute: it may "
+    "be waiting for this call (a step callback that calls the pipeline in another thread and waits for the "
+    "result). Call pipelines from one thread, or do not wait in the callback.",
+    wrong="""\
+def preview(pipe, step, timestep, tensors):
+    executor.submit(pipe, "another prompt").result()  # waits for the call that it is in
+    return tensors
+""",
+    right="""\
+def preview(pipe, step, timestep, tensors):
+    pipe("another prompt")
+    return tensors
+""",
+)
+
+WEIGHTS_CHANGED = Code(
+    id="P734",
+    name="weights-changed-before-backward",
+    severity=Severity.ERROR,
+    help="A weight of an offloaded or streamed component is fetched again when backward needs it, and it has "
+    "other values by then: the gradient would be of other weights than the loss. Change weights after "
+    "`backward()`.",
+    wrong="loss = pipe.unet(x, t, e).sample.mean()\noptimizer.step()\nloss.backward()\n",
+    right="loss = pipe.unet(x, t, e).sample.mean()\nloss.backward()\noptimizer.step()\n",
+)
+
+NOT_PUT_BACK = Code(
+    id="P735",
+    name="not-put-back",
+    severity=Severity.WARNING,
+    help="A component was on the device when the plan was applied, and there is no room for it there now "
+    "that the plan is removed. It stays on the CPU; move it when there is room.",
+    wrong="""\
+pipe.to("cuda")
+session = planner.apply("sdxl.plan.yaml", pipe)
+other = torch.empty(70 * 2**30, dtype=torch.uint8, device="cuda")
+session.remove()
+""",
+    right="""\
+pipe.to("cuda")
+session = planner.apply("sdxl.plan.yaml", pipe)
+session.remove()
+""",
+)
+
 CODES = (
     DEVICE_MAPPED,
     GROUP_OFFLOADED,
@@ -305,4 +365,8 @@ CODES = (
     PAGEABLE_BY_BUDGET,
     PAGEABLE_BY_MACHINE,
     BUDGET_DIFFERS,
+    NO_COUNTS,
+    DEVICE_BUSY,
+    WEIGHTS_CHANGED,
+    NOT_PUT_BACK,
 )

@@ -1,6 +1,6 @@
 """A component's weights on the host, made ready once: packed, read in, and laid out for few copies.
 
-The host tensor is the truth and there is one of it. Small tensors are packed so that a group crosses in
+The host tensor is the truth and there is one of it. Small tensors are packed so that a block crosses in
 few copies; tensors that are views of a mapped file are read into memory of our own, because registering
 a private mapping would copy its pages one by one; everything else stays where it lies. The user's own
 Parameter and buffer objects stay the same objects.
@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakIdKeyDictionary
 
 from planner.device.mapped import copy_out
 from planner.device.pinned import Pins, file_backed
-from planner.session.weights import Region, Slot, fresh_regions, lay_over, regions_of, repointable
-from planner.session.wrapped import parts
+from planner.forms.wrapped import parts, repacked
+from planner.host.regions import Region, Slot, fresh_regions, lay_over, regions_of, repointable
 from planner.target.blocks import CONTAINERS, Group, compiled, groups_of, may_leave, members
 from planner.target.model import Blocks, device_bytes
 
@@ -28,97 +29,107 @@ PACKED = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What one group brings: device offset and host bytes of each copy.
+class Block:
+    """What one group of modules brings: device offset and host bytes of each copy.
 
-    The copies lie in ``nbytes`` from ``base`` on. ``entries``: the modules through which a forward should
-    enter the group; ``borrowers``: modules of others that must not run before it is there; ``compiled``: one
-    of those is, and has no hook; ``leaves``: a streamed component may do without it.
-    """
+    The copies lie in ``nbytes`` from ``base`` on, and hold ``tensors``. ``entries``: the modules through
+    which a forward should enter the group; ``borrowers``: modules of other groups that read its tensors;
+    ``compiled``: one of those is, and has no hook; ``leaves``: a streamed component may do without it."""
 
     group: Group
     entries: tuple[torch.nn.Module, ...]
     borrowers: tuple[torch.nn.Module, ...]
     compiled: bool
     copies: tuple[tuple[int, torch.Tensor], ...]
+    tensors: tuple[torch.Tensor, ...]
     base: int
     nbytes: int
     leaves: bool
 
+    def versions(self) -> list[int]:
+        """How often each of its tensors was written in place; 0 for inference tensors, which do not count."""
+        return [0 if tensor.is_inference() else tensor._version for tensor in self.tensors]
+
 
 @dataclass(slots=True)
 class Path:
-    """What the last forward through one entry point did: the batches that it ran, in its ``order``, and the
+    """What the last forward through one entry point did: the blocks that it ran, in its ``order``, and the
     modules through which it entered each (``entries``). Another entry point runs others, in another way.
-    ``passes``: how many forwards there were before the component left, 0 before it did."""
+    ``passes``: how many forwards there were before the component was offloaded, 0 before it was."""
 
     passes: int = 0
     order: list[int] = field(default_factory=list)
     entries: dict[int, tuple[torch.nn.Module, ...]] = field(default_factory=dict)
 
 
-class Master:
-    """One component's host memory, and its layout on a device: ``nbytes`` in ``batches``.
+class HostWeights:
+    """One component's host memory, and its layout on a device: ``nbytes`` in ``blocks``.
 
-    ``places`` maps ``id`` of a plain host tensor to its batch and the offset in it; ``slots`` are tensors
-    of each batch, once for each module that owns it; ``blocks`` are the batches as the compiler counts
-    them; ``first`` is the batch of the first parameter, None where there is none.
-    """
+    ``places`` maps ``id`` of a plain host tensor to its block and the offset in it; ``slots`` are the entries
+    of each block in the modules' tables, once for each module that owns a tensor; ``apart`` are tensors that
+    only their own class can move; ``sizes`` are the blocks as the compiler counts them; ``first`` is the
+    block of the first parameter, None where there is none."""
 
     def __init__(self, module: torch.nn.Module, pins: Pins) -> None:
-        """Packs and registers. The weights' values and identities stay what they were."""
+        """Packs and registers. The weights' values and identities stay what they were. Whoever is interrupted
+        in it gives ``pins`` back what was registered by ``release_but``."""
         groups = groups_of(module)
-        found = [
-            (number, Slot(table, key, tensor, plain))
+        slots = [
+            (number, Slot(table, key, tensor, None if repacked(tensor, pins.device) else parts(tensor)))
             for number, table, key, tensor in sorted(members(groups), key=lambda member: member[0])
-            if (plain := parts(tensor)) is not None
         ]
+        found = [(number, slot) for number, slot in slots if slot.parts is not None]
+        self.apart = [slot for _, slot in slots if slot.parts is None]
         held = _held(found)
-        self._arena = _pack(held, pins)
+        self._arena = _pack(held, pins, self)
         own = [h.region for h in held if h.packed is None]
-        pins.add([(region.address, region.nbytes) for region in own], [region.storage for region in own])
+        pins.add([(r.address, r.nbytes) for r in own], [r.storage for r in own], owner=self)
         self.nbytes = _place(held)
         borrowers = _borrowers(groups, found, held)
         inside = {id(part) for whole in module.modules() if compiled(whole) for part in whole.modules()}
-        self.batches = tuple(
-            _batch(group, borrowers.get(number, []), inside, mine, self._arena, pins)
+        self.blocks = tuple(
+            _block(group, borrowers.get(number, []), inside, mine, self._arena, pins)
             for number, group in enumerate(groups)
             if (mine := [h for h in held if h.group == number])
         )
-        self.blocks = Blocks(
-            fixed=sum(b.nbytes for b in self.batches if not b.leaves),
-            streamable=tuple(b.nbytes for b in self.batches if b.leaves),
+        self.sizes = Blocks(
+            fixed=sum(block.nbytes for block in self.blocks if not block.leaves),
+            streamable=tuple(block.nbytes for block in self.blocks if block.leaves),
         )
-        bases = [batch.base for batch in self.batches]
+        bases = [block.base for block in self.blocks]
         self.places: dict[int, tuple[int, int]] = {}
         for h in held:
-            number = bisect_right(bases, h.place) - 1
-            start = h.place - bases[number] - h.region.address
-            self.places |= {id(tensor): (number, start + tensor.data_ptr()) for tensor in h.tensors}
-        self.slots: list[list[Slot]] = [[] for _ in self.batches]
+            index = bisect_right(bases, h.place) - 1
+            start = h.place - bases[index] - h.region.address
+            self.places |= {id(tensor): (index, start + tensor.data_ptr()) for tensor in h.tensors}
+        self.slots: list[list[Slot]] = [[] for _ in self.blocks]
         leading = next(module.parameters(), None)
         self.first: int | None = None
         for _, slot in found:
-            # Without a batch there is no tensor with bytes; without a place a tensor has none.
-            number = next((self.places[id(part)][0] for part in slot.parts if id(part) in self.places), 0)
-            if self.batches:
-                self.slots[number].append(slot)
+            # Without a block there is no tensor with bytes; without a place a tensor has none.
+            index = next(
+                (self.places[id(part)][0] for part in slot.parts or () if id(part) in self.places), 0
+            )
+            if self.blocks:
+                self.slots[index].append(slot)
             if slot.host is leading and leading.numel():
-                self.first = number
+                self.first = index
         self.paths: dict[str, Path] = {}
         """By entry point."""
         self.made: dict[int, Any] = {}
-        """The device's tensors by batch, for whoever binds them."""
+        """The device's tensors by block, for ``planner.streaming.binding``."""
+        self.origin: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        """The host's tensor for each of the device's that is still referred to."""
         self.rnns = [part for part in module.modules() if isinstance(part, torch.nn.RNNBase)]
         self.seconds: dict[int, float] = {}
-        """How long each of them computed, where that is known, in the order in which they ran."""
-        self._signature = [(slot, [*map(_lies, slot.parts)]) for _, slot in found]
+        """How long each block computed, where that is known, in the order in which they ran."""
+        self._signature = [(slot, [*map(_lies, slot.parts or ())]) for _, slot in slots]
         self._tables = _tables(module)
 
     def pace(self) -> dict[int, float]:
-        """Seconds that each of the blocks that may come computes, by their number among those, in the order
+        """Seconds that each of the blocks that may leave computes, by their index among those, in the order
         in which they ran; without those of which nothing is known."""
-        free = {n: at for at, n in enumerate(n for n, batch in enumerate(self.batches) if batch.leaves)}
+        free = {n: at for at, n in enumerate(n for n, block in enumerate(self.blocks) if block.leaves)}
         return {free[n]: seconds for n, seconds in self.seconds.items() if n in free}
 
     def rebuilt(self, module: torch.nn.Module) -> bool:
@@ -127,9 +138,9 @@ class Master:
 
     def stale(self, module: torch.nn.Module) -> bool:
         """Tensors or modules came, went or moved since (a LoRA, another dtype): this is not their layout any
-        more."""
+        more. To be asked while every slot has the host's tensor."""
         return self.rebuilt(module) or any(
-            slot.table.get(slot.key) is not slot.host or [*map(_lies, slot.parts)] != lay
+            slot.table.get(slot.key) is not slot.host or [*map(_lies, slot.parts or ())] != lay
             for slot, lay in self._signature
         )
 
@@ -150,11 +161,11 @@ class _Held:
 
 def _held(found: list[tuple[int, Slot]]) -> list[_Held]:
     """Every region once, with the first group that has a tensor in it, in the order of the groups."""
-    regions = regions_of(part for _, slot in found for part in slot.parts)
+    regions = regions_of(part for _, slot in found for part in slot.parts or ())
     first: dict[int, _Held] = {}
     tensors: set[int] = set()
     for number, slot in found:
-        for part in slot.parts:
+        for part in slot.parts or ():
             region = regions.get(id(part))
             if region is not None and id(part) not in tensors:
                 tensors.add(id(part))
@@ -174,27 +185,28 @@ def _borrowers(
     owner_of = {id(owner._parameters): owner for group in groups for owner in group.owners}
     for number, slot in found:
         owner = owner_of.get(id(slot.table))
-        for other in {bringer.get(id(part), number) for part in slot.parts} - {number}:
+        for other in {bringer.get(id(part), number) for part in slot.parts or ()} - {number}:
             if owner is not None and owner not in made.setdefault(other, []):
                 made[other].append(owner)
     return made
 
 
-def _batch(
+def _block(
     group: Group,
     borrowers: list[torch.nn.Module],
     inside: set[int],
     held: list[_Held],
     arena: torch.Tensor | None,
     pins: Pins,
-) -> Batch:
+) -> Block:
     base = min(h.place for h in held)
-    return Batch(
+    return Block(
         group=group,
         entries=group.owners if group.reader or not group.root else tuple(_entries(group.root)),
         borrowers=tuple(module for module in borrowers if id(module) not in inside),
         compiled=any(id(module) in inside for module in borrowers),
         copies=tuple(_copies(held, arena, pins)),
+        tensors=tuple(tensor for h in held for tensor in h.tensors),
         base=base,
         nbytes=max(h.place + device_bytes([h.region.nbytes]) for h in held) - base,
         leaves=may_leave(group) and not borrowers,
@@ -209,7 +221,7 @@ def _entries(root: torch.nn.Module) -> Iterator[torch.nn.Module]:
             yield from _entries(child)
 
 
-def _pack(held: list[_Held], pins: Pins) -> torch.Tensor | None:
+def _pack(held: list[_Held], pins: Pins, owner: HostWeights) -> torch.Tensor | None:
     """Moves small and file-backed regions into one allocation, each at a multiple of ALIGNMENT, which is
     registered while it is filled. Raises OSError for a mapped file that became shorter, with nothing
     moved."""
@@ -220,7 +232,8 @@ def _pack(held: list[_Held], pins: Pins) -> torch.Tensor | None:
         return None
     with torch.inference_mode(False), torch.no_grad(), ThreadPoolExecutor(1) as beside:
         arena, regions = fresh_regions([h.region.nbytes for h in chosen])
-        registered = beside.submit(pins.add, [(arena.data_ptr(), arena.numel())], [arena])
+        extent = [(arena.data_ptr(), arena.numel())]
+        registered = beside.submit(pins.add, extent, [arena], owner=owner)
         moves = list(zip(chosen, regions, strict=True))
         copy_out((h.region.bytes(), region.bytes()) for h, region in moves)
         registered.result()

@@ -7,47 +7,51 @@ from typing import Any
 
 import torch
 
-from planner.session.headroom import SLACK, Headroom
-from planner.session.likeness import likeness
+from planner.session.activations import SLACK, ActivationEstimate
+from planner.session.signature import signature
 
 
 def a_device(**counters: int) -> Any:
-    state = SimpleNamespace(**({"held": 0, "refused": 0, "retried": 0, "own": 0} | counters))
-    state.cap, state.beside, state.refusals = lambda _: True, lambda: state.held, lambda: state.refused
-    state.retries = lambda: state.retried
+    state = SimpleNamespace(**({"held": 0, "refused": 0, "retried": 0, "own": 0, "abandoned": 0} | counters))
+    state.cap, state.allocator_reserved, state.oom_count = (
+        lambda _: True,
+        lambda: state.held,
+        lambda: state.refused,
+    )
+    state.retry_count = lambda: state.retried
     return state
 
 
-def ran(headroom: Headroom, device: Any, component: str, took: int) -> None:
+def ran(headroom: ActivationEstimate, device: Any, component: str, took: int) -> None:
     headroom.enter(component, 0)
     device.held = took
-    headroom.look(component)
+    headroom.observe(component)
 
 
 def test_who_has_never_run_is_left_half_of_the_budget() -> None:
     device = a_device(own=600)
-    headroom = Headroom(device, 1280)
-    assert headroom.lack("vae", 100) == 600 + 100 + 640 - 1280
+    headroom = ActivationEstimate(device, 1280)
+    assert headroom.shortfall("vae", 100) == 600 + 100 + 640 - 1280
     ran(headroom, device, "vae", 200)
-    assert headroom.lack("vae", 100) == 0
-    assert headroom.lack("vae", 500) == 600 + 500 + 200 + 1280 // SLACK - 1280
-    assert headroom.lack("unet", 100) == 60
+    assert headroom.shortfall("vae", 100) == 0
+    assert headroom.shortfall("vae", 500) == 600 + 500 + 200 + 1280 // SLACK - 1280
+    assert headroom.shortfall("unet", 100) == 60
 
 
 def test_what_others_left_goes_where_it_is_in_the_way_or_would_be_taken_for_ones_own() -> None:
     device = a_device(own=600)
-    headroom = Headroom(device, 1280)
+    headroom = ActivationEstimate(device, 1280)
     assert headroom.enter("unet", 0)
     device.held = 200
-    headroom.look("unet")
+    headroom.observe("unet")
     assert not headroom.enter("unet", 0)  # it runs again
     assert headroom.enter("vae", 0)  # nobody knows yet
     device.held = 300
-    headroom.look("vae")
+    headroom.observe("vae")
     headroom.end()
     headroom.begin()
     assert not headroom.enter("unet", 100)  # 300 lie there, and there is room
-    headroom.look("unet")
+    headroom.observe("unet")
     headroom.end()
     assert headroom.need("unet") == 200 + 1280 // SLACK
     headroom.begin()
@@ -56,13 +60,13 @@ def test_what_others_left_goes_where_it_is_in_the_way_or_would_be_taken_for_ones
 
 def test_who_filled_what_there_was_and_gave_some_back_is_left_as_much() -> None:
     device = a_device(own=600)
-    headroom = Headroom(device, 1280)
+    headroom = ActivationEstimate(device, 1280)
     for retried in (2, 3):
         headroom.begin()
         headroom.enter("vae", 0)
         device.retried = retried
         device.held = 400
-        headroom.look("vae")
+        headroom.observe("vae")
         headroom.end()
         assert headroom.need("vae") == 680 + 1280 // SLACK
         device.own = 0
@@ -73,26 +77,28 @@ def test_who_filled_what_there_was_and_gave_some_back_is_left_as_much() -> None:
 
 
 def test_nothing_binds_without_a_budget() -> None:
-    headroom = Headroom(a_device(own=600), None)
-    assert (headroom.lack("unet", 1 << 40), headroom.enter("unet", 0), headroom.grain) == (0, False, 0)
+    headroom = ActivationEstimate(a_device(own=600), None)
+    assert (headroom.shortfall("unet", 1 << 40), headroom.enter("unet", 0), headroom.grain) == (0, False, 0)
 
 
 def test_what_it_may_come_to_hold_is_known_for_uses_like_the_last_calls() -> None:
     device = a_device(own=600)
-    headroom = Headroom(device, 1280)
-    assert headroom.claim("vae", "64 x 64") is None
+    headroom = ActivationEstimate(device, 1280)
+    assert headroom.reserve("vae", "64 x 64") is None
     ran(headroom, device, "vae", 200)
-    assert headroom.claim("vae", "64 x 64") is None  # the call goes on
+    assert headroom.reserve("vae", "64 x 64") is None  # the call goes on
     headroom.end()
     headroom.begin()
-    assert headroom.claim("vae", "64 x 64") == 200 + 200 + 1280 // SLACK
+    assert headroom.reserve("vae", "64 x 64") == 200 + 200 + 1280 // SLACK
     headroom.end()
     headroom.begin()
-    assert headroom.claim("vae", "128 x 128") is None
+    assert headroom.reserve("vae", "128 x 128") is None
     ran(headroom, device, "vae", 300)
     headroom.end()
     headroom.begin()
-    assert headroom.claim("vae", "128 x 128") == 200 + 300 + 1280 // SLACK  # there was room: 100 are others'
+    assert (
+        headroom.reserve("vae", "128 x 128") == 200 + 300 + 1280 // SLACK
+    )  # there was room: 100 are others'
 
 
 def test_uses_are_alike_by_shapes_dtypes_values_and_the_settings_of_the_module() -> None:
@@ -100,7 +106,7 @@ def test_uses_are_alike_by_shapes_dtypes_values_and_the_settings_of_the_module()
     x = torch.zeros(1, 2)
 
     def of(*args: Any, entry: str = "decode", **kwargs: Any) -> object:
-        return likeness(module, entry, (args, kwargs))
+        return signature(module, entry, (args, kwargs))
 
     first = of(x, deep=[{"y": x}], scale=0.5)
     assert first == of(torch.ones(1, 2), deep=[{"y": x}], scale=0.5)

@@ -11,7 +11,7 @@ import torch
 from planner.device.pinned import Pins
 from planner.graph.model import Placement
 from planner.plan.model import Policy
-from planner.session.member import Member
+from planner.session.component import ManagedComponent, Wish
 from planner.source.text import Span
 
 KB = 1000
@@ -35,13 +35,15 @@ def test_one_more_comes_ahead_where_that_is_quicker_unless_the_plan_says_how_man
         room=room,
         prefetch=prefetch,
     )
-    member = Member("m", module, placement, fixed=False, whole=False, left=False)
-    member.prepare(Pins(torch.device("cpu")))
     headroom: Any = SimpleNamespace(room=lambda _, room: room)
-    assert member.master is not None
-    unknown = member._split(headroom)
-    member.master.seconds = dict(enumerate([*LEAVES.values()] * 30))
-    known = member._split(headroom)
+    device: Any = SimpleNamespace(name=torch.device("cpu"))
+    component = ManagedComponent(module, "m", device, Pins(torch.device("cpu")), headroom)
+    wish = Wish(placement, fixed=False)
+    component.prepare()
+    assert component.host is not None
+    unknown = component._split(wish)
+    component.host.seconds = dict(enumerate([*LEAVES.values()] * 30))
+    known = component._split(wish)
     assert unknown is not None
     assert known is not None
     assert (unknown.ahead, known.ahead) == (1, ahead)

@@ -1,4 +1,4 @@
-"""What one use of a component has in common with another that takes the same activations."""
+"""What two uses of a component have in common that take the same activations."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 _PLAIN = (bool, int, float, str)
 
 
-def likeness(module: torch.nn.Module | None, entry: str, given: Any) -> Hashable:
+def signature(module: torch.nn.Module | None, entry: str, given: Any) -> Hashable:
     """Of a call of ``module`` through ``entry`` with the arguments ``given``: shapes and dtypes of tensors,
-    plain values, and the module's own plain settings (``use_tiling``). Two uses with one likeness need
+    plain values, and the module's own plain settings (``use_tiling``). Two uses with one signature need
     memory alike; of a submodule's settings nothing is known."""
     settings = {} if module is None else vars(module)
     own = tuple((name, value) for name, value in settings.items() if isinstance(value, _PLAIN))

@@ -1,4 +1,5 @@
-"""The call scope: a pipeline's class is replaced by a subclass that opens it around ``__call__``.
+"""The class that a pipeline has while it is under a plan: a subclass of its own that opens a scope around
+each call.
 
 ``type(pipe).__call__`` cannot be hooked otherwise: Python looks ``__call__`` up on the type, and
 ``maybe_free_model_hooks`` is skipped when a call raises and never reached by nine classes. The
@@ -13,13 +14,14 @@ import inspect
 import warnings
 import weakref
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from planner.diagnostics.diagnostic import finding
 from planner.diagnostics.table.p7_session import CALL_IGNORED
+from planner.session.applied import Applied
+from planner.session.undo import Undo
 
 if TYPE_CHECKING:
     from planner.session.session import Session
@@ -46,23 +48,26 @@ class PlanWarning(UserWarning):
     """A call that a plan makes unnecessary or impossible."""
 
 
-def enter_subclass(
+def put_under_plan(
     pipe: Any,
     session: Session,
-    take_in: Callable[[], None],
-    refresh: Callable[[], None],
-    undo: ExitStack,
+    adopt: Callable[[Any], None],
+    refresh: Callable[[Any], None],
+    undo: Undo,
 ) -> None:
-    """Gives ``pipe`` the subclass. ``take_in`` runs when a component is set, ``refresh`` before a call's
-    scope opens."""
+    """Gives ``pipe`` the subclass. ``adopt`` is called with a pipeline that got a component, ``refresh`` with
+    one before its call's scope opens."""
     base: Any = type(pipe)
-    ignored = functools.partial(_ignored, session, set())
+    applied = session.applied
+    ignored = functools.partial(_ignored, applied, set())
 
     @functools.wraps(base.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        refresh()
-        with session.call():
-            return base.__call__(self, *args, **_visiting(session, kwargs))
+        if applied.removed:
+            return base.__call__(self, *args, **kwargs)
+        given = _visiting(applied, kwargs)
+        work = functools.partial(base.__call__, self, *args, **given)
+        return applied.state.call(applied, functools.partial(refresh, self), work)
 
     def to(self: Any, *args: Any, **kwargs: Any) -> Any:
         dtypes = [a for a in (*args, kwargs.get("dtype")) if isinstance(a, torch.dtype)]
@@ -74,34 +79,36 @@ def enter_subclass(
 
     def set_attribute(self: Any, name: str, value: Any) -> None:
         base.__setattr__(self, name, value)
-        if isinstance(value, torch.nn.Module) or name in session.members:
-            take_in()
+        if isinstance(value, torch.nn.Module) or name in applied.components:
+            adopt(self)
 
     def reduce(self: Any, protocol: Any) -> Any:
         state = {key: value for key, value in self.__dict__.items() if key != KEY}
         return copyreg._reconstructor, (base, object, None), state  # type: ignore[attr-defined]
 
     members: dict[str, Any] = {"__call__": call, "to": to, "__reduce_ex__": reduce}
-    members["__setattr__"] = set_attribute
+    members |= {"__setattr__": set_attribute, "device": property(lambda _: applied.state.device.name)}
     members |= {name: _nothing(ignored, name) for name in _IGNORED if hasattr(base, name)}
-    members |= {name: _at_home(session, getattr(base, name)) for name in _AT_HOME if hasattr(base, name)}
+    members |= {name: _at_home(applied, getattr(base, name)) for name in _AT_HOME if hasattr(base, name)}
     members |= {n: getattr(base, n) for n in ("__module__", "__qualname__", "__doc__")}
-    pipe.__class__ = type(base.__name__, (base,), members)
-    pipe.__dict__[KEY] = session
-
+    planned = type(base.__name__, (base,), members)
     held = weakref.ref(pipe)  # whoever keeps the session does not keep the pipeline
 
     def restore() -> None:
         if (pipe := held()) is not None:
-            pipe.__class__ = base
             pipe.__dict__.pop(KEY, None)
+            if type(pipe) is planned:
+                pipe.__class__ = base
 
-    undo.callback(restore)
+    undo.add(restore)
+    pipe.__dict__[KEY] = session
+    pipe.__class__ = planned
 
 
 def session_of(pipe: Any) -> Session | None:
     """The session that ``pipe`` is under, or None."""
-    return getattr(pipe, "__dict__", {}).get(KEY)
+    session: Session | None = getattr(pipe, "__dict__", {}).get(KEY)
+    return None if session is None or session.applied.removed else session
 
 
 def _nothing(ignored: Callable[[str], None], name: str) -> Callable[..., None]:
@@ -111,25 +118,25 @@ def _nothing(ignored: Callable[[str], None], name: str) -> Callable[..., None]:
     return method
 
 
-def _at_home(session: Session, method: Callable[..., Any]) -> Callable[..., Any]:
+def _at_home(applied: Applied, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with session.at_home():
-            return method(*args, **kwargs)
+        work = functools.partial(method, *args, **kwargs)
+        return work() if applied.removed else applied.state.at_home_all(applied, work)
 
     return run
 
 
-def _ignored(session: Session, said: set[str], call: str) -> None:
+def _ignored(applied: Applied, said: set[str], call: str) -> None:
     if call in said:
         return
     said.add(call)
-    plan = session.schedule.plan
+    plan = applied.schedule.plan
     problem = finding(CALL_IGNORED, f'{call} does nothing: the pipeline is under plan "{plan}"')
     warnings.warn(str(problem), PlanWarning, stacklevel=4)
 
 
-def _visiting(session: Session, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _visiting(applied: Applied, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The call's arguments, with step callbacks marked: what they run is a visit, not the walk.
 
     Only plain functions are wrapped; diffusers asks ``isinstance`` of its own callback classes.
@@ -138,14 +145,19 @@ def _visiting(session: Session, kwargs: dict[str, Any]) -> dict[str, Any]:
     for key in ("callback_on_step_end", "callback"):
         callback = made.get(key)
         if inspect.isroutine(callback) or isinstance(callback, functools.partial):
-            made[key] = _aside(session, callback)
+            made[key] = _visit(applied, callback)
     return made
 
 
-def _aside(session: Session, callback: Callable[..., Any]) -> Callable[..., Any]:
+def _visit(applied: Applied, callback: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(callback)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with session.aside():
+        before = applied.visiting
+        applied.visiting = before + 1
+        try:
             return callback(*args, **kwargs)
+        finally:
+            applied.visiting = before
+            applied.epoch = object()  # it may have changed weights
 
     return run

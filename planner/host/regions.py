@@ -17,12 +17,13 @@ Table = dict[str, torch.Tensor | None]
 
 @dataclass(slots=True)
 class Slot:
-    """One entry of a module's ``_parameters`` or ``_buffers``, and the plain tensors that it is made of."""
+    """One entry of a module's ``_parameters`` or ``_buffers``, and the plain tensors that its tensor is made
+    of; None for one that only its own class can move."""
 
     table: Table
     key: str
     host: torch.Tensor
-    parts: tuple[torch.Tensor, ...]
+    parts: tuple[torch.Tensor, ...] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

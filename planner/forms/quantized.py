@@ -13,11 +13,11 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p3_quantization import BAD_OPTION, PAIR_REFUSED
+from planner.forms.cast import Cast
+from planner.forms.formats import LATER, compare, named, quantization_of, taken_of
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.backends import BACKENDS
 from planner.quantization.refuse import refusals
-from planner.session.cast import Cast
-from planner.session.formats import LATER, compare, named, quantization_of, taken_of
 
 ON_DEVICE = ("int4_weight_only", "float8_dynamic")
 """Formats of torchao that are made by the accelerator's own kernels."""

@@ -8,20 +8,21 @@ from planner.diagnostics.diagnostic import Code, Diagnostic, finding
 from planner.diagnostics.table.p7_session import PAGEABLE_BY_BUDGET, PAGEABLE_BY_MACHINE
 from planner.plan.model import Plan
 from planner.schedule.fit import gib
-from planner.session.session import Session
+from planner.session.applied import Applied
 
 
-def prepare_all(session: Session) -> Iterator[Diagnostic]:
-    """Packs and registers every member, those first whose bytes cross most often."""
+def prepare_all(applied: Applied) -> Iterator[Diagnostic]:
+    """Packs and registers every component, those first whose bytes cross most often."""
     over: dict[str, int] = {}
     refused: dict[str, int] = {}
-    pins, members = session._pins, session.members
-    for name in dict.fromkeys((*(name for name in session.schedule.pins if name in members), *members)):
+    pins, components = applied.state.pins, applied.components
+    order = (*(name for name in applied.schedule.pins if name in components), *components)
+    for name in dict.fromkeys(order):
         before = pins.over, pins.refused
-        session.prepare(members[name])
+        components[name].prepare()
         over[name], refused[name] = pins.over - before[0], pins.refused - before[1]
-    yield from _told(session.plan, PAGEABLE_BY_BUDGET, "more than budget.pinned", over)
-    yield from _told(session.plan, PAGEABLE_BY_MACHINE, "which the machine did not register", refused)
+    yield from _told(applied.plan, PAGEABLE_BY_BUDGET, "more than budget.pinned", over)
+    yield from _told(applied.plan, PAGEABLE_BY_MACHINE, "which the machine did not register", refused)
 
 
 def _told(plan: Plan, code: Code, why: str, sizes: Mapping[str, int]) -> Iterator[Diagnostic]:

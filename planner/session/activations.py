@@ -1,7 +1,7 @@
 """What activations take beside the weights: learned from each call, kept free for the next.
 
 A budget is about what the driver shows, weights and activations together. The compiler sets a share of it
-aside because it cannot know; a session sees what torch's allocator held while a component ran, and lets
+aside because it cannot know; the runtime sees what torch's allocator held while a component ran, and lets
 more weights stay, or fewer.
 """
 
@@ -16,37 +16,43 @@ SLACK = 512
 whole allocation where a part of it would do."""
 
 PIECES = 16
-"""In so many, and one more, lies a component as large as the budget. Each ends inside a page of 2 MiB, the
-rest of which nobody has."""
+"""In so many pieces, and one more, lies a component as large as the budget. Each ends inside a page of 2 MiB,
+the rest of which is wasted."""
 
 
-class Headroom:
-    """``budget``: bytes for weights and activations, None where nothing binds them."""
+class ActivationEstimate:
+    """Of each component of one device. ``budget``: bytes for weights and activations, None for no limit."""
 
     def __init__(self, device: Device, budget: int | None) -> None:
-        """Caps the device."""
+        """Caps the device, where it can be."""
         self.capped = budget is not None and device.cap(budget)
         self._device = device
         self._budget = budget or 0
-        self._known: dict[str, int] = {}
-        self._seen: dict[str, int] = {}
-        self._like: dict[str, Hashable] = {}
-        self._used: dict[str, Hashable] = {}
+        self._known: dict[Hashable, int] = {}
+        self._seen: dict[Hashable, int] = {}
+        self._like: dict[Hashable, Hashable] = {}
+        self._used: dict[Hashable, Hashable] = {}
         """By component, what its first use was like in the calls of which ``_known`` and ``_seen`` tell."""
-        self._runs = ""
+        self._runs: Hashable = None
         self._mixed = False
-        """Whether the activations of who runs lie among those of others that are still held."""
+        """Whether the activations of what runs lie among those of others that are still held."""
         self._refused = 0
         self._retried = 0
 
     def begin(self) -> None:
         """A call begins."""
         self._seen, self._used = {}, {}
-        self._runs = ""
+        self._runs = None
         if self.capped:
-            self._refused, self._retried = self._device.refusals(), self._device.retries()
+            self._refused, self._retried = self._device.oom_count(), self._device.retry_count()
 
-    def enter(self, component: str, incoming: int) -> bool:
+    def uncap(self) -> None:
+        """The device is not held to it any more."""
+        if self.capped:
+            self.capped = False
+            self._device.cap(None)
+
+    def enter(self, component: Hashable, incoming: int) -> bool:
         """``component`` is about to run, with ``incoming`` more bytes of weights. Whether it needs what
         others' activations left in torch's allocator, or has yet to show what its own are."""
         if not self.capped or component == self._runs:
@@ -55,20 +61,20 @@ class Headroom:
         known = self._took(component)
         room = self._budget - self._device.own - incoming
         # Not the larger of the two: a tensor that still lives keeps what is free in pieces.
-        self._mixed = known is not None and known + self._device.beside() <= room
+        self._mixed = known is not None and known + self._device.allocator_reserved() <= room
         return not self._mixed
 
-    def look(self, component: str) -> bool:
+    def observe(self, component: Hashable) -> bool:
         """``component`` ran: what lies beside the weights now is what it took. True when it would have taken
         more: a library asked in vain and did with less (cuDNN: an algorithm that rounds otherwise)."""
         if not self.capped:
             return False
-        took = self._known.get(component, 0) if self._mixed else self._device.beside()
-        retried, self._retried = self._retried, self._device.retries()
+        took = self._known.get(component, 0) if self._mixed else self._device.allocator_reserved()
+        retried, self._retried = self._retried, self._device.retry_count()
         if self._retried > retried:  # it once filled what there was: all that, or what is known to do
             took = max(took, self._known.get(component, self._budget - self._device.own))
         self._seen[component] = max(self._seen.get(component, 0), took)
-        before, self._refused = self._refused, self._device.refusals()
+        before, self._refused = self._refused, self._device.oom_count()
         if self._refused > before:
             self._seen[component] += self._budget // 8
         return self._refused > before
@@ -78,42 +84,46 @@ class Headroom:
         self._known |= self._seen
         self._like |= self._used
 
-    def claim(self, component: str, likeness: Hashable) -> int | None:
+    def reserve(self, component: Hashable, signature: Hashable) -> int | None:
         """Bytes that torch's allocator may come to hold while ``component`` runs, the first time in a call;
-        None where that had not this ``likeness`` when it was in use last, and nobody knows."""
-        self._used[component] = likeness
-        need = self.need(component) if self._like.get(component) == likeness else None
-        return None if need is None else need + self._device.beside()
+        None where that had not this ``signature`` when it was in use last, and nobody knows."""
+        self._used[component] = signature
+        need = self.need(component) if self._like.get(component) == signature else None
+        return None if need is None else need + self._device.allocator_reserved()
 
-    def need(self, component: str) -> int | None:
+    def need(self, component: Hashable) -> int | None:
         """Bytes to leave free while ``component`` runs; None before it ever ran."""
         return self._known[component] + self._budget // SLACK if component in self._known else None
 
-    def lack(self, component: str, incoming: int) -> int:
+    def shortfall(self, component: Hashable, incoming: int) -> int:
         """Bytes by which ``component``, with ``incoming`` more of weights, would pass the budget. Half of it
-        is left to who has never run: a library that finds too little settles for another kernel for good."""
+        is left for one that has never run: a library that finds too little settles for another kernel for
+        good. Where the device is not capped, the budget binds weights alone."""
         if not self.capped:
-            return 0
+            return max(0, self._device.own + incoming - self._budget) if self._budget else 0
         known = self._took(component)
         need = self._budget // 2 if known is None else known + self._budget // SLACK
         return max(0, self._device.own + incoming + need - self._budget)
 
     @property
     def grain(self) -> int:
-        """Bytes of the pieces in which a component may give way; 0 where it never has to."""
+        """Bytes of the pieces in which a component may be evicted; 0 where it never has to be."""
         return self._budget // PIECES if self.capped else 0
 
-    def short(self, component: str) -> None:
+    def raise_after_oom(self, component: Hashable) -> None:
         """It ran out of memory: it takes more than was thought, and nobody knows how much."""
-        thought = max(self._known.get(component, 0), self._device.beside())
+        thought = max(self._known.get(component, 0), self._device.allocator_reserved())
         self._known[component] = max(2 * thought, thought + self._budget // 8)
-        self._refused = self._device.refusals()
+        self._refused = self._device.oom_count()
 
-    def room(self, component: str, room: int | None) -> int | None:
+    def room(self, component: Hashable, room: int | None) -> int | None:
         """Bytes for the weights of ``component`` in the ``room`` that the compiler found for it."""
-        need = self.need(component)
-        return None if room is None or need is None or not self.capped else max(0, room - need)
+        abandoned = self._device.abandoned
+        if room is None or not (self.capped or abandoned):
+            return None
+        need = (self.need(component) if self.capped else 0) or 0
+        return max(0, room - need - abandoned) if need or abandoned else None
 
-    def _took(self, component: str) -> int | None:
+    def _took(self, component: Hashable) -> int | None:
         """Bytes in an earlier call, else in this one; None before it ever ran."""
         return self._known.get(component, self._seen.get(component))

@@ -11,11 +11,11 @@ import torch
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p7_session import QUANTIZED_OTHERWISE
+from planner.forms.cast import Cast
 from planner.plan.model import Plan
 from planner.quantization.backends import BACKENDS, FLOAT8
 from planner.quantization.check import rules_of
 from planner.quantization.select import Keeps, Taken, take
-from planner.session.cast import Cast
 from planner.target.loaded import keeps_of
 from planner.target.parts import Part, parts_of
 

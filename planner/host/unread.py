@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from planner.device.pinned import file_backed
-from planner.session.weights import Region, regions_of, repointable
-from planner.session.wrapped import plain
+from planner.forms.wrapped import plain
+from planner.host.regions import Region, regions_of, repointable
 from planner.target.blocks import groups_of, members
 
 

@@ -1,0 +1,1 @@
+"""Weights in host memory: packed, registered, laid out for few copies."""

@@ -1,0 +1,28 @@
+"""References that an exception on its way keeps: the frames of what it was raised in, with their locals."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+_OURS = str(Path(__file__).parents[1])
+
+
+def release_locals() -> None:
+    """Of this package's own frames that an exception on its way has left. Where one was interrupted while it
+    bound weights, its locals refer to them, and memory that is referred to is not freed. Others' frames stay
+    as they are: a debugger may want them."""
+    error = sys.exc_info()[1]
+    while error is not None:
+        _clear(error.__traceback__)
+        error = error.__context__
+
+
+def _clear(trace: TracebackType | None) -> None:
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.startswith(_OURS):
+            with suppress(RuntimeError):  # it is still running
+                trace.tb_frame.clear()
+        trace = trace.tb_next

@@ -1,0 +1,36 @@
+"""Tensors of a component that are on the device though nobody wants them there: brought back to the host."""
+
+from __future__ import annotations
+
+import torch
+
+from planner.host.regions import Table
+from planner.session.component import ManagedComponent
+from planner.streaming.binding import brought_home
+
+
+def bring_home(component: ManagedComponent, device: torch.device) -> None:
+    """Whoever put them there: a submodule that was replaced or moved in a callback, a buffer that a forward
+    registered. A tensor that was moved in place stays the same object. For a component that is away."""
+    module = component.module
+    if module is None or component.left_in_place or device.type == "cpu":
+        return
+    moved: dict[int, torch.Tensor] = {}
+    for part in module.modules():
+        tables: tuple[Table, ...] = (part._parameters, part._buffers)  # type: ignore[assignment]
+        for table in tables:
+            for key, tensor in table.items():
+                if tensor is not None and tensor.device.type == device.type:
+                    table[key] = moved.setdefault(id(tensor), _home(component, tensor))
+
+
+def _home(component: ManagedComponent, tensor: torch.Tensor) -> torch.Tensor:
+    known = component.host.origin if component.host is not None else {}
+    origin: torch.Tensor | None = known.get(tensor)
+    if origin is not None:
+        return origin
+    home = brought_home(tensor)
+    if torch._has_compatible_shallow_copy_type(tensor, home):  # as torch decides in Module._apply
+        tensor.data = home.data
+        return tensor
+    return home

@@ -1,0 +1,65 @@
+"""A component's call that failed for want of memory, or of weights that it reached past our hooks, once more.
+
+Only what can be repeated is: the random state is put back, and a component that keeps state of its own
+between calls (running statistics, diffusers' caches) is not called twice.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn.modules.batchnorm import _NormBase
+
+from planner.session.component import ManagedComponent
+from planner.session.device_state import DeviceState
+
+TRIES = 3
+
+
+def again(state: DeviceState, component: ManagedComponent, call: Callable[[], Any]) -> Any:
+    """What ``call`` returns. Raises torch's OutOfMemoryError when there was no more room to make, and what
+    ``call`` raises. Tensors on two devices are weights that no hook saw coming."""
+    device = state.device.name
+    random = _random_state(device)
+    for _ in range(TRIES):
+        try:
+            return call()
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the activations of the failed call
+            gc.collect()
+            made_room = (
+                state.activations.capped and _repeatable(component) and state.evict_for_retry(component)
+            )
+            if not made_room:
+                raise
+        except RuntimeError as error:
+            if "device" not in str(error) or not (
+                _repeatable(component) and state.hook_every_module(component)
+            ):
+                raise
+        _restore(device, random)
+    return call()
+
+
+def _repeatable(component: ManagedComponent) -> bool:
+    """Nothing that a first, failed call may have changed."""
+    module = component.module
+    parts = [] if module is None else [*module.modules()]
+    counts = any(isinstance(part, _NormBase) and part.training for part in parts)
+    registries = (getattr(part, "_diffusers_hook", None) for part in parts)
+    return not counts and not any(getattr(registry, "hooks", None) for registry in registries)
+
+
+def _random_state(device: torch.device) -> tuple[torch.Tensor, Any]:
+    own = torch.get_device_module(device)
+    return torch.get_rng_state(), own.get_rng_state(device) if hasattr(own, "get_rng_state") else None
+
+
+def _restore(device: torch.device, state: tuple[torch.Tensor, Any]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.get_device_module(device).set_rng_state(state[1], device)

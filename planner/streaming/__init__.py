@@ -1,0 +1,1 @@
+"""One component's weights on a device, whole or block by block."""
