@@ -68,6 +68,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "The steps that a run will make, as a table or as JSON.",
             "plan compile flux.plan.yaml --format json > flux.schedule.json",
         ),
+        "docs": Verb(
+            "planner.docs.command",
+            "The documentation: build it offline, or print a page.",
+            "plan docs --out site",
+        ),
     },
 }
 VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
