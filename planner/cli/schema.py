@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from planner.cli.code import catalogue_option
+from planner.cli.source import source_of
 from planner.cli.terminal import raw
+from planner.diagnostics.diagnostic import PlanError
+from planner.document.read import read_document
 from planner.document.schema import NAME, schema_text
+from planner.target.catalogue import Own
+from planner.target.model import Target
 
 
 @click.command("schema")
@@ -19,7 +26,15 @@ from planner.document.schema import NAME, schema_text
     metavar="FILE|FOLDER",
     help=f"Write it there, in a folder as {NAME}.",
 )
-def schema_command(output: Path | None) -> int:
+@click.option(
+    "--for",
+    "plan",
+    type=click.Path(path_type=Path),
+    metavar="PLAN",
+    help="Narrowed to this plan's class: its components, entry points and arguments, and no others.",
+)
+@catalogue_option
+def schema_command(output: Path | None, plan: Path | None, catalogues: tuple[Path, ...]) -> int:
     """Print the JSON Schema of plan files (draft 2020-12), or write it to a file.
 
     A plan that is generated names it in its first line, beside the plan; an editor with yaml-language-server
@@ -29,17 +44,47 @@ def schema_command(output: Path | None) -> int:
     plan schema -o plan.v1.schema.json
     # yaml-language-server: $schema=plan.v1.schema.json
     """
+    text = schema_text() if plan is None else _narrowed(plan, catalogues)
     if output is None:
-        raw(schema_text())
+        raw(text)
         return 0
     place = output / NAME if output.is_dir() else output
     if place.exists() and not _is_ours(place):
         raise click.UsageError(f"{place} is there and is no schema of plans: it is left as it is")
     try:
-        place.write_text(schema_text(), encoding="utf-8")
+        place.write_text(text, encoding="utf-8")
     except OSError as error:
         raise click.UsageError(f"{place} cannot be written: {error.strerror}") from error
     return 0
+
+
+def _narrowed(plan: Path, catalogues: Sequence[Path]) -> str:
+    """For the class that a plan names, whatever else is not written yet, or wrong. Raises PlanError."""
+    from planner.editor.schema import schema_json
+    from planner.loading.known import own_of
+
+    document, found, sources = read_document(source_of(plan))
+    if document is None:
+        raise PlanError(found, sources)
+    said = document.values.get("pipeline") if isinstance(document.values, dict) else None
+    cls = said.get("class") if isinstance(said, dict) else said
+    if not isinstance(cls, str) or not cls:
+        raise click.UsageError(f"{plan} names no pipeline class: plan schema is for all of them")
+    own, problems, texts = own_of(catalogues)
+    if problems:
+        raise PlanError(problems, texts)
+    requires = document.values.get("requires")
+    version = requires.get("diffusers") if isinstance(requires, dict) else None
+    return schema_json(_target(cls, version if isinstance(version, str) else None, own))
+
+
+def _target(cls: str, requires: str | None, own: Own) -> Target:
+    from planner.target.find import find_target
+
+    target, found = find_target(cls, None, requires=requires, own=own)
+    if target is None:
+        raise PlanError(found)
+    return target
 
 
 def _is_ours(place: Path) -> bool:

@@ -33,7 +33,7 @@ NAME = "plan.v1.schema.json"
 SEEN = tuple(
     code for code in p2_schema.CODES if code not in (p2_schema.OTHER_VERSION, p2_schema.UNKNOWN_PACKAGE)
 )
-"""Codes of faults of shape: a file has one of them if and only if the schema that ships rejects it."""
+"""Codes of faults of shape: the schema that ships rejects a file that has one of them."""
 
 UNSEEN = (
     *p1_document.CODES,  # text that is no YAML of our kind, other files, --set
@@ -43,7 +43,8 @@ UNSEEN = (
     *p4_graph.CODES,  # rings
     *p6_schedule.CODES,  # bytes
 )
-"""Codes of what no JSON Schema can see: a file that has none of SEEN may have these."""
+"""Codes of what the language's own schema does not see: a file that has none of SEEN may have these. What
+editors are given sees some of it (``planner.editor``)."""
 
 
 def schema_text(name: str = NAME) -> str:

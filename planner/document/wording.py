@@ -40,7 +40,7 @@ _KINDS = {
     "number": "a number",
     "boolean": "true or false",
 }
-_LOOKS = {
+LOOKS = {
     "size": "a size with its unit, such as 11GiB or 80%",
     "bytes": "a size with its unit, such as 16GiB",
     "name": f"a name of up to {NAME.most} characters, without / and \\",
@@ -91,7 +91,7 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
     if title == "device":
         return (
             NO_SUCH_DEVICE,
-            f"{shown} is no device for a plan: expected {_LOOKS[title]}",
+            f"{shown} is no device for a plan: expected {LOOKS[title]}",
             _device_hint(value),
         )
     match fault.validator:
@@ -124,7 +124,7 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
             hint = _unit_hint(value) if title in ("size", "bytes") else ""
             return (
                 WRONG_VALUE,
-                f"{where}may not be {shown}: expected {_LOOKS.get(title, 'another form')}",
+                f"{where}may not be {shown}: expected {LOOKS.get(title, 'another form')}",
                 hint,
             )
         case "minItems" | "minLength":

@@ -155,7 +155,7 @@ def _wrong(name: str, value: Any, argument: Argument) -> str:
         wrong = next(_no_paths(value), None)
         return "" if wrong is None else f'"{name}" takes a path, found {wrong!r}'
     if not any(_fits(value, form) for form in argument.forms):
-        return f'"{name}" takes {_told(argument.forms)}, found {_shown(value)}'
+        return f'"{name}" takes {told(argument.forms)}, found {_shown(value)}'
     low = isinstance(argument.default, int) and argument.default < 1
     if COUNTS.fullmatch(name) and not low and isinstance(value, int) and value < 1:
         return f'"{name}" is {value}: at least 1'
@@ -193,7 +193,8 @@ def _fits(value: Any, form: Form) -> bool:
     return form.kind == "any"
 
 
-def _told(forms: Iterable[Form]) -> str:
+def told(forms: Iterable[Form]) -> str:
+    """What a value may be, in words, of what a plan can write."""
     words = [_WORDS[form.kind] for form in forms if form.kind in _WORDS and _plain(form)]
     return " or ".join(dict.fromkeys(words))
 

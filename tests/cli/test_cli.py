@@ -13,6 +13,7 @@ import pytest
 import planner
 from planner.cli.main import VERBS, run
 from planner.diagnostics.codes import all_codes
+from planner.document.language.plan import schema
 from planner.document.schema import schema_text
 
 PLANS = Path(__file__).parents[2] / "plans"
@@ -151,7 +152,7 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
-def test_everything_in_the_schema_is_described_with_an_example() -> None:
+def test_everything_in_the_language_is_described_with_an_example() -> None:
     def keys(schema: object, at: str) -> list[str]:
         if not isinstance(schema, dict):
             return []
@@ -164,11 +165,11 @@ def test_everything_in_the_schema_is_described_with_an_example() -> None:
                 missing += keys(child, f"{at}.{name}")
         return missing
 
-    schema = json.loads(schema_text())
-    assert keys(schema, "") == []
-    assert all(d.get("description") and d.get("examples") for d in schema["$defs"].values())
-    validator = jsonschema.Draft202012Validator(schema)
-    for name, prop in schema["properties"].items():
+    language = schema()
+    assert keys(language, "") == []
+    assert all(d.get("description") and d.get("examples") for d in language["$defs"].values())
+    validator = jsonschema.Draft202012Validator(language)
+    for name, prop in language["properties"].items():
         for example in prop["examples"]:
             wrong = list(validator.iter_errors({"version": 1, "pipeline": "X", name: example}))
             assert wrong == [], (name, example)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
 import planner
-from planner.document.schema import schema_text
+from planner.document.language.plan import schema
 
 HEAD = "version: 1\npipeline: {class: FluxPipeline}\n"
 
@@ -68,8 +67,7 @@ def test_a_dtype(dtype: str, message: str, hint: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["{a: b}", "[]", "[x]", "x y", "5", "1.5", "true", "''", "-1"])
 def test_no_message_has_a_hole(value: str, tmp_path: Path) -> None:
-    schema = json.loads(schema_text())
-    places = [key for key in schema["properties"] if key not in ("version", "pipeline")]
+    places = [key for key in schema()["properties"] if key not in ("version", "pipeline")]
     places += [
         "budget: {vram",
         "pipeline: {class: FluxPipeline, dtype",

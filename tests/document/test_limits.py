@@ -12,7 +12,7 @@ import pytest
 
 import planner
 from planner.diagnostics.codes import all_codes
-from planner.document.language.plan import schema_json
+from planner.document.language.plan import schema
 from planner.source import limits
 from planner.source.limits import (
     BLOCKS,
@@ -128,9 +128,9 @@ def test_the_help_of_codes_and_the_schema_read_the_table() -> None:
     silent = {limits.LISTED, limits.WORKLOAD, limits.NESTED}
     for limit in {*LIMITS} - silent:
         assert str(limit) in helps or f"{limit.most:,}" in helps, limit
-    schema = schema_json()
+    said = json.dumps(schema())
     for limit in (COMPONENTS, STAGES, RUNS, RULES, LORAS, NAME, TEXT, REPEATS, BLOCKS, WORKLOAD):
-        assert f": {limit.most}" in schema, limit
+        assert f": {limit.most}" in said, limit
 
 
 SECRET = "aws_secret_access_key: hunter2\n"

@@ -1,4 +1,4 @@
-"""The schema by itself, and documents against it."""
+"""The language's own schema by itself, and documents against it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from jsonschema import Draft202012Validator
 
 from planner.diagnostics.diagnostic import Diagnostic
 from planner.diagnostics.render import text
+from planner.document.language.plan import schema
 from planner.document.read import read_document
-from planner.document.schema import check_schema, schema_text
+from planner.document.schema import check_schema
 from planner.plan.build import build_plan
 from planner.source.limits import LISTED
 
-SCHEMA: dict[str, Any] = json.loads(schema_text())
+SCHEMA: dict[str, Any] = schema()
 
 
 def keys(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from jsonschema.validators import extend
 import planner
 from planner.diagnostics.codes import all_codes
 from planner.diagnostics.table.p9_machine import BAD_ARGUMENT, MISSING_ARGUMENT, UNKNOWN_ARGUMENT
-from planner.document.language.plan import schema_json
 from planner.document.node import flatten
 from planner.document.parse import parse
 from planner.document.schema import SEEN, UNSEEN, schema_text
+from planner.editor.arguments import DOCUMENTED
+from planner.editor.classes import arguments_of, entries_of
+from planner.editor.schema import editor_schema, schema_json
 from planner.source.text import SourceText
+from planner.target.catalogue import find, names
 
 PLANS = sorted((Path(__file__).parents[2] / "plans").glob("*.plan.yaml"))
 
@@ -63,7 +67,11 @@ WHOLE = {
         {"id": "out", "stages": [{"id": "decode", "runs": ["vae.decode"], "optional": True}], "loop": 2},
     ],
     "exclude": ["image_encoder"],
-    "quantization": [{"component": "text_encoder_2", "backend": "bitsandbytes", "type": "nf4"}],
+    "quantization": [
+        {"component": "text_encoder_2", "backend": "bitsandbytes", "type": "nf4", "double_quant": True},
+        {"component": "unet", "match": "attn1", "backend": "torchao", "type": "int8_weight_only"},
+        {"component": "unet", "classes": ["Linear"], "backend": "layerwise_cast", "skip": ["norm"]},
+    ],
     "loras": [{"lora_id": "./style.safetensors", "lora_scale": 0.5}],
     "semantics": "liveness",
     "idle": "keep",
@@ -77,18 +85,35 @@ PART = {
     "idle": "release",
 }
 BASE = {"extends": "base.plan.yaml"}
-SEEDS = [WHOLE, PART, *map(plain, PLANS)]
+RULES = {
+    "version": 1,
+    "pipeline": "FluxPipeline",
+    "components": {"transformer": {"source": "somebody/flux.gguf"}},
+    "order": ["text_encoder", "text_encoder_2", "transformer", "vae.decode"],
+    "quantization": [
+        {"component": "text_encoder", "backend": "quanto", "type": "int8", "required": False},
+        {"component": "text_encoder_2", "backend": "bitsandbytes", "type": "int8", "threshold": 6.0},
+        {"component": "transformer", "backend": "gguf", "compute_dtype": "bfloat16"},
+        {"component": "vae", "backend": "torchao", "type": "int4_weight_only", "group_size": 64},
+    ],
+    "run": {"prompt": "a cat", "height": 512, "negative_prompt": None},
+}
+SEEDS = [WHOLE, PART, RULES, *map(plain, PLANS)]
 
 odd = st.sampled_from(
     [
         *(None, True, 0, -1, 1.5, 10**7, float("nan"), "", " ", "x", "é", "a\n", "unet\u00a0", "a" * 5000),
+        *("nf4", "int8", "float8_e4m3fn", "bfloat16", "quanto", "torchao", "gguf", "FluxPipeline", "Own"),
         *("11", "11gb", "９GiB", "101%", "0%", "steps", "stream", "unet -> vae"),
         *([], {}, [None], {"x": None}, [1], ["unet"], ["unet", "unet"], [[]]),
         *({"class": None}, {"policy": "stream"}, [{"id": "a", "runs": ["unet"]}]),
     ]
 )
 words = st.sampled_from(
-    [*WHOLE, *PART, "extends", "unet", "vae", "x", "policy", "id", "runs", "stages", "loop"]
+    [
+        *(*WHOLE, *PART, "extends", "unet", "vae", "x", "policy", "id", "runs", "stages", "loop"),
+        *("type", "threshold", "group_size", "compute_dtype", "double_quant", "match", "storage_dtype"),
+    ]
 )
 
 
@@ -140,6 +165,45 @@ def test_the_schema_and_the_tool_agree_on_every_file(
         # What no schema sees of one file: other files, and what merges to something that is not whole.
         merged = "extends" in said
         assert codes <= {*UNSEEN, *OF_THE_CALL, *(SEEN if merged else ())}, [str(d) for d in result.errors]
+
+
+@cache
+def narrowed(cls: str) -> Any:
+    return extend(Draft202012Validator, {"pattern": ecma})(editor_schema(find(cls)))  # type: ignore[no-untyped-call]
+
+
+@settings(max_examples=300, deadline=None)
+@given(said=mutated())
+def test_a_schema_of_one_class_takes_what_the_tool_takes(
+    tmp_path_factory: pytest.TempPathFactory, said: dict[str, Any]
+) -> None:
+    pipeline = said.get("pipeline")
+    cls = pipeline.get("class") if isinstance(pipeline, dict) else pipeline
+    if "requires" in said or not isinstance(cls, str) or find(cls) is None:
+        return
+    path = written(tmp_path_factory.mktemp("law"), said)
+    rejected = [error.message for error in narrowed(cls).iter_errors(plain(path))]
+    assert not (rejected and planner.validate(path)), rejected
+
+
+@pytest.mark.parametrize("cls", names()[::20])
+def test_a_class_with_all_that_it_has(cls: str, tmp_path: Path) -> None:
+    target = find(cls)
+    assert target is not None
+    uses = [*target.modules, *entries_of(target)]
+    said = {
+        "version": 1,
+        "pipeline": cls,
+        "components": dict.fromkeys(target.modules, "offload"),
+        "order": uses,
+        "quantization": [
+            {"component": name, "backend": "layerwise_cast", "required": False} for name in target.modules
+        ],
+        "run": {"seed": 0, **{a: None for a in arguments_of(target) if a in DOCUMENTED}},
+    }
+    path = written(tmp_path, said)
+    for judge in (JUDGE, narrowed(cls)):
+        assert not [*judge.iter_errors(plain(path))]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +263,7 @@ def test_every_code_is_seen_or_not() -> None:
 
 
 def test_what_ships_is_what_is_written_here() -> None:
-    assert schema_text() == schema_json(), "run python -m planner.document.language"
+    assert schema_text() == schema_json(), "run python -m planner.editor"
 
 
 @pytest.mark.skipif(shutil.which("check-jsonschema") is None, reason="no check-jsonschema")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from pipelines.all import build, run, same
 from pipelines.plans import attached, plan_for
 from torch import nn
 
-from planner.document.schema import schema_text
+from planner.document.language.plan import schema
 from planner.quantization.backends import BACKENDS, SELECTORS
 from planner.quantization.matrix import (
     AXES,
@@ -157,7 +156,7 @@ def test_the_newest_version_of_those_asked_for() -> None:
 
 
 def test_editors_complete_every_backend_and_option() -> None:
-    known = json.loads(schema_text())["$defs"]["rule"]["properties"]
+    known = schema()["$defs"]["rule"]["properties"]
     assert known["backend"]["enum"] == list(BACKENDS)
     options = {key for one in BACKENDS.values() for key in (one.type_key, *one.options)}
     assert set(known) - options == set(SELECTORS)

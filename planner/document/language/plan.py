@@ -6,8 +6,6 @@ below. Every other file is a whole plan, and so is what parts merge to.
 
 from __future__ import annotations
 
-import json
-
 from planner.document.language.component import COMPONENT, COMPONENT_MAP, POLICY
 from planner.document.language.machine import BUDGET, DEVICE, PIPELINE, REQUIRES, RUN, WORKLOAD_MAP
 from planner.document.language.part import part_of
@@ -127,8 +125,3 @@ def schema() -> Shape:
             **DEFS,
         },
     }
-
-
-def schema_json() -> str:
-    """``schemas/plan.v1.schema.json``; the same bytes each time."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"

@@ -43,7 +43,7 @@ STAGE: Shape = said(
                 [[{"id": "chunk", "runs": ["vae.decode"]}]],
                 **listed(ref("stage"), STAGES.most, least=1),
             ),
-            "loop": said("How often it runs in a call.", ["steps"], **ref("loop")),
+            "loop": said("How often it runs in a call.", ["steps", 20, "12.5%"], **ref("loop")),
             "after": said(
                 "The stages that it waits for, by id; empty for none.",
                 [["prompt"], []],
