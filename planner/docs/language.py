@@ -1,15 +1,14 @@
-"""The page of the language, from the schema that editors use."""
+"""The page of the language, from the schema that plans are judged by."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from planner.docs.markdown import code, fence, joined
-from planner.document.schema import schema_text
+from planner.document.language.plan import schema
 
 Shape = Mapping[str, Any]
 _MANY = 12
@@ -18,9 +17,9 @@ _MANY = 12
 
 def page() -> str:
     """Every key: what it is, what its value may be, and an example."""
-    schema = json.loads(schema_text())
-    definitions = schema["$defs"]
-    keys = {**schema["properties"]}
+    judged = schema()
+    definitions = judged["$defs"]
+    keys = {**judged["properties"]}
     for key, shape in definitions["whole"]["properties"].items():
         keys[key] = {**keys.get(key, {}), **shape}
     return joined(
@@ -42,7 +41,7 @@ def _key(name: str, path: str, shape: Shape, definitions: Shape, depth: int) -> 
         yield f"Value: {values}."
     for example in whole.get("examples", [])[:2]:
         yield fence(_yaml({name: example}), "yaml")
-    if depth < 4:
+    if depth == 2:  # what is in a stage of stages is said already
         for key, below in inner.get("properties", {}).items():
             yield from _key(key, f"{path}.{key}", below, definitions, depth + 1)
 

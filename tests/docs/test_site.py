@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +15,7 @@ from planner.diagnostics.codes import all_codes
 from planner.docs import codes
 from planner.docs.pages import FOLDER, PAGES, Page, body, page
 from planner.docs.site import broken, build, rendered
-from planner.document.schema import schema_text
+from planner.document.language.plan import schema
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +87,9 @@ def test_every_code_has_a_section() -> None:
 
 
 def test_every_key_of_the_language_has_a_section_with_what_it_says() -> None:
-    schema = json.loads(schema_text())
     made = rendered(next(one for one in PAGES if one.name == "language"))
     text = made.page.text()
-    for key, shape in schema["properties"].items():
+    for key, shape in schema()["properties"].items():
         assert key in made.anchors
         assert shape["description"] in text
     for inner in ("budget.vram", "components.policy", "quantization.backend", "stages.loop", "loras.lora_id"):
