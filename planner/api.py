@@ -29,6 +29,7 @@ from planner.graph.build import build_graph
 from planner.graph.model import Graph
 from planner.loading.known import Given, known_of, own_of
 from planner.passes.residency import residency
+from planner.plan.adapters import check_loras
 from planner.plan.build import build_plan
 from planner.plan.model import Plan
 from planner.plan.resolve import check_names
@@ -444,8 +445,9 @@ def _back(
     if known is None or errors(found):
         return None, found
     found += check_names(plan, known)
-    if known.origin != "loaded" and known.call is not None:
-        found += check_run(plan, known.call, known.cls)
+    if known.origin != "loaded":
+        found += check_loras(plan)
+        found += check_run(plan, known.call, known.cls) if known.call is not None else []
     if errors(found):
         return None, found
     found += check_parts(plan, known)

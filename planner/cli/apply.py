@@ -91,7 +91,7 @@ def _dry_run(plan: Plan, asked: _Asked, card: Card | None) -> int:
         _, card = _device(plan, simulate=asked.simulate)
         cls = code.cls or (None if code.function else _class(plan))
     said = compile(plan, code.shows(plan), card=card, catalogue=code.catalogue)
-    _check_output(plan, asked, cls)
+    _check_files(plan, asked, cls)
     _say(said, info_of(card), card.room(plan, said.target.bytes)[0])
     return show(said.diagnostics, plan.document.sources)
 
@@ -148,7 +148,7 @@ def _apply(plan: Plan, asked: _Asked) -> int:
     code = _Code.of(asked)
     info, before = info_of(card), compile(plan, code.shows(plan), card=card, catalogue=code.catalogue)
     room, _ = card.room(plan, before.target.bytes)
-    _check_output(plan, asked, code.cls or (None if code.function else _class(plan)))
+    _check_files(plan, asked, code.cls or (None if code.function else _class(plan)))
     known = before.schedule.peak is not None
     if known:
         _say(before, info, room)
@@ -165,7 +165,7 @@ def _apply(plan: Plan, asked: _Asked) -> int:
         )
     )
     if code.function:
-        _check_output(plan, asked, type(pipe))
+        _check_files(plan, asked, type(pipe))
     arguments = call_of(plan, pipe)
     truth = snapshot(pipe) if asked.simulate else None
     session, compiled = attach(
@@ -270,10 +270,11 @@ def _class(plan: Plan) -> type | None:
         return None
 
 
-def _check_output(plan: Plan, asked: _Asked, cls: type | None) -> None:
+def _check_files(plan: Plan, asked: _Asked, cls: type | None) -> None:
     from planner.loading.foreseen import output_findings
+    from planner.loading.inputs import input_findings
 
-    found = [*output_findings(plan, cls, asked.out, asked.report, force=asked.force)]
+    found = [*input_findings(plan), *output_findings(plan, cls, asked.out, asked.report, force=asked.force)]
     if errors(found):
         raise PlanError(found, plan.document.sources)
 

@@ -54,6 +54,15 @@ def call_of(plan: Plan, pipe: Any) -> Call:
     return Call(arguments=arguments, seed=seed)
 
 
+def input_findings(plan: Plan) -> list[Diagnostic]:
+    """Images of ``run`` that cannot be read and videos that are not there, before any weight is read."""
+    building = _Building(plan, ())
+    for name, value in plan.run.items():
+        if name in IMAGES | VIDEOS:
+            building.value(name, value, f"/run/{escaped(name)}")
+    return building.found
+
+
 def signature(cls: type) -> Taken:
     """The arguments of a pipeline class's call, from its source; of one that has none, any."""
     text = call_text(cls, source_of(cls))

@@ -132,21 +132,23 @@ def _unwritable(plan: Plan, name: str, value: Any, argument: Argument | None, po
 def _unknown(plan: Plan, call: Call, cls: str, name: str, pointer: str) -> Diagnostic:
     known = [n for n, argument in call.arguments.items() if n not in GIVEN and writable(argument)]
     meant = CALLED.get(name, "")
-    meant = meant if meant in known else nearest(name, known) or ""
+    meant = meant if meant in known else nearest(name, [*known, SEED]) or ""
     span = plan.document.key_spans.get(pointer, plan.place(pointer))
     if not call.more or (meant and (meant == CALLED.get(name) or _slip(name, meant))):
         hint = f'did you mean "{meant}"?' if meant else did_you_mean(name, [*known, SEED])
         said = f'{cls} takes no argument "{name}"'
         return finding(UNKNOWN_ARGUMENT, said, span=span, pointer=pointer, hint=hint)
     said = f'nothing says that {cls} takes an argument "{name}": its **kwargs may pass over it in silence'
-    return finding(UNKNOWN_ARGUMENT, said, span=span, pointer=pointer).at(Severity.WARNING)
+    hint = f'did you mean "{meant}"?' if meant else ""
+    return finding(UNKNOWN_ARGUMENT, said, span=span, pointer=pointer, hint=hint).at(Severity.WARNING)
 
 
 def _slip(name: str, known: str) -> bool:
-    """``num_inference_step``, and not ``prompt_3`` beside ``prompt_2``."""
+    """``num_inference_step`` and ``hieght``, and not ``prompt_3`` beside ``prompt_2``."""
     if re.sub(r"_?\d+$", "", name) == re.sub(r"_?\d+$", "", known):
         return False
-    return SequenceMatcher(None, name, known).ratio() >= _SLIP
+    swapped = sorted(name.lower()) == sorted(known)  # which counts as two letters of a short name
+    return swapped or SequenceMatcher(None, name, known).ratio() >= _SLIP
 
 
 def _wrong(name: str, value: Any, argument: Argument) -> str:

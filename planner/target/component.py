@@ -27,7 +27,7 @@ from planner.target.index import read_index, trusted
 from planner.target.model import Blocks, ComponentInfo, Weights
 from planner.target.parts import Part, parts_in
 from planner.target.place import INDEX, Place
-from planner.target.single import file_tensors, of_component
+from planner.target.single import check_pickle, file_tensors, of_component
 from planner.target.tree import tree_of
 
 PIPELINE = "/pipeline/source"
@@ -152,11 +152,12 @@ class Reader:
             self.found.append(problem.at(Severity.ERROR))
 
     def _single(self, info: ComponentInfo, place: Place, asked: Asked, label: str) -> ComponentInfo:
-        if not place.readable:
-            said = f"{label} is pickled: reading it can run code, and its size is not read"
-            self.say(PICKLED, said, asked, "plan apply --allow-pickle reads it, if you trust it")
-            return info
         try:
+            if not place.readable:
+                check_pickle(place.path)
+                said = f"{label} is pickled: reading it can run code, and its size is not read"
+                self.say(PICKLED, said, asked, "plan apply --allow-pickle reads it, if you trust it")
+                return info
             weights = of_component(file_tensors(place.path, self.dtype), info.name)
         except Broken as broken:
             self.broken(broken, asked, label)

@@ -34,7 +34,7 @@ from planner.target.folder import read_folder
 from planner.target.index import Index
 from planner.target.model import Blocks, Target
 from planner.target.place import BUILTIN, Place, place_of
-from planner.target.single import by_component, file_tensors
+from planner.target.single import by_component, check_pickle, file_tensors
 
 SEEN = "a class of your own is seen with --from module:{0}, or in a file that plan catalogue made"
 
@@ -129,11 +129,12 @@ def _in_file(target: Target | None, place: Place | None, reader: Reader, asked: 
     """With the sizes of what a single file holds; the rest of its pipeline comes from elsewhere."""
     if target is None or place is None or place.kind != "file":
         return target
-    if not place.readable:
-        said = f'"{place.source}" is pickled: reading it can run code, and its sizes are not read'
-        reader.say(PICKLED, said, asked, "plan apply --allow-pickle reads it, if you trust it")
-        return target
     try:
+        if not place.readable:
+            check_pickle(place.path)
+            said = f'"{place.source}" is pickled: reading it can run code, and its sizes are not read'
+            reader.say(PICKLED, said, asked, "plan apply --allow-pickle reads it, if you trust it")
+            return target
         weights = file_tensors(place.path, reader.dtype)
     except Broken as broken:
         reader.broken(broken, asked, f'"{place.source}"')

@@ -20,6 +20,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 """What the hub takes for a repository: ``owner/name``, or an old one without an owner."""
 _FILE = re.compile(r".*\.(safetensors|gguf|bin|ckpt|pt|pth|pkl|sft|onnx|zip)", re.IGNORECASE)
 _PATH = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")
+_URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)|\w+://")
+"""A page of the hub, as people copy it, with the repository's id; or any other address."""
 _REPOSITORY = "models--"
 
 
@@ -59,7 +61,7 @@ def place_of(
         return Place(kind="file", source=source, path=path)
     if _is_path(source) or (owned and "/" not in source):
         said = f'the source "{source}" is no folder or file here, and no hub id'
-        return Place(kind="nothing", source=source, path=path, said=said, hint=_near(path))
+        return Place(kind="nothing", source=source, path=path, said=said, hint=_near(source, path))
     return Place(kind="hub", source=source, path=path)
 
 
@@ -68,7 +70,11 @@ def _is_path(source: str) -> bool:
     return bool(_PATH.match(source) or _FILE.fullmatch(source) or not HUB_ID.fullmatch(source))
 
 
-def _near(path: Path) -> str:
+def _near(source: str, path: Path) -> str:
+    if (url := _URL.match(source)) is not None:
+        return (
+            f"the hub's id alone: {url[1]}" if url[1] else "a file or folder here, or a hub's id: OWNER/NAME"
+        )
     try:
         names = sorted(entry.name for entry in path.parent.iterdir())
     except (OSError, ValueError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from planner.target.casting import SIZES, cast_sizes
 from planner.target.causes import Broken
 from planner.target.gguf import read_gguf
-from planner.target.headers import read_header
+from planner.target.headers import read_header, refuse
 from planner.target.model import Weights
 
 _PREFIXES = (
@@ -83,3 +83,22 @@ def _prefix(name: str) -> tuple[int, tuple[str, ...]]:
         if match := re.match(prefix, name):
             return match.end(), owners
     return 0, ()
+
+
+def check_pickle(path: Path) -> None:
+    """Raises Broken for a file that is none of weights, whatever its suffix: torch's archives are zip files,
+    or begin as a pickle or a tar does (torch/serialization.py)."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise Broken(f"{path.name} cannot be read: {error.strerror or error}") from error
+    refuse(start, path.name)
+    if start.startswith((b"PK", b"\x80")) or start[257:262] == b"ustar":
+        return
+    what = f"{path.name} is no file of weights: neither safetensors nor GGUF nor what torch saves"
+    if start.startswith(b"GGUF") or start[8:9] == b"{":
+        suffix = ".gguf" if start.startswith(b"GGUF") else ".safetensors"
+        said = f"{path.name} holds {suffix[1:]}, and loading knows that only by the suffix {suffix}"
+        raise Broken(said, f"mv {path.name} {path.stem}{suffix}")
+    raise Broken(what, "a folder with model_index.json, or a file that ends in .safetensors or .gguf")

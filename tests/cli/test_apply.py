@@ -198,3 +198,23 @@ class TestScript:
     def test_what_is_not_made_yet_says_so(self, here: Path) -> None:
         with pytest.raises(planner.PlanError, match="not made yet"):
             planner.simulate("x.plan.yaml")
+
+
+@pytest.mark.parametrize("how", [["--simulate"], ["--simulate", "--dry-run"]])
+@pytest.mark.parametrize("name", ["none.png", "notes.txt", "folder"])
+def test_an_image_that_cannot_be_read_is_told_before_weights_are(
+    how: list[str], name: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from planner.loading import pipeline
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr(pipeline, "load_pipeline", never)
+    (here / "notes.txt").write_text("no image")
+    (here / "folder").mkdir()
+    plan = here / "image.plan.yaml"
+    source = "pipeline: {class: StableDiffusionXLImg2ImgPipeline, source: 'builtin:tiny-sdxl'}"
+    plan.write_text(f"version: 1\n{source}\nrun: {{prompt: x, image: {name}}}\n")
+    assert run(["apply", str(plan), *how]) == 4
+    assert f'image.plan.yaml:3:25: cannot read "{name}"' in capsys.readouterr().out

@@ -50,7 +50,11 @@ def test_what_is_not_on_this_disk_is_the_class_and_a_note(
         ("FLUX.SAFETENSORS", ""),
         ("a/b/c", "there is no folder"),
         ("nul\0byte", ""),
-        ("https://hf.co/o/n/blob/main/x.safetensors", "there is no folder"),
+        ("https://hf.co/o/n/blob/main/x.safetensors", "the hub's id alone: o/n"),
+        ("https://huggingface.co/o/n.v1", "the hub's id alone: o/n.v1"),
+        ("www.huggingface.co/o/n/tree/main", "the hub's id alone: o/n"),
+        ("https://civitai.com/models/1", "OWNER/NAME"),
+        ("file:///models/flux", "OWNER/NAME"),
         ("C:\\models\\flux", ""),
     ],
 )
