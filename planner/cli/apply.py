@@ -208,7 +208,7 @@ class _Run:
             force=self.asked.force,
         )
         report = self._report(measured, paths)
-        put("", measured_table(report), wrote_line(paths, self.seed))
+        put("", measured_table(report), *([wrote_line(paths, self.seed)] if paths else []))
         return [*found, *self._write(report), *_over(self.plan, report)]
 
     def broke_off(self, measured: Measured | None, raised: BaseException) -> int:

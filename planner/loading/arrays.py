@@ -21,7 +21,7 @@ def frames_of(value: Any) -> list[Array]:
     if isinstance(value, (list, tuple)):
         return [frame for one in value for frame in frames_of(one)]
     torch_like = hasattr(value, "detach")
-    array = _numpy(value)
+    array = as_array(value)
     if array.ndim == 3:
         array = array[None]
     if array.ndim != 4:
@@ -40,7 +40,7 @@ def is_batch_of_images(value: Any) -> bool:
 
 def samples_of(value: Any) -> Array:
     """Sound as int16 (samples, channels), from -1..1 in (samples,), (channels, samples) or the reverse."""
-    array = _numpy(value)
+    array = as_array(value)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -63,7 +63,14 @@ def _rgb(image: Any) -> Array:
     return array
 
 
-def _numpy(value: Any) -> Array:
+def is_array(value: Any) -> bool:
+    """Whether it is one of numpy's, or a tensor."""
+    return isinstance(value, np.ndarray) or (hasattr(value, "detach") and hasattr(value, "ndim"))
+
+
+def as_array(value: Any) -> Array:
+    """The numbers of an array or tensor, on the host; bfloat16, which numpy does not know, as float32.
+    Raises TypeError for what is none."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         # numpy knows no bfloat16

@@ -12,10 +12,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
 from planner.diagnostics.table.p9_machine import BAD_OUTPUT, OUTPUT_UNWRITABLE, UNKNOWN_OUTPUT
 from planner.diagnostics.table.p9_output import OUTPUT_ELSEWHERE, OUTPUT_TAKEN
-from planner.loading.arrays import frames_of, is_batch_of_images, samples_of
+from planner.loading.arrays import as_array, frames_of, is_array, is_batch_of_images, samples_of
 from planner.loading.kinds import FIELDS, SUFFIXES, Kind
 from planner.loading.written import written
 from planner.plan.model import Plan
@@ -90,14 +90,20 @@ def save_or_keep(
 ) -> tuple[list[Path], list[Diagnostic]]:
     """``save``; and where that fails, as near to it as can be: what took a run to make is not lost to a name.
 
-    Returns the files, and a finding (P942) where they are not where they were to be. Raises PlanError for a
-    result that nothing can hold, and where no folder takes it.
+    Returns the files, and a finding where they are not where they were to be (P942). An array that is no
+    picture is kept as one, and a finding says so (P920): a warning, unless ``out`` names a file; for what
+    else nothing can hold it is an error. Raises PlanError where no folder takes it.
     """
     try:
         return save(result, plan, out, seed=seed, sample_rate=sample_rate, force=force), []
     except PlanError as error:
         if any(d.code is UNKNOWN_OUTPUT for d in error.diagnostics):
-            raise
+            kept = keep_array(result, plan, out, seed=seed if seed is not None else plan.run.get("seed", 0))
+            if kept is None:
+                return [], [*error.diagnostics]
+            said = finding(UNKNOWN_OUTPUT, f'{error.diagnostics[0].message}: it was kept as "{kept}"')
+            asked = out is not None and not Path(out).is_dir()
+            return [kept], [said if asked else said.at(Severity.WARNING)]
         failed = error
     for folder in dict.fromkeys((Path(out or ".").parent, Path(), Path(tempfile.gettempdir()))):
         try:
@@ -134,7 +140,34 @@ def outputs_of(result: Any) -> list[Made]:
         return found
     if isinstance(result, (tuple, list)) and result:
         return _made(result[0], None, result)
+    if _is_picture(result):  # some classes of people's own return the tensor alone
+        return _made(result, "image", result)
     raise _unknown(result)
+
+
+def keep_array(result: Any, plan: Plan, out: str | Path | None, *, seed: int) -> Path | None:
+    """An array that is no picture, as ``NAME-SEED.npy`` beside where the output was to go, ``-2`` and so on
+    after a name that is taken: a run made it. None for what is no array, and where no folder takes it."""
+    value = result[0] if isinstance(result, (tuple, list)) and result else result
+    if not is_array(value):
+        return None
+    import numpy as np
+
+    array = as_array(value)
+    near = Path(out or ".")
+    for folder in dict.fromkeys(
+        (near if near.is_dir() else near.parent, Path(), Path(tempfile.gettempdir()))
+    ):
+        for number in count(1):
+            path = folder / f"{_safe(plan.name)}-{seed}{f'-{number}' if number > 1 else ''}.npy"
+            try:
+                written(path, lambda to: np.save(to, array, allow_pickle=False))
+                return path
+            except FileExistsError:
+                continue
+            except OSError:
+                break
+    return None
 
 
 def _made(value: Any, kind: Kind | None, result: Any) -> list[Made]:
@@ -152,10 +185,19 @@ def _made(value: Any, kind: Kind | None, result: Any) -> list[Made]:
 
 
 def _unknown(result: Any) -> PlanError:
-    said = (
-        f'expected images, frames or audio, found a "{type(result).__name__}" with none that can be written'
-    )
+    said = f'expected images, frames or audio, found a "{_what(result)}" with none that can be written'
     return PlanError([finding(UNKNOWN_OUTPUT, said)])
+
+
+def _is_picture(result: Any) -> bool:
+    """Of an output that is one array: by its channels, which latents have four of and more."""
+    if not is_array(result) or result.ndim not in (3, 4):
+        return False
+    return bool(result.shape[-3] in (1, 3) if hasattr(result, "detach") else result.shape[-1] in (1, 3, 4))
+
+
+def _what(result: Any) -> str:
+    return f"tensor of shape {tuple(result.shape)}" if is_array(result) else type(result).__name__
 
 
 def _paths(made: Sequence[Made], out: str | Path | None, stem: str, number: int) -> list[Path]:

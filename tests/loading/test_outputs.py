@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from planner.diagnostics.diagnostic import PlanError
-from planner.loading.outputs import sample_rate_of, save
+from planner.loading.outputs import sample_rate_of, save, save_or_keep
 
 PIXELS = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
 SHOWN = np.round(PIXELS * 255).astype(np.uint8)
@@ -177,3 +177,46 @@ def test_pixels_in_bfloat16_which_numpy_does_not_know(plan: Any) -> None:
     pixels = torch.from_numpy(PIXELS).permute(2, 0, 1)[None].to(torch.bfloat16)
     (path,) = save(Result(images=pixels), plan)
     assert abs(np.asarray(Image.open(path)).astype(int) - SHOWN).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    [torch.ones(1, 3, 4, 4), torch.ones(2, 1, 4, 4), torch.ones(3, 4, 4), np.ones((4, 4, 3), np.float32)],
+    ids=["batch", "grey", "one", "numpy"],
+)
+def test_a_tensor_alone_that_is_a_picture_is_saved_as_one(result: Any, plan: Any) -> None:
+    paths, found = save_or_keep(result, plan, seed=0)
+    assert found == []
+    assert {path.suffix for path in paths} == {".png"}
+    assert len(paths) == (len(result) if result.ndim == 4 else 1)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        torch.ones(1, 64),
+        torch.ones(1, 4, 8, 8),
+        torch.ones(5, dtype=torch.bfloat16),
+        (torch.ones(2, 7, 9),),
+        np.ones((3, 5)),
+        torch.tensor(1.5),
+    ],
+    ids=["vector", "latents", "bfloat16", "tuple", "numpy", "number"],
+)
+def test_an_array_that_is_no_picture_is_kept(result: Any, plan: Any) -> None:
+    for number in ("", "-2"):
+        (path,), (found,) = save_or_keep(result, plan, seed=3)
+        assert (found.code.name, found.severity.value) == ("unknown-output", "warning")
+        assert path.name == f"{plan.name}-3{number}.npy"
+        assert path.name in found.message
+        value = result[0] if isinstance(result, tuple) else result
+        value = value.float().numpy() if isinstance(value, torch.Tensor) else value
+        assert np.array_equal(np.load(path), value)
+    (path,), (found,) = save_or_keep(result, plan, "x.png", seed=3)
+    assert found.severity.value == "error"
+
+
+@pytest.mark.parametrize("result", [None, "text", ("text",), Result(prediction=1), [], {}, object()])
+def test_what_nothing_can_hold_is_told_and_the_report_goes_on(result: Any, plan: Any) -> None:
+    paths, (found,) = save_or_keep(result, plan)
+    assert (paths, found.code.name, found.severity.value) == ([], "unknown-output", "error")

@@ -204,7 +204,8 @@ UNKNOWN_OUTPUT = Code(
     severity=Severity.ERROR,
     exit_code=4,
     help="The pipeline returned something that is neither images, nor a video, nor sound (latents, "
-    "embeddings, text). Such outputs are for scripts.",
+    "embeddings, text). Such outputs are for scripts; a tensor that a class of your own returns is kept as "
+    ".npy, with a warning.",
     wrong="run: {prompt: a cat, output_type: latent}",
     right="run: {prompt: a cat}",
 )
