@@ -102,6 +102,9 @@ def test_every_verb_and_every_export_has_a_section() -> None:
         assert f"### plan {name}\n" in commands
     for name in set(planner.__all__) - {"__version__"}:
         assert f"### planner.{name}\n" in api
+    session = api.split("### Session\n")[1]
+    for method in ("- `report()`: ", "- `remove()`: "):
+        assert method in session
 
 
 def test_a_skill_begins_with_front_matter_and_its_page_does_not() -> None:
