@@ -73,10 +73,8 @@ def _refused(key: str, message: str) -> Shape:
 def _annotate(shape: Shape, path: str, key: str) -> None:
     """Titles, messages and examples of ``shape`` and everything in it. ``path`` is what it is called, and
     ``key`` the key that it is the value of, "" for what stands in a list or is a definition."""
-    look = LOOKS.get(shape.get("title", ""))
-    if look:
-        sizes = shape["title"] in ("size", "bytes")
-        shape["errorMessage"] = NEEDS_UNIT.format(look) if sizes else f"expected {look}"
+    if message := _message(shape):
+        shape["errorMessage"] = message
     if path and "description" in shape:
         shape["title"] = path
     _values(shape)
@@ -88,8 +86,22 @@ def _annotate(shape: Shape, path: str, key: str) -> None:
         if isinstance(shape.get(part), dict):
             _annotate(shape[part], path, "")
     if isinstance(names := shape.get("propertyNames"), dict):
-        look = LOOKS.get(names.get("title", ""))
-        names |= {"doNotSuggest": True, **({"errorMessage": f"expected {look}"} if look else {})}
+        names |= {"doNotSuggest": True, "errorMessage": f"expected a name: {names['title']}"}
+
+
+def _message(shape: Shape) -> str:
+    """What was expected, where the server's own words would be a pattern, or the title alone."""
+    title, kinds = shape.get("title", ""), shape.get("type", ())
+    if title in LOOKS:
+        look = LOOKS[title]
+        return NEEDS_UNIT.format(look) if title in ("size", "bytes") else f"expected {look}"
+    if "array" in kinds and "string" not in kinds:
+        return "expected a list"
+    if "object" not in kinds or "string" in kinds or "required" in shape:
+        return ""
+    if shape.get("additionalProperties") is False:
+        return f"expected a mapping of {', '.join(shape['properties'])}"
+    return "expected a mapping"
 
 
 def _values(shape: Shape) -> None:

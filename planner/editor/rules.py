@@ -49,7 +49,7 @@ def _of(backend: Backend, keys: Shape) -> Shape:
         "properties": {
             **{key: ref(f"rule-{key}") for key in selectors},
             **own,
-            **{key: {"doNotSuggest": True} for key in silent},
+            **{key: {"doNotSuggest": True, "title": f"rule.{key}"} for key in silent},
         },
         "additionalProperties": False,
         "errorMessage": f"{backend.name} has no such option: it knows {', '.join([*own, *selectors])}",

@@ -27,6 +27,16 @@ WORDS = {
         FLUX + "quantization: [{component: vae, backend: torchao, ty|pe: int8_weight_only}]\n",
         "int8_weight_only",
     ),
+    "rule.threshold": (
+        FLUX + "quantization: [{component: vae, backend: bitsandbytes, type: int8, thres|hold: 6}]\n",
+        "activations above it",
+    ),
+    "version": ("ver|sion: 1\npipeline: X\n", "The version of the plan language"),
+    "extends": ("ext|ends: x.plan.yaml\n", "flux-12gb.plan.yaml"),
+    "loras": (FLUX + "lor|as: []\n", "lora_scale: 0.125"),
+    "workload.batch": (FLUX + "workload: {ba|tch: 1}\n", "Images a prompt"),
+    "stage.loop": (FLUX + "stages: [{id: a, runs: [vae], lo|op: 3}]\n", "12.5%"),
+    "requires": (FLUX + "requires: {diff|users: '>1'}\n", "version specifier"),
     "rule.match": (
         FLUX + "quantization: [{component: vae, backend: quanto, type: int8, ma|tch: x}]\n",
         "match: attn",
