@@ -72,7 +72,7 @@ WHOLE = {
         {"component": "unet", "match": "attn1", "backend": "torchao", "type": "int8_weight_only"},
         {"component": "unet", "classes": ["Linear"], "backend": "layerwise_cast", "skip": ["norm"]},
     ],
-    "loras": [{"lora_id": "./style.safetensors", "lora_scale": 0.5}],
+    "loras": [{"lora_id": "ByteDance/Hyper-SD", "lora_scale": 0.5}],
     "semantics": "liveness",
     "idle": "keep",
     "run": {"prompt": "a cat", "seed": 0},
