@@ -141,6 +141,12 @@ def test_the_hook_is_the_one_that_the_page_names() -> None:
         assert not re.search(hook["files"], "plans/x.plan.yaml.md")
 
 
+def test_the_hook_is_one_for_pre_commit() -> None:
+    clientlib = pytest.importorskip("pre_commit.clientlib")
+    (hook,) = clientlib.load_manifest(str(ROOT / ".pre-commit-hooks.yaml"))
+    assert hook["entry"] == "plan validate"
+
+
 def test_the_extension_is_found_by_hf(tmp_path: Path) -> None:
     """As ``hf extensions install`` leaves it: a folder, a manifest, and the console script that the page's
     file declares. The install itself fetches from GitHub; .ci/wheel installs the same file from a folder."""
