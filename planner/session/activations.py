@@ -46,12 +46,6 @@ class ActivationEstimate:
         if self.capped:
             self._refused, self._retried = self._device.oom_count(), self._device.retry_count()
 
-    def uncap(self) -> None:
-        """The device is not held to it any more."""
-        if self.capped:
-            self.capped = False
-            self._device.cap(None)
-
     def enter(self, component: Hashable, incoming: int) -> bool:
         """``component`` is about to run, with ``incoming`` more bytes of weights. Whether it needs what
         others' activations left in torch's allocator, or has yet to show what its own are."""

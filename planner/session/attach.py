@@ -46,31 +46,41 @@ def attach_schedule(
     the pipeline is as it was found and the error goes on.
     """
     applied = Applied(plan, schedule, state_of(device), notes)
-    failing = Undo()
-    try:
-        if done is not None:
-            applied.undo.add(done.close)
-        applied.notes += stock.take_off(pipe, failing)
-        applied.state.join(applied)
-        entries = _entries(schedule)
-        for name, module in modules_of(pipe).items():
-            _adopt(applied, name, module, entries.get(name, ()))
-        empty_cache(device.name)
-        _tile(plan, pipe, applied.undo)
-        applied.notes += prepare_all(applied)
-        session = Session(applied)
-        given = (applied, entries)
-        put_pipeline_under_plan(
-            pipe, session, partial(_take_in, *given), partial(_refresh, *given), applied.undo
-        )
-        gone = weakref.finalize(pipe, _remove_gone, applied)
-        gone.atexit = False
-        applied.undo.add(gone.detach)
-        with applied.state.lock:
-            applied.state.check(applied)
-    except BaseException:
-        _give_up(applied, failing)
-        raise
+    state, failing = applied.state, Undo()
+    give_up = [failing.close, applied.remove]
+    nested = state.holds_lock()
+    with state.lock:
+        state.recover(nested)
+        try:
+            state.closing += give_up  # before anything is done, wherever an interrupt falls
+            if done is not None:
+                applied.undo.add(done.close)
+            session = _put_on(applied, pipe, failing)
+            state.closing = [step for step in state.closing if step not in give_up]
+            return session
+        except BaseException:
+            state.closing += [step for step in give_up if step not in state.closing]
+            state.finish()
+            raise
+
+
+def _put_on(applied: Applied, pipe: Any, failing: Undo) -> Session:
+    """All of it, with the state's lock held."""
+    state, entries = applied.state, _entries(applied.schedule)
+    applied.notes += stock.take_off(pipe, failing)
+    state.join(applied)
+    for name, module in modules_of(pipe).items():
+        _adopt(applied, name, module, entries.get(name, ()))
+    empty_cache(state.device.name)
+    _tile(applied.plan, pipe, applied.undo)
+    applied.notes += prepare_all(applied)
+    session = Session(applied)
+    given = (applied, entries)
+    put_pipeline_under_plan(pipe, session, partial(_take_in, *given), partial(_refresh, *given), applied.undo)
+    gone = weakref.finalize(pipe, _remove_gone, applied)
+    gone.atexit = False
+    applied.undo.add(gone.detach)
+    state.check(applied)
     return session
 
 
@@ -78,27 +88,17 @@ def remove(applied: Applied) -> None:
     """Takes a plan off: the pipeline is as it was found. Twice is once, and goes on where it was interrupted.
     Inside of a call of the pipeline it is done when that is over, and another thread waits for it."""
     state = applied.state
-    state.wait_for_call()
+    in_call = state.wait_for_call()
     with state.call_lock:
+        state.disown_calls(in_call)
         nested = state.holds_lock()
         with state.lock:
             state.recover(nested)
             if state.in_scope(applied):
                 applied.removing = True
-            elif applied in state.applied or applied.undo:
+            elif applied in state.applied or applied.components or applied.undo:
                 state.closing.append(applied.remove)
                 state.finish()
-
-
-def _give_up(applied: Applied, failing: Undo) -> None:
-    """Applying failed: the pipeline is as it was found, now or, after another interrupt, with the next
-    entry."""
-    state = applied.state
-    nested = state.holds_lock()
-    with state.lock:
-        state.closing += [failing.close, applied.remove]
-        state.recover(nested)
-        state.finish()
 
 
 def _remove_gone(applied: Applied) -> None:

@@ -84,6 +84,8 @@ class DeviceState:
         self.running: list[Use] = []
         self.closing: list[Callable[[], None]] = []
         self._arrivals = 0
+        self._capped = False
+        """Whether the device may have been told of a budget."""
         self._active = time.monotonic()
 
     # -- plans and components
@@ -94,7 +96,9 @@ class DeviceState:
         with self.lock:
             self.recover(nested)
             if not self.applied:
-                self.activations = ActivationEstimate(self.device, applied.schedule.course.budget)
+                budget = applied.schedule.course.budget
+                self._capped = budget is not None  # before the device is told
+                self.activations = ActivationEstimate(self.device, budget)
                 pinned = applied.plan.budget.pinned
                 self.pins.limit = None if pinned is None else pinned.bytes
             self.applied.append(applied)
@@ -110,8 +114,9 @@ class DeviceState:
                 self.dismiss(applied, name)
             self.device.release_freed()
             self.pins.release_but(c.host for c in self.components.values() if c.host is not None)
-            if not self.applied:
-                self.activations.uncap()
+            if not self.applied and self._capped:
+                self.device.cap(None)
+                self._capped = self.activations.capped = False
 
     def manage(self, module: torch.nn.Module, label: str, *, left_in_place: bool) -> ManagedComponent:
         """The component that ``module`` is, whichever plan asks."""
@@ -129,7 +134,6 @@ class DeviceState:
         if not any(other.name_of(component) for other in self.applied if other is not applied):
             component.offload()
             bring_home(component, self.device.name)
-            applied.components.pop(name, None)
             component.undo.close()
             if component.host is not None:
                 self.pins.release(component.host)
@@ -137,7 +141,7 @@ class DeviceState:
             self.components = {key: c for key, c in self.components.items() if c is not component}
         elif component.placed_by is applied:
             component.offload()
-        applied.components.pop(name, None)
+        applied.components.pop(name, None)  # last: whoever is interrupted begins again
 
     def running_components(self) -> list[ManagedComponent]:
         """Those with a use that has begun and not ended."""
@@ -166,6 +170,8 @@ class DeviceState:
         runs, and what an interrupt left is put right."""
         if nested:
             return
+        left = {id(use.applied): use.applied for use in self.running if use.applied is not None}
+        self.closing += [_Finish(self, applied) for applied in left.values()]
         self.running.clear()
         for component in [*self.components.values()]:
             component.recover()
@@ -178,12 +184,23 @@ class DeviceState:
 
     def finish(self) -> None:
         """What was begun to be closed is closed: each step may be taken twice, and is forgotten once it
-        returned."""
+        returned. One that fails is taken again at once, and its error goes on after the last one: there may
+        be nobody who would enter next. One that fails again is left for who does."""
+        failed: BaseException | None = None
         while self.closing:
             step = self.closing[-1]
-            step()
+            try:
+                step()
+            except BaseException as error:
+                failed = error
+                step()  # in here, where ``release_locals`` finds what the error keeps
             if step in self.closing:
                 self.closing.remove(step)
+        try:
+            if failed is not None:
+                raise failed
+        finally:
+            del failed
 
     def call(self, applied: Applied, before: Callable[[], None], function: Callable[[], _T]) -> _T:
         """``function()`` as a call of the pipeline, after ``before()``. A second one waits for the first, or
@@ -192,8 +209,7 @@ class DeviceState:
         with self.call_lock:
             scope = Scope(applied, threading.get_ident())
             try:
-                if not nested:  # a scope of a call that is still there was left by an interrupt
-                    self.scopes = [other if other.thread is None else _gone(other) for other in self.scopes]
+                self.disown_calls(nested)
                 self.open(scope, before)
                 return function()
             except torch.OutOfMemoryError as error:
@@ -201,6 +217,12 @@ class DeviceState:
                 raise
             finally:
                 self.close(scope)
+
+    def disown_calls(self, nested: bool) -> None:
+        """To be called first with ``call_lock`` held. ``nested``: the thread held it already. If not, no call
+        goes on: whose scope is still there was interrupted, and the next that enters closes it."""
+        if not nested:
+            self.scopes = [other if other.thread is None else _gone(other) for other in self.scopes]
 
     def open(self, scope: Scope, before: Callable[[], None] = lambda: None) -> None:
         """A scope begins, the outermost of its plan after ``before()``."""
@@ -300,8 +322,9 @@ class DeviceState:
 
     def at_home_all(self, applied: Applied, function: Callable[[], _T]) -> _T:
         """As ``at_home``, for all components of a plan, and while no other thread is in a call."""
-        self.wait_for_call()
+        nested = self.wait_for_call()
         with self.call_lock:
+            self.disown_calls(nested)
             return self.at_home([*applied.components.values()], function)
 
     # -- moves

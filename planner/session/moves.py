@@ -30,9 +30,8 @@ def guard(state: DeviceState, component: ManagedComponent, undo: Undo) -> None:
         _original = torch.nn.Module._apply
 
     def end() -> None:
-        if state.charged(component) is None:
-            for module in [module for module, (_, mine) in [*_guarded.items()] if mine is component]:
-                _guarded.pop(module, None)
+        for module in [module for module, (_, mine) in [*_guarded.items()] if mine is component]:
+            _guarded.pop(module, None)
         if not _guarded and torch.nn.Module._apply is _apply:
             torch.nn.Module._apply = _original  # type: ignore[method-assign]
 
@@ -56,8 +55,8 @@ def _apply(self: torch.nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], re
     nested = state.holds_lock()
     with state.lock:
         state.recover(nested)
-        component.being_cast = True
         try:
+            component.being_cast = True
             if state.may_apply(component, fn):
                 _original(self, fn, recurse)
         finally:

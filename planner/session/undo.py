@@ -28,16 +28,15 @@ class Undo:
             self._steps.remove(step)
 
     def close(self) -> None:
-        """Takes all of it back. Raises what a step raises, after all others: that one is left."""
-        failed: list[BaseException] = []
-        left = []
-        while self._steps:
+        """Takes all of it back. Raises what a step raises, after all others: that one is left, and an
+        interrupt leaves the one that it fell into, with those that were not reached."""
+        failed: list[Exception] = []
+        for at in reversed(range(len(self._steps))):
             try:
-                self._steps[-1]()
+                self._steps[at]()
             except Exception as error:
                 failed.append(error)
-                left.append(self._steps[-1])
-            self._steps.pop()
-        self._steps = left[::-1]
+            else:
+                del self._steps[at]
         if failed:
             raise failed[0]

@@ -91,6 +91,8 @@ class DeviceWeights:
         self._watch = Watch()
         self._timer = Timer(device)
         self._coming: dict[int, Any] = {}
+        self._unrecorded = False
+        """Whether copies are queued that no event of ``_coming`` tells of: one was interrupted."""
         self._versions: dict[int, list[int]] = {}
         self._regions: dict[int, int] = {}
         """Blocks by the storage of their tensors on the device."""
@@ -281,9 +283,11 @@ class DeviceWeights:
 
     def need(self, index: int, module: torch.nn.Module) -> None:
         """``module`` of another block is about to read a tensor of a block that stays."""
+        self.changing = True
         with torch.inference_mode(False), torch.no_grad():
             self._stepper.fetch(index)
             self.arrive(index)
+        self.changing = False
 
     # -- what the stepper asks
 
@@ -412,9 +416,11 @@ class DeviceWeights:
     def _copy(self, index: int, piece: Piece, offset: int) -> None:
         block = self._blocks[index]
         self._versions[index] = block.versions()
+        self._unrecorded = True
         for place, source in block.copies:
             self._device.copy(piece, offset + place - block.base, source)
         self._coming[index] = self._device.record("copy")
+        self._unrecorded = False
         self._moved(block.nbytes)
 
     def _learn(self) -> None:
@@ -495,6 +501,9 @@ class DeviceWeights:
         self._learn()
         self._path.passes = self._passes
         self._watch.clear()
+        if self._unrecorded:
+            self._device.wait("compute", self._device.record("copy"))
+            self._unrecorded = False
         for index, event in [*self._coming.items()]:
             self._device.wait("compute", event)
             self._coming.pop(index, None)
