@@ -10,6 +10,7 @@ from goldens import Golden
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files in place of comparing")
+    parser.addoption("--faults", type=int, default=0, help="so many injected faults for each of tests/faults")
 
 
 @pytest.fixture
