@@ -82,7 +82,7 @@ def _leads(link: str, name: str, made: dict[str, Made]) -> bool:
 
 def rendered(page: Page) -> Made:
     """A page as HTML, its links led to the other pages of the site."""
-    markdown = MarkdownIt("commonmark", {"highlight": _coloured}).enable("table")
+    markdown = MarkdownIt("commonmark", {"highlight": _coloured, "html": False}).enable("table")
     anchors_plugin(markdown, max_level=4, permalink=True, permalinkSymbol="#", permalinkBefore=False)
     tokens = markdown.parse(body(page.text()))
     links = tuple(_led(tokens))

@@ -13,6 +13,7 @@ from planner.cli.main import run
 from planner.cli.verbs import VERBS
 from planner.diagnostics.codes import all_codes
 from planner.docs import codes
+from planner.docs.markdown import fence, table
 from planner.docs.pages import FOLDER, PAGES, Page, body, page
 from planner.docs.site import broken, build, rendered
 from planner.document.language.plan import schema
@@ -84,6 +85,16 @@ def test_every_code_has_a_section() -> None:
     for code in all_codes().values():
         assert codes.anchor(code) in made.anchors
         assert code.wrong.strip() in made.page.text()
+
+
+def test_what_looks_like_html_or_ends_a_cell_is_shown() -> None:
+    text = (
+        "# X\n\na `<b>` and <i>c</i>\n\n" + table(["a"], [["x|y"]]) + "\n\n" + fence("```\n</code>", "yaml")
+    )
+    made = rendered(Page("x", "S", lambda: text)).html
+    for shown in ("&lt;b&gt;", "&lt;i&gt;c&lt;/i&gt;", "<td>x|y</td>", "&lt;/code&gt;"):
+        assert shown in made
+    assert made.count("</code></pre>") == 1
 
 
 def test_every_key_of_the_language_has_a_section_with_what_it_says() -> None:
