@@ -47,6 +47,7 @@ def editor_schema(target: Target | None = None) -> Shape:
         if target is not None:
             components = keys["components"]
             components["properties"] = _components(target, components["additionalProperties"])
+            keys["order"] = with_offer(keys["order"], offered(_walk(target)))
         definition["allOf"] = [*definition["allOf"], *found.branches]
     definitions |= found.definitions
     return made
@@ -107,3 +108,10 @@ def _components(target: Target, shape: Shape) -> Shape:
         shown = markdown(said, {name: {"policy": "stream"}})
         made[name] = {**shape, "title": name, "description": said, "markdownDescription": shown}
     return made
+
+
+def _walk(target: Target) -> list[str]:
+    """The class's own walk as an order, where one can say it: stages inside stages take ``stages``."""
+    uses = [str(use) for stage in target.walk or () for use in stage.runs]
+    nested = any(stage.stages for stage in target.walk or ())
+    return [" -> ".join(uses)] if uses and not nested and len(uses) == len({*uses}) else []

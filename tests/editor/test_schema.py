@@ -12,6 +12,7 @@ import pytest
 from editor.server import Server, command
 from jsonschema import Draft202012Validator
 
+import planner
 from planner.cli.main import run
 from planner.document.schema import schema_text
 from planner.editor.classes import entries_of, offers
@@ -149,6 +150,16 @@ def test_a_plan_without_a_class_is_told(text: str, code: int, tmp_path: Path) ->
     assert not place.exists()
 
 
+@pytest.mark.parametrize("cls", names()[::25])
+def test_the_order_that_a_narrowed_one_offers_is_one(cls: str, tmp_path: Path) -> None:
+    order = editor_schema(find(cls))["$defs"]["whole"]["properties"]["order"]["anyOf"][1]["enum"]
+    for text in order:
+        plan = tmp_path / "x.plan.yaml"
+        plan.write_text(json.dumps({"version": 1, "pipeline": cls, "order": text}), encoding="utf-8")
+        result = planner.validate(plan)
+        assert not [d for d in (*result.errors, *result.warnings) if d.code.id[:2] in ("P2", "P3", "P4")]
+
+
 @pytest.mark.skipif(command() is None, reason="no node, or no yaml-language-server")
 def test_the_server_with_a_narrowed_one(tmp_path: Path) -> None:
     place = tmp_path / "plan.v1.schema.json"
@@ -159,6 +170,8 @@ def test_the_server_with_a_narrowed_one(tmp_path: Path) -> None:
         assert set(server.completions(head + "components:\n  |\n")) == {
             *("text_encoder", "transformer", "transformer_2", "vae")
         }
+        (order,) = server.completions(head + "order: |\n")
+        assert order.startswith("text_encoder -> ")
         arguments = server.completions(head + "run:\n  |\n")
         assert {"num_frames", "guidance_scale_2", "seed"} < {*arguments}
         assert len(arguments) == len({*arguments})
