@@ -51,7 +51,7 @@ from planner.target.find import SEEN, find_target
 from planner.target.loaded import describe
 from planner.target.model import Target
 from planner.target.place import BUILTIN, place_of
-from planner.translation.sequence import is_sequence, target_of, translate_string
+from planner.translation.sequence import folder_of, is_sequence, target_of, translate_string
 from planner.translation.sequence import translate as translate_target
 
 if TYPE_CHECKING:
@@ -289,7 +289,8 @@ def translate(
             raise PlanError(wrong, (string,))
         made = translated
     else:
-        made = translate_target(_translated(source, own), improve=improve)
+        folder = folder_of(source) if isinstance(source, str) else None
+        made = translate_target(_translated(source, own), improve=improve, source=folder)
     if not made.text:
         raise PlanError(made.diagnostics)
     text = SourceText(name=f"{made.target.cls}.plan.yaml", text=made.text)

@@ -26,7 +26,7 @@ from planner.target import catalogue
 from planner.target.catalogue import Own
 from planner.target.loaded import describe
 from planner.target.model import Target
-from planner.translation.sequence import is_sequence, target_of, translate, translate_string
+from planner.translation.sequence import folder_of, is_sequence, target_of, translate, translate_string
 from planner.translation.tools.convert import NAME, TOOLS, class_of, from_script, from_tool, tool_of
 
 
@@ -173,7 +173,7 @@ def _class(what: str, version: str | None, improve: bool, own: Own) -> _Made:
     target, problems = _known(what, version, own)
     if target is None:
         return _Made("", problems)
-    made = translate(target, improve=improve)
+    made = translate(target, improve=improve, source=folder_of(what))
     return _Made(made.text, (*problems, *made.diagnostics), made.sources)
 
 

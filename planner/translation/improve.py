@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from planner.plan.write import HEAD
 from planner.target.model import Target, WalkStage, WalkUse
 from planner.translation.lint import chain_of
+from planner.translation.tools.write import flow
 
 NOT_KNOWN = "2"
 """Written for a loop of which only the pipeline knows how often: twice is what makes it a loop."""
 
 
-def improved(target: Target) -> str:
+def improved(target: Target, source: str | None = None) -> str:
     """The commented YAML of ``target``'s walk; where that is not known, of its sequence; and nothing where
-    neither is: the order of a constructor's arguments is not the order in which they run."""
+    neither is: the order of a constructor's arguments is not the order in which they run. ``source``: the
+    folder that it was read from."""
     said = "no model_cpu_offload_seq" if target.sequence is None else f'the sequence "{target.sequence}"'
     if target.walk is None and not chain_of(target):
         return ""
@@ -23,7 +25,8 @@ def improved(target: Target) -> str:
         if target.walk is not None
         else "what its __call__ runs could not be read: the order is the sequence's"
     )
-    lines = [f"# {named(target)} has {said};", f"# {why}", "version: 1", f"pipeline: {target.cls}"]
+    lines = [f"# {named(target)} has {said};", f"# {why}", "version: 1"]
+    lines.append(f"pipeline: {_pipeline(target, source)}")
     if target.walk is None:
         lines.append(f"order: {' -> '.join(chain_of(target))}")
     else:
@@ -34,6 +37,10 @@ def improved(target: Target) -> str:
         lines.append(f"exclude: [{', '.join(kept)}]  # _exclude_from_cpu_offload, and in no stage")
     lines.append("semantics: liveness")
     return HEAD + "".join(f"{line}\n" for line in lines)
+
+
+def _pipeline(target: Target, source: str | None) -> str:
+    return target.cls if source is None else flow({"class": target.cls, "source": source})
 
 
 def named(target: Target) -> str:

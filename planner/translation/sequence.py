@@ -37,18 +37,19 @@ class Translation:
     sources: tuple[SourceText, ...] = ()
 
 
-def translate(target: Target, *, improve: bool = False) -> Translation:
+def translate(target: Target, *, improve: bool = False, source: str | None = None) -> Translation:
     """The plan for ``target``. Equivalent: ``semantics: diffusers`` makes the moves of
     ``enable_model_cpu_offload``, which passes over what is wrong with the class's own string: that is a
-    warning here. ``improve``: ``semantics: liveness`` over what the class really runs."""
+    warning here. ``improve``: ``semantics: liveness`` over what the class really runs. ``source``: the folder
+    that it was read from, as the plan will name it."""
     found = tuple(d.at(Severity.WARNING) if d.severity is Severity.ERROR else d for d in lint(target))
     if improve:
-        text = improved(target)
+        text = improved(target, source)
         found = found if text else (*found, _not_seen(target))
         return Translation(target=target, text=text, diagnostics=found)
     if target.sequence is None:
         return Translation(target=target, text="", diagnostics=tuple(_stops(found)))
-    text, lost = from_tool("model-cpu-offload", {}, target)
+    text, lost = from_tool("model-cpu-offload", {}, target, source=source)
     return Translation(target=target, text=_headed(text, target), diagnostics=(*found, *lost))
 
 
@@ -81,6 +82,14 @@ def target_of(
     if Path(what).is_dir():
         return read_folder(Path(what), version=version, own_classes=own)
     return by_class(what, version or catalogue.versions()[0], own)
+
+
+def folder_of(what: str) -> str | None:
+    """``what`` as a plan names it, where it is a folder: a path, which no hub's id is."""
+    if not Path(what).is_dir():
+        return None
+    path = what.rstrip("/\\") or what
+    return path if Path(path).is_absolute() or path.startswith((".", "~")) else f"./{path}"
 
 
 def is_sequence(what: str, cls: str | None = None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import planner
 from planner.cli.main import run
 from planner.diagnostics.table.p8_translate import DEFECTS
 from planner.graph.build import build_graph
+from planner.loading.builtin import builtin_folder
 from planner.plan.model import Idle, Semantics
 from planner.schedule.lower import lower
 from planner.schedule.verify import verify
@@ -151,3 +153,28 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["translate", "KolorsImg2ImgPipelin"]) == 1
     assert run(["translate", "StableCascadeCombinedPipeline"]) == 1
     assert run(["translate", "SomebodysOwnThing"]) == 1
+
+
+@pytest.mark.parametrize("improve", [False, True])
+@pytest.mark.parametrize("name", ["sd", "my model: v1 #2", "sub/sd"])
+def test_the_plan_of_a_folder_names_it(
+    improve: bool,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """So that it is sized, and can be applied: what was translated is what the plan is for."""
+    shutil.copytree(builtin_folder("tiny-sdxl"), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for given in (name, f"./{name}", f"{name}/", str(tmp_path / name)):
+        plan = planner.translate(given, improve=improve)
+        assert (tmp_path / (plan.pipeline.source or "")).samefile(tmp_path / name)
+        assert run(["translate", given, *(["--improve"] if improve else [])]) == 0
+        text = capsys.readouterr().out
+        Path("x.plan.yaml").write_text(text)
+        checked = planner.validate("x.plan.yaml")
+        assert not checked.errors
+        assert "sizes-not-known" not in {d.code.name for d in checked.notes}
+        assert checked.plan is not None
+        assert checked.plan.pipeline.source == plan.pipeline.source

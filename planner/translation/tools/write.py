@@ -30,7 +30,7 @@ def to_text(
         lines += [line for d in lost for line in _comment(f"- {_where(d)}{d.message} [{d.code.id}]", "  ")]
     lines.append("version: 1")
     short = set(pipeline) == {"class"}
-    lines.append(f"pipeline: {_value(pipeline['class'] if short else pipeline)}")
+    lines.append(f"pipeline: {flow(pipeline['class'] if short else pipeline)}")
     lines += _line(draft.device)
     lines += _section("budget", draft.budget)
     lines += _section("components", draft.components)
@@ -38,10 +38,10 @@ def to_text(
     lines += _line(draft.exclude)
     if draft.rules:
         lines.append("quantization:")
-        lines += [f"  - {_value(rule.value)}{_why(rule)}" for rule in draft.rules]
+        lines += [f"  - {flow(rule.value)}{_why(rule)}" for rule in draft.rules]
     if draft.loras:
         lines.append("loras:")
-        lines += [f"  - {_value(lora.value)}{_why(lora)}" for lora in draft.loras]
+        lines += [f"  - {flow(lora.value)}{_why(lora)}" for lora in draft.loras]
     lines += _line(draft.semantics)
     lines += _line(draft.idle)
     return HEAD + "".join(f"{line}\n" for line in lines)
@@ -60,7 +60,7 @@ def _section(name: str, lines: Sequence[Line]) -> Iterator[str]:
 
 def _line(line: Line | None) -> Iterator[str]:
     if line is not None:
-        yield f"{_text(line.key)}: {_value(line.value)}{_why(line)}"
+        yield f"{_text(line.key)}: {flow(line.value)}{_why(line)}"
 
 
 def _why(line: Line) -> str:
@@ -78,12 +78,12 @@ def _comment(text: str, indent: str = "") -> Iterator[str]:
     yield row
 
 
-def _value(value: Any) -> str:
+def flow(value: Any) -> str:
     """YAML in flow style, which is what fits behind a key."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_text(key)}: {_value(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{_text(key)}: {flow(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_value(inner) for inner in value) + "]"
+        return "[" + ", ".join(flow(inner) for inner in value) + "]"
     return _text(value) if isinstance(value, str) else json.dumps(value)
 
 
