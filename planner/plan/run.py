@@ -52,6 +52,8 @@ COUNTS = re.compile(
     r"(\w+_)?num_inference_steps|(\w+_)?height|(\w+_)?width|num_frames|num_\w+_per_prompt|max_sequence_length"
 )
 """Arguments of which there is no less than one, wherever their default says no other."""
+_NEAR = 0.75
+"""How like another name one is that may be meant, of names that nothing says are wrong."""
 _SLIP = 0.84
 """How like another name one is that ``**kwargs`` would swallow, for it to be a slip of that one."""
 
@@ -139,7 +141,8 @@ def _unknown(plan: Plan, call: Call, cls: str, name: str, pointer: str) -> Diagn
         said = f'{cls} takes no argument "{name}"'
         return finding(UNKNOWN_ARGUMENT, said, span=span, pointer=pointer, hint=hint)
     said = f'nothing says that {cls} takes an argument "{name}": its **kwargs may pass over it in silence'
-    hint = f'did you mean "{meant}"?' if meant else ""
+    near = meant and SequenceMatcher(None, name, meant).ratio() >= _NEAR
+    hint = f'did you mean "{meant}"?' if near else ""
     return finding(UNKNOWN_ARGUMENT, said, span=span, pointer=pointer, hint=hint).at(Severity.WARNING)
 
 
@@ -147,7 +150,8 @@ def _slip(name: str, known: str) -> bool:
     """``num_inference_step`` and ``hieght``, and not ``prompt_3`` beside ``prompt_2``."""
     if re.sub(r"_?\d+$", "", name) == re.sub(r"_?\d+$", "", known):
         return False
-    swapped = sorted(name.lower()) == sorted(known)  # which counts as two letters of a short name
+    # Swapped letters count as two; those of a short name make other words of it (boots, boost).
+    swapped = len(name) > 5 and sorted(name.lower()) == sorted(known)
     return swapped or SequenceMatcher(None, name, known).ratio() >= _SLIP
 
 

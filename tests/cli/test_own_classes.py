@@ -78,6 +78,29 @@ def test_run_is_checked_against_its_own_call(here: Path, capsys: pytest.CaptureF
     assert "tint" not in out.replace(wrong, "")
 
 
+@pytest.mark.parametrize("slip", ["hieght", "heigth", "guidance_sacle", "num_inference_step", "promtp"])
+def test_a_slip_is_an_error_where_kwargs_would_swallow_it(
+    slip: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "x.plan.yaml").write_text(
+        f"version: 1\npipeline: StableDiffusionPipeline\nrun: {{prompt: a, {slip}: 3}}\n"
+    )
+    assert run(["validate", "x.plan.yaml"]) == 1
+    assert f'takes no argument "{slip}"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "meant"), [("wdith", "width"), ("mask", None), ("prompt_3", "prompt")])
+def test_what_kwargs_may_take_is_a_warning_with_what_is_near(
+    name: str, meant: str | None, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "x.plan.yaml").write_text(
+        f"version: 1\npipeline: StableDiffusionPipeline\nrun: {{prompt: a, {name}: 3}}\n"
+    )
+    (found,) = planner.validate("x.plan.yaml").warnings
+    assert found.code.name == "unknown-argument"
+    assert found.hint == (f'did you mean "{meant}"?' if meant else "")
+
+
 def test_a_catalogue_is_deterministic_and_needs_no_code(here: Path) -> None:
     names = ["mine_own:OmniGen2Pipeline", "mine_own:Renamed"]
     assert run(["catalogue", *names, "-o", "a.json"]) == 0
