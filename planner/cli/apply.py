@@ -13,6 +13,7 @@ from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option
 from planner.cli.complete import plan_files
 from planner.cli.later import not_yet
+from planner.cli.signals import Terminated, terminable
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, show
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, errors, finding
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from planner.device.protocol import Device
 
 INTERRUPTED = 130
+NOTHING_RAN = Measured(peak_weights=0, moved=0, seconds={}, total=0.0, ended="interrupted")
+"""Of a run that was stopped while its pipeline was loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +68,8 @@ def apply_command(
 ) -> int:
     """Run a plan: load its pipeline, apply it, make the output.
 
-    Prints what will be moved before, and promised beside measured after. An interrupt ends it with what ran
-    until then, on the screen and in --report.
+    Prints what will be moved before, and promised beside measured after. An interrupt, or SIGTERM, ends it
+    with what ran until then, on the screen and in --report.
     """
     if locked:
         raise not_yet("--locked", "plan compile FILE --format json, kept and compared")
@@ -77,7 +80,8 @@ def apply_command(
     try:
         if dry_run:
             return _dry_run(plan, asked, card)
-        return _apply(plan, asked)
+        with terminable():
+            return _apply(plan, asked)
     except PlanError as error:
         raise PlanError(error.diagnostics, error.sources or plan.document.sources) from error.__cause__
 
@@ -152,25 +156,29 @@ def _apply(plan: Plan, asked: _Asked) -> int:
     known = before.schedule.peak is not None
     if known:
         _say(before, info, room)
-    pipe = (
-        code.pipeline()
-        if code.function
-        else load_pipeline(
-            plan,
-            cls=code.cls,
-            allow_pickle=asked.allow_pickle,
-            trust_remote_code=asked.trust_remote_code,
-            device_type=device.name.type,
-            bar=reading,
+    try:
+        pipe = (
+            code.pipeline()
+            if code.function
+            else load_pipeline(
+                plan,
+                cls=code.cls,
+                allow_pickle=asked.allow_pickle,
+                trust_remote_code=asked.trust_remote_code,
+                device_type=device.name.type,
+                bar=reading,
+            )
         )
-    )
-    if code.function:
-        _check_files(plan, asked, type(pipe))
-    arguments = call_of(plan, pipe)
-    truth = snapshot(pipe) if asked.simulate else None
-    session, compiled = attach(
-        plan, pipe, device, loaded_by_us=code.function is None, catalogue=code.catalogue
-    )
+        if code.function:
+            _check_files(plan, asked, type(pipe))
+        arguments = call_of(plan, pipe)
+        truth = snapshot(pipe) if asked.simulate else None
+        session, compiled = attach(
+            plan, pipe, device, loaded_by_us=code.function is None, catalogue=code.catalogue
+        )
+    except KeyboardInterrupt as stopped:
+        run = _Run(plan, before, info, room, plan.run.get("seed", 0), asked)
+        return run.broke_off(NOTHING_RAN, stopped)
     if not known:
         _say(compiled, info, room)
     notes = [d for d in session.notes if d.severity is not Severity.NOTE]
@@ -223,7 +231,7 @@ class _Run:
                 raise PlanError([*raised.diagnostics, *found], raised.sources) from raised.__cause__
             raise raised
         show(found, self.plan.document.sources)
-        log("interrupted: no output was written")
+        log(f"{'terminated' if isinstance(raised, Terminated) else 'interrupted'}: no output was written")
         return INTERRUPTED
 
     def _report(self, measured: Measured, paths: list[Path]) -> Report:

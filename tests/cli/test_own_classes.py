@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import planner
 from planner.cli.main import run
+from planner.loading.builtin import builtin_folder
 
 MODULE = Path(__file__).parents[1] / "generate" / "own.py"
 PLAN = "version: 1\npipeline: {class: OmniGen2Pipeline}\n"
@@ -183,3 +185,57 @@ def test_in_python(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pipe("a cat", num_inference_steps=2)
         assert session.report().measured.departures == ()
         session.remove()
+
+
+SAVED = """\
+from diffusers import StableDiffusionXLPipeline
+
+
+class MySDXLPipeline(StableDiffusionXLPipeline):
+    \"\"\"A subclass, as people publish them beside their weights.\"\"\"
+
+
+def make():
+    return MySDXLPipeline.from_pretrained("sdxl")
+"""
+
+
+@pytest.fixture
+def saved(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that was saved by a class of one's own, and a plan for it."""
+    shutil.copytree(builtin_folder("tiny-sdxl"), here / "sdxl")
+    index = here / "sdxl" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "MySDXLPipeline"}))
+    (here / "mine_saved.py").write_text(SAVED)
+    monkeypatch.delitem(sys.modules, "mine_saved", raising=False)
+    (here / "saved.plan.yaml").write_text(
+        "version: 1\npipeline: {class: MySDXLPipeline, source: ./sdxl}\n"
+        "run: {prompt: a, num_inference_steps: 1, height: 64, width: 64}\n"
+    )
+    return here
+
+
+@pytest.mark.parametrize("code", ["mine_saved:MySDXLPipeline", "mine_saved:make"])
+def test_apply_a_saved_folder_by_the_class_that_it_was_saved_by(
+    code: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", "saved.plan.yaml", "--simulate", "--from", code, "--out", "cat.png"]) == 0
+    out = capsys.readouterr().out
+    assert "misses   none" in out
+    assert "denoise" in out
+    assert (saved / "cat.png").stat().st_size
+
+
+def test_apply_with_a_catalogue_of_ones_own(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["catalogue", "mine_saved:MySDXLPipeline", "-o", "my.catalogue.json"]) == 0
+    given = ["--catalogue", "my.catalogue.json"]
+    assert run(["validate", "saved.plan.yaml", *given]) == 0
+    capsys.readouterr()
+    assert run(["apply", "saved.plan.yaml", "--simulate", *given, "--from", "mine_saved:make"]) == 0
+    out = capsys.readouterr().out
+    assert "misses   none" in out
+    assert "warning" not in out
+    wrong = ["--set", "run.num_inference_step=3"]
+    assert run(["apply", "saved.plan.yaml", "--simulate", *given, "--from", "mine_saved:make", *wrong]) == 1
+    assert 'did you mean "num_inference_steps"?' in capsys.readouterr().out
+    assert run(["apply", "saved.plan.yaml", "--simulate", "--catalogue", "none.json"]) in (1, 2)

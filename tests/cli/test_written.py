@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,8 +233,8 @@ class TestInterrupt:
     """Ctrl-C in the middle of a run: what ran is told, nothing half-made stays."""
 
     @pytest.fixture
-    def stopped(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
-        def at(component: str) -> int:
+    def stopped(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+        def at(component: str, number: signal.Signals = signal.SIGINT) -> int:
             from planner.loading import progress
 
             observe = progress.Bars.observe
@@ -241,7 +242,7 @@ class TestInterrupt:
             def stop(bars: Any, what: str, name: str) -> None:
                 observe(bars, what, name)
                 if (what, name) == ("use", component):
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(number)
 
             monkeypatch.setattr(progress.Bars, "observe", stop)
             return run(["apply", "x.plan.yaml", "--simulate", "--report", "r.json", "--out", "cat.png"])
@@ -262,6 +263,38 @@ class TestInterrupt:
         assert report["measured"]["moved"] > 0
         assert report["outputs"] == []
         assert sorted(files(here)) == ["r.json", "video.plan.yaml", "x.plan.yaml"]
+
+    def test_sigterm_is_an_interrupt(self, stopped: Callable[..., int], here: Path, capsys: Any) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        assert stopped("vae", signal.SIGTERM) == 130
+        assert "terminated: no output was written" in capsys.readouterr().err
+        assert json.loads((here / "r.json").read_text())["measured"]["moved"] > 0
+        assert signal.getsignal(signal.SIGTERM) is before
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize(
+        "where", ["loading.pipeline.load_pipeline", "loading.inputs.call_of", "cli.apply.attach"]
+    )
+    def test_one_before_the_call_leaves_a_report_of_nothing(
+        self, number: signal.Signals, where: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    ) -> None:
+        def stop(*_: object, **__: object) -> None:
+            signal.raise_signal(number)
+
+        monkeypatch.setattr(f"planner.{where}", stop)
+        assert run(["apply", "x.plan.yaml", "--simulate", "--report", "r.json"]) == 130
+        assert "no output was written" in capsys.readouterr().err
+        report = json.loads((here / "r.json").read_text())
+        jsonschema.validate(report, json.loads(schema_text("report.v1.schema.json")))
+        assert (report["measured"]["ended"], report["measured"]["moved"]) == ("interrupted", 0)
+        assert report["outputs"] == []
+
+    def test_in_another_thread_nothing_is_handled(self, here: Path) -> None:
+        done: list[int] = []
+        worker = threading.Thread(target=lambda: done.append(run(["apply", "x.plan.yaml", "--simulate"])))
+        worker.start()
+        worker.join()
+        assert done == [0]
 
 
 def test_a_run_that_fails_leaves_its_report_too(here: Path, capsys: Any) -> None:
