@@ -27,6 +27,15 @@ from planner.target.model import Blocks, device_bytes
 PACKED = 4 << 20
 """Bytes: smaller tensors are packed. A copy of this size reaches the full rate of a PCIe 5 link."""
 
+ORIGIN: WeakIdKeyDictionary = WeakIdKeyDictionary()
+"""The host's tensor for each of a device's that is still referred to, whichever component made it: two may
+share a module."""
+
+
+def of_host(tensor: Any) -> Any:
+    """The host's tensor for one of a device's; any other as it is."""
+    return tensor if tensor is None else ORIGIN.get(tensor, tensor)  # type: ignore[no-untyped-call]
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -75,8 +84,9 @@ class HostWeights:
         in it gives ``pins`` back what was registered by ``release_but``."""
         groups = groups_of(module)
         slots = [
-            (number, Slot(table, key, tensor, None if repacked(tensor, pins.device) else parts(tensor)))
+            (number, Slot(table, key, host, None if repacked(host, pins.device) else parts(host)))
             for number, table, key, tensor in sorted(members(groups), key=lambda member: member[0])
+            for host in (of_host(tensor),)
         ]
         found = [(number, slot) for number, slot in slots if slot.parts is not None]
         self.apart = [slot for _, slot in slots if slot.parts is None]
@@ -103,7 +113,7 @@ class HostWeights:
             start = h.place - bases[index] - h.region.address
             self.places |= {id(tensor): (index, start + tensor.data_ptr()) for tensor in h.tensors}
         self.slots: list[list[Slot]] = [[] for _ in self.blocks]
-        leading = next(module.parameters(), None)
+        leading = next(map(of_host, module.parameters()), None)
         self.first: int | None = None
         for _, slot in found:
             # Without a block there is no tensor with bytes; without a place a tensor has none.
@@ -118,8 +128,6 @@ class HostWeights:
         """By entry point."""
         self.made: dict[int, Any] = {}
         """The device's tensors by block, for ``planner.streaming.binding``."""
-        self.origin: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        """The host's tensor for each of the device's that is still referred to."""
         self.rnns = [part for part in module.modules() if isinstance(part, torch.nn.RNNBase)]
         self.seconds: dict[int, float] = {}
         """How long each block computed, where that is known, in the order in which they ran."""
@@ -138,9 +146,9 @@ class HostWeights:
 
     def stale(self, module: torch.nn.Module) -> bool:
         """Tensors or modules came, went or moved since (a LoRA, another dtype): this is not their layout any
-        more. To be asked while every slot has the host's tensor."""
+        more."""
         return self.rebuilt(module) or any(
-            slot.table.get(slot.key) is not slot.host or [*map(_lies, slot.parts or ())] != lay
+            of_host(slot.table.get(slot.key)) is not slot.host or [*map(_lies, slot.parts or ())] != lay
             for slot, lay in self._signature
         )
 

@@ -127,6 +127,14 @@ def _adopt(applied: Applied, name: str, module: torch.nn.Module, entries: tuple[
         applied.notes.append(finding(MOVED_WHOLE, said))
     component = state.manage(module, name, left_in_place=left)
     applied.components[name] = component
+    inside = {*module.modules()}
+    for other in state.components.values():
+        if (
+            other is not component
+            and other.module is not None
+            and not inside.isdisjoint(other.module.modules())
+        ):
+            other.shares = component.shares = True
     undo = component.undo
     if is_under_plan(module):
         watch_entries(state, component, module, entries, undo)

@@ -90,6 +90,8 @@ class ManagedComponent:
         """What takes our class and hooks off the component, once no plan has it."""
         self.host: HostWeights | None = None
         self.weights: DeviceWeights | None = None
+        self.shares = False
+        """Whether another component has some of its modules: both bind them, each before it runs."""
         self.every_module = False
         self.being_cast = False
         """Whether a change of dtype is going on, of which its modules' ``_apply`` is a part."""
@@ -197,6 +199,8 @@ class ManagedComponent:
         """A use begins."""
         self._become(State.RUNNING)
         if self.weights is not None:
+            if self.shares:
+                self.weights.bind_again()
             self.weights.start_forward(entry, gradients=gradients)
 
     def stop(self) -> None:

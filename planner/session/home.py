@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from planner.host.layout import ORIGIN
 from planner.host.regions import Table
 from planner.session.component import ManagedComponent
 from planner.streaming.binding import brought_home
@@ -21,12 +22,11 @@ def bring_home(component: ManagedComponent, device: torch.device) -> None:
         for table in tables:
             for key, tensor in table.items():
                 if tensor is not None and tensor.device.type == device.type:
-                    table[key] = moved.setdefault(id(tensor), _home(component, tensor))
+                    table[key] = moved.setdefault(id(tensor), _home(tensor))
 
 
-def _home(component: ManagedComponent, tensor: torch.Tensor) -> torch.Tensor:
-    known = component.host.origin if component.host is not None else {}
-    origin: torch.Tensor | None = known.get(tensor)
+def _home(tensor: torch.Tensor) -> torch.Tensor:
+    origin: torch.Tensor | None = ORIGIN.get(tensor)  # type: ignore[no-untyped-call]
     if origin is not None:
         return origin
     home = brought_home(tensor)

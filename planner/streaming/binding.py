@@ -16,7 +16,7 @@ import torch
 from planner.device.protocol import Device, Piece, Region
 from planner.device.references import tensor_references
 from planner.forms.wrapped import joined
-from planner.host.layout import HostWeights
+from planner.host.layout import ORIGIN, HostWeights
 from planner.host.regions import Slot
 from planner.streaming.gradients import on_device, tell_host
 from planner.target.wrapped import held
@@ -82,6 +82,13 @@ class Binding:
                 slot.table[slot.key] = on_device(slot.host, one.tensor) if self.gradients else one.tensor
         self._flatten()
 
+    def bind_again(self) -> None:
+        """Every block that is bound: another component that shares a module may have bound or unbound it
+        since."""
+        for index in [*self._bound]:
+            del self._bound[index]
+            self.bind(index)
+
     def unbind(self, index: int) -> None:
         """The host's tensors, for a block whose memory is about to be another's."""
         if index in self._bound:
@@ -137,9 +144,7 @@ class Binding:
             known = _Bound(place, self._make(slots, place))
             known.count(self._device)
             self._host.made[index] = known
-            self._host.origin.update(
-                (one.tensor, slot.host) for slot, one in zip(slots, known.tensors, strict=True)
-            )
+            ORIGIN.update((one.tensor, slot.host) for slot, one in zip(slots, known.tensors, strict=True))
         return known
 
     def _make(self, slots: Sequence[Slot], place: Place) -> list[_Made]:
@@ -162,7 +167,7 @@ class Binding:
         return now is slot.host or (now is not None and self._origin(now) is slot.host)
 
     def _origin(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        found: torch.Tensor | None = self._host.origin.get(tensor)  # type: ignore[no-untyped-call]
+        found: torch.Tensor | None = ORIGIN.get(tensor)  # type: ignore[no-untyped-call]
         if found is None and tensor.grad_fn is not None:
             found = getattr(tensor.grad_fn, "host", None)
         return found

@@ -202,6 +202,11 @@ class DeviceWeights:
             self.arrive(index)
         self.changing = False
 
+    def bind_again(self) -> None:
+        """As ``Binding.bind_again``."""
+        with torch.inference_mode(False), torch.no_grad():
+            self._binding.bind_again()
+
     def settle(self) -> None:
         """What stays is waited for; what comes is waited for when it runs."""
         self.changing = True
