@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.weak import WeakIdKeyDictionary
 
 from planner.device.mapped import copy_out
@@ -129,6 +130,8 @@ class HostWeights:
         self.made: dict[int, Any] = {}
         """The device's tensors by block, for ``planner.streaming.binding``."""
         self.rnns = [part for part in module.modules() if isinstance(part, torch.nn.RNNBase)]
+        self.norms = {id(part._buffers): part for part in module.modules() if isinstance(part, _NormBase)}
+        """By their table of buffers, those whose statistics torch may write without counting it."""
         self.seconds: dict[int, float] = {}
         """How long each block computed, where that is known, in the order in which they ran."""
         self._signature = [(slot, [*map(_lies, slot.parts or ())]) for _, slot in slots]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from accelerate.utils import send_to_device
 
 from planner.session.component import ManagedComponent
 from planner.session.device_state import DeviceState
+from planner.session.recompute import recomputing
 from planner.session.retry import again
 from planner.streaming.gradients import saved_as_notes
 
@@ -39,14 +40,19 @@ def run(
         def inside() -> Any:
             device = state.device.name
             moved_args, moved_kwargs = send_to_device(args, device), send_to_device(kwargs, device)
-            with _gradients(component):
+            with _gradients(state, component, entry):
                 return function(*moved_args, **moved_kwargs)
 
         return again(state, component, once)
 
 
-def _gradients(component: ManagedComponent) -> AbstractContextManager[Any]:
-    """What autograd saves of weights that leave is fetched again when it is needed."""
-    if component.weights is None or not component.weights.gradients:
-        return nullcontext()
-    return saved_as_notes(component.weights.weights_in)
+def _gradients(
+    state: DeviceState, component: ManagedComponent, entry: str
+) -> AbstractContextManager[Any]:
+    """What autograd saves of weights that leave is fetched again when it is needed, and what is computed again
+    in backward is a use."""
+    made, module = ExitStack(), component.module
+    if component.weights is not None and component.weights.gradients and module is not None:
+        made.enter_context(saved_as_notes(component.weights.weights_in))
+        made.enter_context(recomputing(module, lambda block: run(state, component, entry, block, (), {})))
+    return made

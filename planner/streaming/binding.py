@@ -179,7 +179,7 @@ class Binding:
         )
         for slot, one in zip(self._host.slots[index], made, strict=True):
             if one is not None:
-                one.come_home()
+                one.come_home(written=self._written_uncounted(slot))
             now = slot.table.get(slot.key)
             if now is slot.host or now is None:
                 continue
@@ -191,6 +191,15 @@ class Binding:
             elif now.device.type != "cpu":
                 # Replaced by another tensor on the device: that one is the truth now.
                 slot.table[slot.key] = brought_home(now)
+
+    def _written_uncounted(self, slot: Slot) -> bool:
+        """Whether a forward may have written a tensor without its version telling: batch norm's kernel writes
+        the running statistics so (torch 2.13), and only the count of batches tells."""
+        norm = self._host.norms.get(id(slot.table))
+        if norm is None or slot.key not in ("running_mean", "running_var"):
+            return False
+        batches = slot.table.get("num_batches_tracked")
+        return norm.training or (batches is not None and bool(_version(batches)))
 
     def _flatten(self) -> None:
         """RNN modules keep their weights in a list beside ``_parameters``."""
@@ -218,10 +227,11 @@ class _Made:
     parts: list[_Part]
     references: int = 0
 
-    def come_home(self) -> None:
-        """What was written in place (a buffer that counts, an in-place fuse) is the host's too."""
+    def come_home(self, *, written: bool = False) -> None:
+        """What was written in place (a buffer that counts, an in-place fuse) is the host's too. ``written``:
+        it may have been, whatever its version says."""
         for part in self.parts:
-            if (now := _version(part.own)) != part.version:
+            if (now := _version(part.own)) != part.version or written:
                 with torch.inference_mode(False), torch.no_grad():
                     part.host.copy_(part.own.to("cpu"))
                 part.version = now

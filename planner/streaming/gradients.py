@@ -8,6 +8,7 @@ from the host again when backward asks (``torch.autograd.graph.saved_tensors_hoo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,13 @@ from planner.diagnostics.table.p7_session import WEIGHTS_CHANGED
 
 
 class _OnDevice(torch.autograd.Function):
-    """The device's tensor as a function of the host's."""
+    """The device's tensor as a function of the host's. It comes in a tuple: of a leaf among its arguments
+    autograd would keep the accumulator, and with that its memory."""
 
     @staticmethod
-    def forward(ctx: Any, host: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, host: torch.Tensor, own: tuple[torch.Tensor]) -> torch.Tensor:
         ctx.host = host
-        return own.detach()
+        return own[0].detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -36,7 +38,7 @@ def on_device(host: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     if not host.requires_grad:
         return own
     with torch.inference_mode(False), torch.enable_grad():
-        made: torch.Tensor = _OnDevice.apply(host, own)  # type: ignore[no-untyped-call]
+        made: torch.Tensor = _OnDevice.apply(host, (own,))  # type: ignore[no-untyped-call]
     return made
 
 
@@ -76,8 +78,14 @@ Weights = Iterable[tuple[torch.Tensor, torch.Tensor]]
 """Pairs of the host's tensor and the device's."""
 
 
-def saved_as_notes(find: Callable[[torch.Tensor], Weights]) -> torch.autograd.graph.saved_tensors_hooks:
-    """Inside it, autograd saves no memory of weights. ``find``: those that lie in the storage of a tensor."""
+def saved_as_notes(find: Callable[[torch.Tensor], Weights]) -> AbstractContextManager[None]:
+    """Inside it, autograd saves no memory of weights. ``find``: those that lie in the storage of a tensor.
+
+    torch asks the innermost hooks alone, so where somebody else's are (a checkpoint that computes again,
+    ``save_on_cpu``) they stay the innermost."""
+    others = torch._C._autograd._top_saved_tensors_default_hooks(True)  # type: ignore[attr-defined]
+    if others is not None and others[0].__module__ != __name__:
+        return nullcontext()
 
     def pack(tensor: torch.Tensor) -> Any:
         if tensor.device.type == "cpu" or tensor.is_inference():

@@ -1,0 +1,1 @@
+"""What holds of any plan, whatever a pipeline, its user or a library does: one file a law."""
