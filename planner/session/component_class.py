@@ -18,6 +18,7 @@ from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p7_session import MOVE_REFUSED
 from planner.session.component import ManagedComponent
 from planner.session.device_state import DeviceState
+from planner.session.hf_hook import HfHook
 from planner.session.undo import Undo
 from planner.session.use import run
 
@@ -196,7 +197,11 @@ def _reduce(state: DeviceState, component: ManagedComponent) -> Any:
         if isinstance(made, str) or made[0] not in (copyreg.__newobj__, copyreg._reconstructor):  # type: ignore[attr-defined]
             return made
         # Not by ``__newobj__``, which wants the class that the object has now.
-        return copyreg._reconstructor, (base, object, None), *made[2:]  # type: ignore[attr-defined]
+        found = {**made[2]} if isinstance(made[2], dict) else made[2]
+        if isinstance(found, dict) and isinstance(hook := found.get("_hf_hook"), HfHook):
+            found.pop("_hf_hook")  # accelerate asks by ``hasattr`` whether there is one
+            found |= {} if hook.inner is None else {"_hf_hook": hook.inner}
+        return copyreg._reconstructor, (base, object, None), found, *made[3:]  # type: ignore[attr-defined]
 
     return reduce
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from accelerate.hooks import ModelHook
 
 from planner.session.component import ManagedComponent
 from planner.session.device_state import DeviceState
@@ -52,7 +53,8 @@ class HfHook:
         return module if self.inner is None else self.inner.detach_hook(module)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copy.copy, (self.inner,)
+        """Of a copy of a chain: what does nothing, and needs nothing of ours."""
+        return copy.copy, (ModelHook() if self.inner is None else self.inner,)
 
 
 def put_hook(state: DeviceState, component: ManagedComponent, module: torch.nn.Module, undo: Undo) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 KEY = "_gradient_checkpointing_func"
-"""What models of diffusers and of transformers call in the place of a block, with the block and its inputs."""
+"""What models of diffusers and transformers call in the place of a block, with the block and its inputs."""
 
 Use = Callable[[Callable[..., Any]], Any]
 """Runs a function with the component on the device."""
@@ -34,7 +34,9 @@ def recomputing(module: torch.nn.Module, use: Use) -> Iterator[None]:
             part.__dict__[KEY] = func
 
 
-def _checkpointed(func: Callable[..., Any], use: Use, block: Callable[..., Any], *args: Any, **more: Any) -> Any:
+def _checkpointed(
+    func: Callable[..., Any], use: Use, block: Callable[..., Any], *args: Any, **more: Any
+) -> Any:
     def run(*inputs: Any, **named: Any) -> Any:
         return use(partial(block, *inputs, **named))
 

@@ -46,11 +46,9 @@ def run(
         return again(state, component, once)
 
 
-def _gradients(
-    state: DeviceState, component: ManagedComponent, entry: str
-) -> AbstractContextManager[Any]:
-    """What autograd saves of weights that leave is fetched again when it is needed, and what is computed again
-    in backward is a use."""
+def _gradients(state: DeviceState, component: ManagedComponent, entry: str) -> AbstractContextManager[Any]:
+    """What autograd saves of weights that leave is fetched again when it is needed, and what is computed
+    again in backward is a use."""
     made, module = ExitStack(), component.module
     if component.weights is not None and component.weights.gradients and module is not None:
         made.enter_context(saved_as_notes(component.weights.weights_in))

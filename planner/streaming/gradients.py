@@ -83,7 +83,7 @@ def saved_as_notes(find: Callable[[torch.Tensor], Weights]) -> AbstractContextMa
 
     torch asks the innermost hooks alone, so where somebody else's are (a checkpoint that computes again,
     ``save_on_cpu``) they stay the innermost."""
-    others = torch._C._autograd._top_saved_tensors_default_hooks(True)  # type: ignore[attr-defined]
+    others = torch._C._autograd._top_saved_tensors_default_hooks(True)
     if others is not None and others[0].__module__ != __name__:
         return nullcontext()
 

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from diffusers import DiffusionPipeline
 from pipelines.all import build
@@ -18,6 +19,12 @@ SD = "StableDiffusionPipeline"
 ROOM = 1 << 30
 
 POLICIES = ("offload", "stream", "kept", "streamed, kept", "resident", "tight", "tight, kept")
+
+
+def mostly_wide(*policies: str) -> list[Any]:
+    """Whole components and streamed ones are in every run of the tests; the others are in ``pytest -m wide``."""
+    usual = ("offload", "streamed, kept")
+    return [p if p in usual else pytest.param(p, marks=pytest.mark.wide) for p in policies]
 
 
 def lines(policy: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
-"""Whatever the plan, the budget and the order of calls: never above the budget, but by what others hold; and the
-results are right."""
+"""Whatever the plan, the budget and the order of calls: never above the budget, but by what others hold; and
+the results are right."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laws.policies import SD, nothing_left, small
 from pipelines.all import build, run, same
 from pipelines.plans import attached, plan_for, read, schedule_for, tight
 
+from laws.policies import SD, nothing_left, small
 from planner.diagnostics.diagnostic import PlanError
 from planner.virtual.backend import install
 from planner.virtual.device import SimDevice
@@ -34,7 +34,9 @@ class Watched(SimDevice):
         return piece
 
 
-POLICY = st.sampled_from(("", "offload", "stream", "{policy: stream, prefetch: 1}", "{policy: stream, resident: 40%}"))
+POLICY = st.sampled_from(
+    ("", "offload", "stream", "{policy: stream, prefetch: 1}", "{policy: stream, resident: 40%}")
+)
 
 
 @st.composite
@@ -55,7 +57,7 @@ def truth() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
 
 
 @settings(
-    max_examples=40,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
@@ -87,7 +89,9 @@ def test_never_above_the_budget(text: str, share: float, uses: list[str], capped
                         made = getattr(pipe, name)(torch.ones(1, 32, device="sim:0")).cpu()
                         assert torch.allclose(made, parts[name], atol=1e-6)
             elif use == "keep" and share > 2.5:
-                pipe.encoder.after = lambda number, layer: kept.append(layer.bias.detach()) if not kept else None
+                pipe.encoder.after = lambda number, layer: (
+                    kept.append(layer.bias.detach()) if not kept else None
+                )
     assert device.most <= budget
     kept.clear()
     pipe.encoder.after = lambda number, layer: None

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from laws.policies import SD, Part, Small, nothing_left, on_sim, small, tensors_on
 from pipelines.all import build, run, same
 
+from laws.policies import SD, Part, Small, mostly_wide, nothing_left, on_sim, small, tensors_on
 from planner.diagnostics.diagnostic import PlanError
 from planner.virtual.backend import install
 
-MODES = ("offload", "stream", "kept", "streamed, kept", "resident")
+MODES = mostly_wide("offload", "stream", "kept", "streamed, kept", "resident")
 SENT = ("offload", "stream")
 
 
@@ -146,13 +146,13 @@ def test_a_component_with_strange_buffers_comes_back_by_identity_with_its_ties(m
     part.register_buffer("complex", torch.randn(3, dtype=torch.complex64))
     part.register_buffer("nothing", torch.zeros(0))
     part.register_buffer("none", None)
-    before = {k: v for k, v in (*pipe.unet.named_parameters(), *pipe.unet.named_buffers())}
+    before = dict((*pipe.unet.named_parameters(), *pipe.unet.named_buffers()))
     expected = run(build(SD).to("cpu"), SD)
     pipe, session, device = on_sim(mode, pipe)
     assert len(run(pipe, SD)) == len(expected)
     run(pipe, SD)
     nothing_left(pipe, session, device)
-    now = {k: v for k, v in (*pipe.unet.named_parameters(), *pipe.unet.named_buffers())}
+    now = dict((*pipe.unet.named_parameters(), *pipe.unet.named_buffers()))
     assert [k for k in before if now[k] is not before[k]] == []
     part.whole[1, 2] = 99
     assert part.window[0, 0] == 99
@@ -166,7 +166,9 @@ def test_what_was_found_on_the_device_lies_there_again(mode: str) -> None:
     pipe, session, _ = on_sim(mode, pipe)
     assert same(run(pipe, SD), expected)
     session.remove()
-    assert {p.device.type for n in ("unet", "vae", "text_encoder") for p in getattr(pipe, n).parameters()} == {"sim"}
+    assert {
+        p.device.type for n in ("unet", "vae", "text_encoder") for p in getattr(pipe, n).parameters()
+    } == {"sim"}
     assert same(run(pipe, SD), expected)
 
 

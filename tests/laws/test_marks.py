@@ -1,5 +1,5 @@
-"""Nothing of ours is read by others as theirs, or travels in copies; what a plan wraps is unwrapped, how often
-whatever was done."""
+"""Nothing of ours is read by others as theirs, or travels in copies; what a plan wraps is unwrapped, however
+often whatever was done."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-from laws.policies import POLICIES, SD, nothing_left, on_sim
 from pipelines.all import build, run, same
 from pipelines.plans import attached, plan_for
 
+from laws.policies import POLICIES, SD, nothing_left, on_sim
 from planner.diagnostics.diagnostic import PlanError
 from planner.virtual.backend import install
 from planner.virtual.device import SimDevice
@@ -44,7 +44,9 @@ def copies(pipe: Any) -> dict[str, Any]:
 
 def plain(thing: Any) -> bool:
     """On the CPU, of its own class, with no hook."""
-    modules = [m for m in (thing.values() if isinstance(thing, dict) else [thing]) if isinstance(m, torch.nn.Module)]
+    modules = [
+        m for m in (thing.values() if isinstance(thing, dict) else [thing]) if isinstance(m, torch.nn.Module)
+    ]
     for module in modules:
         for part in module.modules():
             if "_planned_base" in vars(type(part)) or "_hf_hook" in part.__dict__:

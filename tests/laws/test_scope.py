@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from laws.policies import SD, nothing_left, on_sim
 from pipelines.all import arguments, build, run, same
 
+from laws.policies import SD, nothing_left, on_sim
 from planner.diagnostics.diagnostic import PlanError
 from planner.session import device_state
 from planner.virtual.backend import install
@@ -61,9 +61,9 @@ def test_a_generator_that_a_pool_drives(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_generator_that_is_dropped(mode: str) -> None:
     pipe, session, device = on_sim(mode)
-    scope = steps(pipe, session)
-    in_thread(lambda: next(scope))
-    del scope
+    scopes = [steps(pipe, session)]
+    in_thread(lambda: next(scopes[0]))
+    scopes.clear()
     gc.collect()
     run(pipe, SD)
     assert not session.applied.state.scopes
@@ -111,7 +111,7 @@ def test_asyncio_with_executors(mode: str) -> None:
 
 def picture(pipe: Any) -> tuple[torch.Tensor, ...]:
     with torch.no_grad():
-        return (pipe(**arguments(SD))[0].cpu(),) if False else run(pipe, SD)
+        return run(pipe, SD)
 
 
 @pytest.mark.parametrize("mode", ["offload", "stream", "kept"])
