@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AceStepTransformer1DModel,
     AnyFlowFARTransformer3DModel,
     AnyFlowTransformer3DModel,
     AutoencoderKLCosmos,
@@ -37,6 +38,7 @@ from diffusers import (
 )
 from diffusers.guiders import ClassifierFreeGuidance
 from diffusers.models.transformers import transformer_cosmos
+from diffusers.pipelines.ace_step.modeling_ace_step import AceStepConditionEncoder
 from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
 from transformers import BatchFeature, SiglipImageProcessor, T5Gemma2Encoder, T5Gemma2EncoderConfig
 
@@ -587,6 +589,55 @@ family(
                 "height": 16,
                 "width": 16,
                 "num_frames": 9,
+                "output_type": "pt",
+            },
+        ),
+    },
+    WIDE,
+)
+
+
+ACE = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "sliding_window": 16,
+}
+family(  # keeps views of its condition encoder's weights while that is offloaded
+    {
+        "text_encoder": parts.qwen3,
+        "tokenizer": parts.letters,
+        "transformer": lambda: AceStepTransformer1DModel(
+            **ACE, num_hidden_layers=2, in_channels=24, audio_acoustic_hidden_dim=8
+        ),
+        "condition_encoder": lambda: AceStepConditionEncoder(
+            **ACE,
+            text_hidden_dim=16,
+            timbre_hidden_dim=8,
+            num_lyric_encoder_hidden_layers=2,
+            num_timbre_encoder_hidden_layers=2,
+        ),
+        "scheduler": FlowMatchEulerDiscreteScheduler,
+        "vae": lambda: AutoencoderOobleck(
+            encoder_hidden_size=8,
+            downsampling_ratios=[2, 2],
+            decoder_channels=8,
+            decoder_input_channels=8,
+            audio_channels=2,
+            channel_multiples=[1, 2],
+            sampling_rate=100,
+        ),
+    },
+    {
+        "AceStepPipeline": (
+            {
+                "prompt": "a cat",
+                "lyrics": "la la",
+                "audio_duration": 2.0,
+                "num_inference_steps": 2,
+                "guidance_scale": 3.0,
                 "output_type": "pt",
             },
         ),
