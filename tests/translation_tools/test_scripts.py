@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 import planner
 from planner.cli.main import run
-from planner.diagnostics.diagnostic import Diagnostic, errors
+from planner.diagnostics.diagnostic import Diagnostic, Severity, errors
 from planner.diagnostics.render import text
 from planner.plan.model import Plan, Policy
 from planner.source.text import SourceText
 from planner.target import catalogue
+from planner.target.find import by_class
 from planner.target.model import Target
 from planner.translation.tools.convert import class_of, from_script, from_tool, tool_of
 
@@ -332,3 +333,39 @@ def test_a_class_is_read_from_what_is_loaded() -> None:
     assert class_of("import x\nself.pipe = diffusers.FluxPipeline.from_pretrained('a')") == "FluxPipeline"
     assert class_of("pipe = DiffusionPipeline.from_pretrained('a')") is None
     assert class_of("FluxPipeline") is None
+
+
+@pytest.mark.parametrize(
+    ("imports", "call"),
+    [
+        ("from diffusers import BitsAndBytesConfig as DBnb", "DBnb(load_in_8bit=True)"),
+        ("from diffusers import BitsAndBytesConfig as DiffusersBitsAndBytesConfig", None),
+        ("from transformers import BitsAndBytesConfig as HFConfig", "HFConfig(load_in_8bit=True)"),
+        ("import torch\nfrom diffusers import (\n  BitsAndBytesConfig as _C,\n)", "_C(load_in_8bit=True)"),
+        ("def f():\n    pass\nfrom diffusers import BitsAndBytesConfig as B", "B(load_in_8bit=True)"),
+    ],
+)
+def test_a_name_that_was_imported_under_another_is_known(imports: str, call: str | None) -> None:
+    call = call or "DiffusersBitsAndBytesConfig(load_in_8bit=True)"
+    script = (
+        f"{imports}\nfrom diffusers import FluxPipeline as FP, FluxTransformer2DModel as Model\n"
+        f'transformer = Model.from_pretrained("a/b", subfolder="transformer", quantization_config={call})\n'
+        'pipe = FP.from_pretrained("a/b", transformer=transformer)\n'
+    )
+    assert class_of(script) == "FluxPipeline"
+    target, _ = by_class("FluxPipeline", catalogue.versions()[0])
+    assert target is not None
+    made, found = from_script(script, target)
+    assert "{component: transformer, backend: bitsandbytes, type: int8}" in made
+    assert not [d for d in found if d.severity is not Severity.NOTE]
+
+
+def test_a_name_that_is_assigned_too_is_not_the_imported_one() -> None:
+    target, _ = by_class("FluxPipeline", catalogue.versions()[0])
+    assert target is not None
+    script = (
+        "from diffusers import BitsAndBytesConfig as C\nC = other()\n"
+        'pipe = FluxPipeline.from_pretrained("a/b")\n'
+        'model = FluxTransformer2DModel.from_pretrained("a/b", quantization_config=C(load_in_8bit=True))\n'
+    )
+    assert "backend: bitsandbytes" not in from_script(script, target)[0]

@@ -60,12 +60,27 @@ def parse(source: SourceText) -> Script:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # escapes in the text are not ours to judge
         try:
-            body = tuple(ast.parse(text).body)
+            body = tuple(_own_names(ast.parse(text)).body)
         except SyntaxError as error:
             line_number = min(max(error.lineno or 1, 1), len(made))
             error.lineno, error.offset = line_number, (error.offset or 1) + made[line_number - 1]
             raise
     return Script(source=source, body=body, shifts=made, magics=tuple(magics))
+
+
+def _own_names(tree: ast.Module) -> ast.Module:
+    """``from x import A as B`` as ``A``, and B as A wherever it stands, so that a class is known by its own
+    name. A name that is also assigned is left."""
+    nodes = list(ast.walk(tree))
+    stored = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    imported = [alias for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names]
+    own = {a.asname: a.name for a in imported if a.asname is not None and a.asname not in stored}
+    for alias in imported:
+        alias.asname = None if alias.asname in own else alias.asname
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            node.id = own.get(node.id, node.id)
+    return tree
 
 
 def _characters(line: bytes, offset: int) -> int:
