@@ -19,7 +19,7 @@ from planner.session import moves, stock
 from planner.session.applied import Applied
 from planner.session.checks import is_left_in_place, modules_of
 from planner.session.component_class import is_under_plan, put_under_plan, watch_entries
-from planner.session.device_state import empty_cache, state_of
+from planner.session.device_state import applying, empty_cache, state_of
 from planner.session.hf_hook import is_hooked, put_hook
 from planner.session.pinning import prepare_all
 from planner.session.pipeline_class import put_under_plan as put_pipeline_under_plan
@@ -52,15 +52,18 @@ def attach_schedule(
     with state.lock:
         state.recover(nested)
         try:
+            applying.add(state)
             state.closing += give_up  # before anything is done, wherever an interrupt falls
             if done is not None:
                 applied.undo.add(done.close)
             session = _put_on(applied, pipe, failing)
             state.closing = [step for step in state.closing if step not in give_up]
+            applying.discard(state)
             return session
         except BaseException:
             state.closing += [step for step in give_up if step not in state.closing]
             state.finish()
+            applying.discard(state)
             raise
 
 

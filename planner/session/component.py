@@ -153,6 +153,7 @@ class ManagedComponent:
         module = self.module
         if module is None or self.left_in_place:
             return
+        self._drop_unfinished()
         if self.weights is not None:
             self._complete(wish)
             return
@@ -227,6 +228,7 @@ class ManagedComponent:
 
     def shed(self, nbytes: int) -> None:
         """So many bytes of it leave, as far as it can do without; they come back when it runs."""
+        self._drop_unfinished()
         if self.weights is not None and self.state is State.RESIDENT:
             self.unfinished = True
             self.weights.shed(nbytes)
@@ -256,6 +258,11 @@ class ManagedComponent:
         probes = [torch.empty(0, dtype=dtype, device=self._device.name) for dtype in dtypes]
         with torch.no_grad():
             return bool(probes) and all(fn(probe) is probe for probe in probes)
+
+    def _drop_unfinished(self) -> None:
+        """Nothing is built upon a change that failed half way: another one would hide that it did."""
+        if self.unfinished or (self.weights is not None and self.weights.changing):
+            self.offload()
 
     def _complete(self, wish: Wish) -> None:
         """The rest of it comes, and more of it stays where there is room for that by now."""

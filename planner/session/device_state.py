@@ -47,6 +47,9 @@ PATIENCE = 60.0
 _T = TypeVar("_T")
 _states: weakref.WeakValueDictionary[int, DeviceState] = weakref.WeakValueDictionary()
 """By ``id`` of the device, which they hold."""
+applying: set[DeviceState] = set()
+"""Those on which a plan is being applied, or where that was interrupted and its undoing too: it may be that
+nothing else refers to them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -665,7 +668,13 @@ def _is_locked(lock: Any) -> bool:
 
 
 def state_of(device: Device) -> DeviceState:
-    """The one state of ``device``, which lives as long as a plan on it."""
+    """The one state of ``device``, which lives as long as a plan on it. What applying left on any device is
+    finished first."""
+    for state in [*applying]:
+        if not state.is_locked():
+            with state.lock:
+                state.recover(nested=False)
+            applying.discard(state)
     found = _states.get(id(device))
     if found is None or found.device is not device:
         _states[id(device)] = found = DeviceState(device)
