@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         run_jobs(_jobs(options), options.workers, options.seconds, table)
     finally:
         print(table, flush=True)
-    return bool(table.failed)
+    return bool(table.failed or table.lost)
 
 
 class Table:
@@ -53,6 +53,8 @@ class Table:
         self.ran: Counter[tuple[str, str, str]] = Counter()
         self.bad: Counter[tuple[str, str, str]] = Counter()
         self.failed: dict[str, list[str]] = {}
+        self.lost = 0
+        """Processes that ended with an error between two cases."""
 
     def add(self, key: str, wrong: list[str]) -> None:
         case = Case.read(key)
@@ -74,8 +76,9 @@ class Table:
         totals = [str(sum(n for (*_, k), n in self.ran.items() if k == kind)) for kind in kinds]
         rows.append(["all", "", *totals, str(self.ran.total())])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lost = f", {self.lost} processes died between two cases" if self.lost else ""
         lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join([*lines, f"{self.ran.total()} ran, {len(self.failed)} failed (in brackets)"])
+        return "\n".join([*lines, f"{self.ran.total()} ran, {len(self.failed)} failed (in brackets){lost}"])
 
     def _cell(self, *place: Any) -> str:
         bad = self.bad[place]
@@ -105,6 +108,8 @@ def run_jobs(jobs: list[Job], workers: int, seconds: float | None, table: Table)
                 process.join()
                 if key:
                     table.add(key, [f"the process died with {process.exitcode}"])
+                elif process.exitcode:
+                    table.lost += 1
                 del running[here]
                 continue
             if wrong is not None:

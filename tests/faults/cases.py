@@ -16,7 +16,7 @@ def cases(world: World, seed: int, phases: tuple[str, ...] = ()) -> Iterator[Cas
     decks: dict[tuple[str, str], list[tuple[str, int]]] = {}
     turns: dict[str, int] = {}
     while True:
-        for phase in phases or world.phases:
+        for phase in [phase for phase in world.phases if not phases or phase in phases]:
             sites = world.count(phase).sites()
             kinds = sorted({site.partition(":")[0] for site in sites})
             kind = kinds[turns.setdefault(phase, draw.randrange(len(kinds))) % len(kinds)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
 
 import pytest
-from pipelines.registry import run
+from pipelines.plans import attached, plan_for
+from pipelines.registry import build, run
 
 from faults.campaign import run_case
 from faults.case import ERRORS, Case
@@ -18,7 +19,7 @@ from faults.cases import cases
 from faults.found import as_found, difference
 from faults.lines import counting, failing, lines_of
 from faults.world import Subject, World
-from planner.session.device_state import DeviceState, Scope, Use
+from planner.session.device_state import DeviceState, Scope, Use, applying, state_of
 from planner.session.undo import Undo
 from planner.virtual.device import SimDevice
 
@@ -66,6 +67,8 @@ SEEN = (
     "SanaPipeline,resident,apply,op:references:after,29,MemoryError,119,probe",
     "SanaPipeline,kept,call,op:copy:after,14,MemoryError,67,remove",
     "DiTPipeline,budget,apply,op:cap:after,1,OutOfMemoryError,0,probe",
+    "DiTPipeline,stream-kept,apply-stock,op:cap:after,1,MemoryError,2,call",
+    "DiTPipeline,budget-kept,second,op:bind:before,1,OutOfMemoryError,0,thread",
     "DiTPipeline,budget,remove,op:cap:before,1,KeyboardInterrupt,0,call",
     "DiTPipeline,budget,apply-stock,op:cap:after,1,KeyboardInterrupt,23,probe",
 )
@@ -191,3 +194,34 @@ def test_an_undo_that_was_interrupted_goes_on_and_forgets_no_step() -> None:
         undo.close()
         assert sorted(taken) == [1, 2, 3]
         assert not undo
+
+
+def test_the_next_apply_on_any_device_undoes_one_that_failed_and_whose_undoing_was_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = SimDevice()
+    pipe = build("DiTPipeline")
+    pipe.enable_model_cpu_offload(device="sim:0")
+
+    def interrupted(state: DeviceState) -> None:
+        if state.closing:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("planner.session.attach._adopt", _raise(MemoryError))
+        patched.setattr(DeviceState, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            attached(plan_for(pipe), pipe)
+    gc.collect()
+    assert not hasattr(pipe.vae, "_hf_hook")
+    state_of(other)
+    assert type(pipe.vae._hf_hook).__name__ == "CpuOffload"
+    assert not applying
+    pipe.remove_all_hooks()
+
+
+def _raise(error: type[BaseException]) -> Callable[..., None]:
+    def raises(*_: object) -> None:
+        raise error
+
+    return raises
