@@ -20,6 +20,7 @@ from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, erro
 from planner.diagnostics.table.p0_tool import OVER_BUDGET
 from planner.diagnostics.table.p9_output import OUTPUT_ELSEWHERE
 from planner.plan.model import Plan
+from planner.plan.run import check_run
 from planner.report.build import report_of
 from planner.report.model import DeviceInfo, Measured, Report
 from planner.report.render import measured_table, picture, wrote_line
@@ -152,6 +153,7 @@ def _apply(plan: Plan, asked: _Asked) -> int:
     code = _Code.of(asked)
     info, before = info_of(card), compile(plan, code.shows(plan), card=card, catalogue=code.catalogue)
     room, _ = card.room(plan, before.target.bytes)
+    _check_call(before)
     _check_files(plan, asked, code.cls or (None if code.function else _class(plan)))
     known = before.schedule.peak is not None
     if known:
@@ -276,6 +278,14 @@ def _class(plan: Plan) -> type | None:
             return found
     except PlanError:
         return None
+
+
+def _check_call(compiled: Compiled) -> None:
+    """That the call can be made: one without ``run`` is, too."""
+    plan, call = compiled.plan, compiled.target.call
+    found = check_run(plan, call, compiled.target.cls, called=True) if call is not None else []
+    if errors(found):
+        raise PlanError(found, plan.document.sources)
 
 
 def _check_files(plan: Plan, asked: _Asked, cls: type | None) -> None:

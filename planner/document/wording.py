@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from jsonschema.exceptions import ValidationError
@@ -87,7 +88,8 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
     where = f'"{_label(list(fault.absolute_path))}" ' if fault.absolute_path else ""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if title in ("size", "bytes") and (number or _is_number(value)):
-        return NO_UNIT, f"{shown} has no unit", f"did you mean {value}GiB?"
+        hint = f"did you mean {value}GiB?" if isfinite(float(value)) else "left out, it is what there is"
+        return NO_UNIT, f"{shown} has no unit", hint
     if title == "device":
         return (
             NO_SUCH_DEVICE,

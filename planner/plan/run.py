@@ -68,13 +68,14 @@ _WORDS = {
 }
 
 
-def check_run(plan: Plan, call: Call, cls: str) -> list[Diagnostic]:
+def check_run(plan: Plan, call: Call, cls: str, *, called: bool = False) -> list[Diagnostic]:
     """What the call of ``cls`` would not take: names, and values by their form. Raises nothing.
 
     Images and other files are not looked for. A name that only ``**kwargs`` may take is a warning, unless it
-    is a slip of a known one.
+    is a slip of a known one. ``called``: the plan is to be run as it is, so that an empty ``run`` lacks what
+    the call needs; else one is for a script that calls the pipeline itself.
     """
-    return [*_given(plan, call, cls), *_missing(plan, call, cls)]
+    return [*_given(plan, call, cls), *(_missing(plan, call, cls) if plan.run or called else ())]
 
 
 def _given(plan: Plan, call: Call, cls: str) -> Iterator[Diagnostic]:
@@ -94,9 +95,6 @@ def _given(plan: Plan, call: Call, cls: str) -> Iterator[Diagnostic]:
 
 
 def _missing(plan: Plan, call: Call, cls: str) -> Iterator[Diagnostic]:
-    """Only where the plan has a ``run``: one without is for a script that calls the pipeline itself."""
-    if not plan.run:
-        return
     for name, argument in call.arguments.items():
         if argument.required and name not in plan.run and name not in GIVEN:
             said = f'{cls} needs an argument "{name}", and run has none'

@@ -239,3 +239,15 @@ def test_apply_with_a_catalogue_of_ones_own(saved: Path, capsys: pytest.CaptureF
     assert run(["apply", "saved.plan.yaml", "--simulate", *given, "--from", "mine_saved:make", *wrong]) == 1
     assert 'did you mean "num_inference_steps"?' in capsys.readouterr().out
     assert run(["apply", "saved.plan.yaml", "--simulate", "--catalogue", "none.json"]) in (1, 2)
+
+
+@pytest.mark.parametrize("text", ["", "run: {}\n"])
+def test_apply_without_run_lacks_what_the_call_needs_before_weights(
+    text: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """validate takes it: the plan may be for a script that calls the pipeline itself."""
+    (here / "x.plan.yaml").write_text(PLAN + text)
+    assert run(["validate", "x.plan.yaml", *SHOWN]) == 0
+    capsys.readouterr()
+    assert run(["apply", "x.plan.yaml", "--simulate", *SHOWN]) in (1, 4)
+    assert 'needs an argument "prompt"' in capsys.readouterr().out

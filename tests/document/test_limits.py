@@ -203,3 +203,22 @@ def test_what_is_no_file_is_not_waited_for(
         plan.write_text(json.dumps({"extends": str(odd)}))
     found = planner.validate(plan).errors
     assert [d.code.name for d in found] == ["file-unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("size", "hint"),
+    [
+        ("12", "did you mean 12GiB?"),
+        ("'12'", "did you mean 12GiB?"),
+        ("1.5", "did you mean 1.5GiB?"),
+        (".inf", "left out, it is what there is"),
+        ("-.inf", "left out, it is what there is"),
+        (".nan", "left out, it is what there is"),
+        ("9" * 40, f"did you mean {'9' * 40}GiB?"),
+    ],
+)
+def test_a_size_without_a_unit_has_a_mend_that_is_a_size(size: str, hint: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.plan.yaml"
+    path.write_text(f"{HEAD}budget: {{vram: {size}}}\n")
+    (found,) = planner.validate(path).errors
+    assert (found.code.name, found.hint) == ("number-without-unit", hint)
