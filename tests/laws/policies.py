@@ -22,7 +22,7 @@ POLICIES = ("offload", "stream", "kept", "streamed, kept", "resident", "tight", 
 
 
 def mostly_wide(*policies: str) -> list[Any]:
-    """Whole components and streamed ones are in every run of the tests; the others are in ``pytest -m wide``."""
+    """Whole components and streamed ones are in every run of the tests, the others in ``pytest -m wide``."""
     usual = ("offload", "streamed, kept")
     return [p if p in usual else pytest.param(p, marks=pytest.mark.wide) for p in policies]
 
