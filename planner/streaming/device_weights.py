@@ -307,6 +307,7 @@ class DeviceWeights:
 
     def fetch_into_ring(self, index: int, overwritten: list[int]) -> None:
         """As ``Lanes.fetch_into_ring``."""
+        self._unrecorded = True  # what is popped may still be on its way
         for other in (*overwritten, index):
             self._coming.pop(other, None)
             self._binding.unbind(other)
