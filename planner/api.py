@@ -360,7 +360,7 @@ def attach(
     from planner.forms.quantized import quantized, same_rules
     from planner.session.attach import attach_schedule
     from planner.session.budget import agreed
-    from planner.session.checks import check_pipeline
+    from planner.session.checks import check_pipeline, excluded_by
     from planner.session.machine import room
     from planner.session.pipeline_class import session_of
     from planner.target.loaded import pipeline_bytes
@@ -368,6 +368,7 @@ def attach(
     notes = check_pipeline(plan, pipe, device, loaded_by_us=loaded_by_us)
     if errors(notes):
         raise PlanError(notes, plan.document.sources)
+    plan, heard = excluded_by(pipe, plan)
     there, lowered = agreed(plan, pipe, device, budget) or room(plan, device.name)
     there = there.beside(pipeline_bytes(pipe))
     before = session_of(pipe)
@@ -379,7 +380,7 @@ def attach(
         before.remove()
     with quantized(plan, pipe, device.name, keep=not loaded_by_us) as undo:
         compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead, catalogue=catalogue)
-        notes = (*compiled.diagnostics, *notes, *lowered)
+        notes = (*compiled.diagnostics, *notes, *heard, *lowered)
         session = attach_schedule(plan, compiled.schedule, pipe, device, notes, undo)
     session.applied.budget = there.budget
     return session, compiled

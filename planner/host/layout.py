@@ -42,9 +42,10 @@ def of_host(tensor: Any) -> Any:
 class Block:
     """What one group of modules brings: device offset and host bytes of each copy.
 
-    The copies lie in ``nbytes`` from ``base`` on, and hold ``tensors``. ``entries``: the modules through
-    which a forward should enter the group; ``borrowers``: modules of other groups that read its tensors;
-    ``compiled``: one of those is, and has no hook; ``leaves``: a streamed component may do without it."""
+    The copies lie in ``nbytes`` from ``base`` on, and hold ``tensors``, of which the ``counted`` tell when
+    they are written (inference tensors do not). ``entries``: the modules through which a forward should enter
+    the group; ``borrowers``: modules of other groups that read its tensors; ``compiled``: one of those is,
+    and has no hook; ``leaves``: a streamed component may do without it."""
 
     group: Group
     entries: tuple[torch.nn.Module, ...]
@@ -52,13 +53,14 @@ class Block:
     compiled: bool
     copies: tuple[tuple[int, torch.Tensor], ...]
     tensors: tuple[torch.Tensor, ...]
+    counted: tuple[torch.Tensor, ...]
     base: int
     nbytes: int
     leaves: bool
 
     def versions(self) -> list[int]:
-        """How often each of its tensors was written in place; 0 for inference tensors, which do not count."""
-        return [0 if tensor.is_inference() else tensor._version for tensor in self.tensors]
+        """How often each of its tensors was written in place."""
+        return [tensor._version for tensor in self.counted]
 
 
 @dataclass(slots=True)
@@ -217,7 +219,8 @@ def _block(
         borrowers=tuple(module for module in borrowers if id(module) not in inside),
         compiled=any(id(module) in inside for module in borrowers),
         copies=tuple(_copies(held, arena, pins)),
-        tensors=tuple(tensor for h in held for tensor in h.tensors),
+        tensors=(tensors := tuple(tensor for h in held for tensor in h.tensors)),
+        counted=tuple(tensor for tensor in tensors if not tensor.is_inference()),
         base=base,
         nbytes=max(h.place + device_bytes([h.region.nbytes]) for h in held) - base,
         leaves=may_leave(group) and not borrowers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -17,6 +18,7 @@ from planner.diagnostics.table.p7_session import (
     COMPONENT_MISSING,
     DEVICE_MAPPED,
     DTYPE_DIFFERS,
+    EXCLUDED_BY_PIPELINE,
     GROUP_OFFLOADED,
     MODULAR_PIPELINE,
     NOT_A_PIPELINE,
@@ -26,7 +28,7 @@ from planner.diagnostics.table.p7_session import (
     TILING_UNSUPPORTED,
 )
 from planner.host.unread import unread_bytes
-from planner.plan.model import Plan, Use
+from planner.plan.model import Name, Plan, Use
 from planner.session.device_state import device_of_module
 from planner.session.ram import short_of_memory
 from planner.session.versions import version_notes
@@ -47,6 +49,22 @@ def check_pipeline(
     if not loaded_by_us:
         found += _unused(plan)
     return tuple(found)
+
+
+def excluded_by(pipe: Any, plan: Plan) -> tuple[Plan, tuple[Diagnostic, ...]]:
+    """``plan`` with ``exclude`` for the components that the pipeline itself was told to leave out, by
+    ``_exclude_from_cpu_offload`` on the instance, as far as the plan does not name them; with a note."""
+    said = {n.name for n in plan.exclude} | {*plan.components}
+    pending = [*(plan.stages or ())]
+    for stage in pending:
+        pending += stage.stages
+        said |= {use.component for use in stage.runs}
+    told = [name for name in pipe.__dict__.get("_exclude_from_cpu_offload", ()) if name in modules_of(pipe)]
+    if not (names := [name for name in dict.fromkeys(told) if name not in said]):
+        return plan, ()
+    more = tuple(Name(name=name, span=plan.span) for name in names)
+    note = finding(EXCLUDED_BY_PIPELINE, f"excluded by the pipeline's own setting: {', '.join(names)}")
+    return replace(plan, exclude=(*plan.exclude, *more)), (note,)
 
 
 def modules_of(pipe: Any) -> dict[str, torch.nn.Module]:

@@ -92,6 +92,8 @@ class DeviceWeights:
         self._timer = Timer(device)
         self._coming: dict[int, Any] = {}
         self._unrecorded = False
+        self._settled: bool | None = None
+        """What stays is bound and waited for, with gradients or without; None: it may not be."""
         """Whether copies are queued that no event of ``_coming`` tells of: one was interrupted."""
         self._versions: dict[int, list[int]] = {}
         self._regions: dict[int, int] = {}
@@ -171,7 +173,7 @@ class DeviceWeights:
     def release(self) -> None:
         """Binds the host's tensors again and frees the device's memory. What was changed there has come home
         first. May be called again after an interruption, at any time."""
-        self.changing = True
+        self.changing, self._settled = True, None
         with torch.inference_mode(False), torch.no_grad():
             self._stop()
             self._binding.unbind_all()
@@ -209,6 +211,8 @@ class DeviceWeights:
 
     def settle(self) -> None:
         """What stays is waited for; what comes is waited for when it runs."""
+        if self._settled is self._binding.gradients:
+            return
         self.changing = True
         with torch.inference_mode(False), torch.no_grad():
             for index in sorted(self._stepper.missing):
@@ -216,6 +220,7 @@ class DeviceWeights:
             for index in self._pieces.offsets:
                 self.arrive(index)
                 self._unhook_settled(index)
+        self._settled = self._binding.gradients
         self.changing = False
 
     def hook_every_module(self) -> None:
@@ -384,6 +389,7 @@ class DeviceWeights:
         self._free(piece)
 
     def _start(self) -> None:
+        self._settled = None
         for index in self._outside:
             self._stepper.fetch(index)
             self._binding.bind(index)
@@ -457,6 +463,7 @@ class DeviceWeights:
 
     def _rewatch(self, wanted: Set[int]) -> None:
         """Hooks on the blocks ``wanted`` and no others: each costs its part of every forward."""
+        self._settled = None
         self._thin = len(wanted) < len(self._inside)
         for index in self._inside:
             if index in wanted or index == self._host.first:
@@ -483,7 +490,7 @@ class DeviceWeights:
 
     def _withdraw(self, core: int) -> None:
         """The first ``core`` pieces stay, and nothing that comes."""
-        self.changing = True
+        self.changing, self._settled = True, None
         gone = self._pieces.after(core)
         ring = self._stepper.ring
         with torch.inference_mode(False), torch.no_grad():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from pipelines.all import build, run
+from pipelines.all import build, run, same
 from pipelines.plans import attached, plan_for, read
 
 from planner import api
@@ -253,3 +253,17 @@ def test_no_room_where_it_was_found(sd: Any, monkeypatch: pytest.MonkeyPatch) ->
     session.remove()
     assert "not-put-back" in of(session.notes)
     assert sd.unet.device.type == "cpu"
+
+
+def test_a_component_that_the_pipeline_was_told_to_leave_out(sd: Any) -> None:
+    expected = run(build(SD).to("sim:0"), SD)
+    sd._exclude_from_cpu_offload = ["vae"]
+    session, _ = api.attach(plan_for(sd), sd, SimDevice())
+    assert "excluded-by-pipeline" in of(session.notes)
+    assert session.resident() == ("vae",)
+    assert same(run(sd, SD), expected)
+    assert session.resident() == ("vae",)
+    session.remove()
+    said, _ = api.attach(plan_for(sd, "components: {vae: offload}"), sd, SimDevice())
+    assert "excluded-by-pipeline" not in of(said.notes)
+    said.remove()

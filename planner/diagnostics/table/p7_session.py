@@ -338,6 +338,17 @@ session.remove()
 """,
 )
 
+EXCLUDED_BY_PIPELINE = Code(
+    id="P736",
+    name="excluded-by-pipeline",
+    severity=Severity.NOTE,
+    help="The pipeline was told by `_exclude_from_cpu_offload` to leave a component out of offloading. The "
+    "plan does not name it, so it is excluded: placed on the device once and left there. Write `exclude` in "
+    "the plan.",
+    wrong='pipe._exclude_from_cpu_offload = ["vae"]\n' + _APPLY,
+    right=_APPLY,
+)
+
 CODES = (
     DEVICE_MAPPED,
     GROUP_OFFLOADED,
@@ -369,4 +380,5 @@ CODES = (
     DEVICE_BUSY,
     WEIGHTS_CHANGED,
     NOT_PUT_BACK,
+    EXCLUDED_BY_PIPELINE,
 )
