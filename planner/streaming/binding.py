@@ -124,15 +124,19 @@ class Binding:
             )
 
     def intact(self) -> bool:
-        """Whether every bound slot holds the device's tensor that was put there, and that still lies where it
-        did: submodules may have been moved, cast or replaced past our hooks."""
+        """Whether every bound slot holds a tensor on the device, and none of ours that was moved or cast:
+        submodules may have been, past our hooks."""
         for index in [*self._bound]:
             known = self._host.made.get(index)
             for slot, one in zip(
                 self._host.slots[index] if known else (), known.tensors if known else (), strict=True
             ):
                 now = slot.table.get(slot.key)
-                if now is not one.tensor or now.device.type != one.device or now.dtype != slot.host.dtype:
+                if now is one.tensor:
+                    if now.device.type != one.device or now.dtype != slot.host.dtype:
+                        return False
+                # Another tensor on the device is what its user wants there, until it is brought home.
+                elif now is None or now.device.type != one.device or self._origin(now) is slot.host:
                     return False
         return True
 

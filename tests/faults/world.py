@@ -374,7 +374,7 @@ class Subject:
             wrong.append(f"without a plan: tensors on the device: {left[:3]}")
         if METER.limit is not None:
             wrong.append("without a plan: the device is capped")
-        if torch.nn.Module._apply is not _apply:
+        if torch.nn.Module._apply is not _apply and not moves._guarded:
             wrong.append("without a plan: Module._apply is ours")
         if self.state is not None and (self.state.components or self.state.applied):
             wrong.append("without a plan: the device's state has components or plans")

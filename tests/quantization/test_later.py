@@ -224,7 +224,7 @@ def test_other_rules_take_the_place_of_those_before(tmp_path: Path) -> None:
     third = planner.apply(
         plan_of(tmp_path, rule.replace("to_q", "to_k"), "components: {vae: resident}"), pipe, device="sim:0"
     )
-    assert second.removed
+    assert second.applied.removed
     assert {name.rpartition(".")[2] for name in formats(pipe.transformer)} == {"to_k"}
     third.remove()
     assert not formats(pipe.transformer)
