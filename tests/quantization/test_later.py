@@ -3,6 +3,7 @@ under every policy, and what is removed leaves the pipeline as it was."""
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,8 @@ from planner.diagnostics.diagnostic import PlanError
 from planner.forms.cast import Cast
 from planner.forms.formats import named
 from planner.quantization.backends import CAST_SKIPS
+from planner.session import device_state
+from planner.session.attach import remove
 from planner.target.parts import parts_of
 from planner.virtual.device import SimDevice
 
@@ -59,6 +62,15 @@ def expected(tmp_path_factory: pytest.TempPathFactory, lora: Path) -> Callable[[
         return known[cell, adapted]
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def no_other_plans() -> None:
+    """What other tests left under a plan would share its budget."""
+    gc.collect()
+    for state in [*device_state._states.values()]:
+        for applied in [*state.applied]:
+            remove(applied)
 
 
 @pytest.mark.parametrize("adapted", [False, True], ids=["alone", "lora"])
