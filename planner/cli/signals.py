@@ -1,4 +1,4 @@
-"""SIGTERM as an interrupt: whoever stops a run (a scheduler, a service manager) gets what it did."""
+"""SIGTERM as an interrupt: what a scheduler or a service manager stops leaves a report of what it did."""
 
 from __future__ import annotations
 

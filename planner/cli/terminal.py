@@ -155,5 +155,5 @@ def raw(made: str) -> None:
 
 
 def log(line: str) -> None:
-    """A line for whoever watches, not for whoever reads the output."""
+    """A line for a person who watches, not for a program that reads the output."""
     print(visible(line), file=sys.stderr)

@@ -78,4 +78,4 @@ GROUPS: dict[str, dict[str, Verb]] = {
 VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
 
 LATER = ("fit", "diff")
-"""Of the design, and not made yet: not listed, and whoever calls one is told what does the nearest thing."""
+"""Of the design, and not made yet: not listed, and a call of one says what does the nearest thing."""

@@ -43,8 +43,8 @@ class Device(Protocol):
 
     def alloc(self, nbytes: int, label: str, owned: list[Any] | None = None) -> Any:
         """A piece of ``nbytes`` bytes for the component ``label``: a new one, or one that it had. Raises
-        torch's OutOfMemoryError. It is appended to ``owned`` before it gets memory, so that whoever is
-        interrupted anywhere finds there what has to be freed."""
+        torch's OutOfMemoryError. It is appended to ``owned`` before it gets memory: after an
+        interrupt, wherever it falls, what has to be freed is found there."""
 
     def free(self, piece: Any) -> None:
         """Give the piece back. Nothing bound from it may be used until ``alloc`` gives it again. A backend

@@ -115,7 +115,7 @@ def _module(name: str) -> Any:
 
 @cache
 def _methods(cls: type) -> dict[str, Def]:
-    """Setters and overloads give way to the first."""
+    """The first of each name: setters and overloads are left out."""
     found: dict[str, Def] = {}
     body = _body(cls)
     for node in body if body is not None else _one_by_one(cls):

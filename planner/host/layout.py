@@ -83,8 +83,8 @@ class HostWeights:
     block of the first parameter, None where there is none."""
 
     def __init__(self, module: torch.nn.Module, pins: Pins) -> None:
-        """Packs and registers. The weights' values and identities stay what they were. Whoever is interrupted
-        in it gives ``pins`` back what was registered by ``release_but``."""
+        """Packs and registers. The weights' values and identities stay what they were. What was
+        registered before an interrupt in it is unregistered by ``Pins.release_but``."""
         groups = groups_of(module)
         slots = [
             (number, Slot(table, key, host, None if repacked(host, pins.device) else parts(host)))

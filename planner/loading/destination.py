@@ -20,7 +20,7 @@ from planner.plan.model import Plan
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """``path`` as ``option`` names it. ``force``: a file that is there may give way, but for what ``plan``
+    """``path`` as ``option`` names it. ``force``: a file that is there may be replaced, but for what ``plan``
     reads, weights, plans, code and what a link leads to."""
 
     option: str

@@ -1,4 +1,4 @@
-"""Pickles run code when they are read. Without the word of whoever runs a plan, none reaches ``torch.load``.
+"""Pickles run code when they are read. Unless the user allows it, none reaches ``torch.load``.
 
 diffusers (0.42.1, model_loading_utils.py:load_state_dict) and transformers give it every file whose suffix is
 not ``.safetensors`` or ``.gguf``, and an index of shards may name any file: so suffixes are allowed, not

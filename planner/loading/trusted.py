@@ -36,7 +36,7 @@ def class_in(library: str, name: str, trust: bool = False) -> Any:
 
 def check_index(index: Mapping[str, Any], names: Iterable[str], trust: bool = False) -> None:
     """Raises Untrusted for a component of ``names`` from another package; with ``trust`` imports it, as
-    diffusers expects of whoever loads the pipeline."""
+    diffusers expects of the code that loads the pipeline."""
     for name in names:
         match index.get(name):
             case [str() as library, str()] if not trusted(library):

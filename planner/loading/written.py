@@ -14,7 +14,7 @@ def written(path: Path, write: Callable[[Path], object], *, replace: bool = Fals
     disk.
 
     Of two processes that write one name without ``replace``, one gets FileExistsError. With it a regular file
-    gives way; a link is replaced itself, never what it leads to. Raises OSError; whatever is raised, an
+    is replaced; a link is replaced itself, never what it leads to. Raises OSError; whatever is raised, an
     interrupt too, what was there is as it was, and nothing half-written stays.
     """
     handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)

@@ -144,7 +144,7 @@ class Applied:
         self.record.moved += nbytes
 
     def tell(self, what: str, name: str) -> None:
-        """To whoever shows progress."""
+        """To the observers, which show progress or measure."""
         for observer in self.observers:
             observer(what, name)
 

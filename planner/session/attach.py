@@ -46,25 +46,26 @@ def attach_schedule(
     the pipeline is as it was found and the error goes on.
     """
     applied = Applied(plan, schedule, state_of(device), notes)
+    return applied.state.entered(_attach, applied, pipe, done)
+
+
+def _attach(applied: Applied, pipe: Any, done: ExitStack | None) -> Session:
     state, failing = applied.state, Undo()
     give_up = [failing.close, applied.remove]
-    nested = state.holds_lock()
-    with state.lock:
-        state.recover(nested)
-        try:
-            applying.add(state)
-            state.closing += give_up  # before anything is done, wherever an interrupt falls
-            if done is not None:
-                applied.undo.add(done.close)
-            session = _put_on(applied, pipe, failing)
-            state.closing = [step for step in state.closing if step not in give_up]
-            applying.discard(state)
-            return session
-        except BaseException:
-            state.closing += [step for step in give_up if step not in state.closing]
-            state.finish()
-            applying.discard(state)
-            raise
+    try:
+        applying.add(state)
+        state.closing += give_up  # before anything is done, wherever an interrupt falls
+        if done is not None:
+            applied.undo.add(done.close)
+        session = _put_on(applied, pipe, failing)
+        state.closing = [step for step in state.closing if step not in give_up]
+        applying.discard(state)
+        return session
+    except BaseException:
+        state.closing += [step for step in give_up if step not in state.closing]
+        state.finish()
+        applying.discard(state)
+        raise
 
 
 def _put_on(applied: Applied, pipe: Any, failing: Undo) -> Session:
@@ -79,7 +80,8 @@ def _put_on(applied: Applied, pipe: Any, failing: Undo) -> Session:
     applied.notes += prepare_all(applied)
     session = Session(applied)
     given = (applied, entries)
-    put_pipeline_under_plan(pipe, session, partial(_take_in, *given), partial(_refresh, *given), applied.undo)
+    adopt = partial(state.entered, _take_in, *given)
+    put_pipeline_under_plan(pipe, session, adopt, partial(_refresh, *given), applied.undo)
     gone = weakref.finalize(pipe, _remove_gone, applied)
     gone.atexit = False
     applied.undo.add(gone.detach)
@@ -94,14 +96,16 @@ def remove(applied: Applied) -> None:
     in_call = state.wait_for_call()
     with state.call_lock:
         state.disown_calls(in_call)
-        nested = state.holds_lock()
-        with state.lock:
-            state.recover(nested)
-            if state.in_scope(applied):
-                applied.removing = True
-            elif applied in state.applied or applied.components or applied.undo:
-                state.closing.append(applied.remove)
-                state.finish()
+        state.entered(_remove_now, applied)
+
+
+def _remove_now(applied: Applied) -> None:
+    state = applied.state
+    if state.in_scope(applied):
+        applied.removing = True
+    elif applied in state.applied or applied.components or applied.undo:
+        state.closing.append(applied.remove)
+        state.finish()
 
 
 def _remove_gone(applied: Applied) -> None:
@@ -171,21 +175,17 @@ def _to_the_host(applied: Applied, name: str, module: torch.nn.Module) -> None:
 
 def _take_in(applied: Applied, entries: Entries, pipe: Any) -> None:
     """Components replaced or added since are adopted, those that are gone dismissed. Hooks that others put in
-    our place are wrapped."""
-    state = applied.state
-    nested = state.holds_lock()
-    with state.lock:
-        state.recover(nested)
-        now = modules_of(pipe)
-        for name, known in [*applied.components.items()]:
-            if not any(known.module is module for module in now.values()):
-                state.dismiss(applied, name)
-        for name, module in now.items():
-            mine = next((c for c in applied.components.values() if c.module is module), None)
-            if mine is None:
-                _adopt(applied, name, module, entries.get(name, ()))
-            elif not is_hooked(module):
-                put_hook(state, mine, module, mine.undo)
+    our place are wrapped. With the state's lock held."""
+    now = modules_of(pipe)
+    for name, known in [*applied.components.items()]:
+        if not any(known.module is module for module in now.values()):
+            applied.state.dismiss(applied, name)
+    for name, module in now.items():
+        mine = next((c for c in applied.components.values() if c.module is module), None)
+        if mine is None:
+            _adopt(applied, name, module, entries.get(name, ()))
+        elif not is_hooked(module):
+            put_hook(applied.state, mine, module, mine.undo)
 
 
 def _refresh(applied: Applied, entries: Entries, pipe: Any) -> None:

@@ -109,9 +109,8 @@ def _give_class(
         return run(state, component, entry, functools.partial(call, self), args, kwargs)
 
     functools.update_wrapper(planned_call, call)
-    members |= {"__call__": planned_call, "_planned_base": base, "_of_plan": True}
+    members |= {"__call__": planned_call, "_planned_base": base}
     members |= {name: getattr(base, name) for name in ("__module__", "__qualname__", "__doc__")}
-    members.pop("_of_plan")
     planned: Any = _metaclass(type(base))(  # type: ignore[arg-type]
         base.__name__, (base,), members
     )

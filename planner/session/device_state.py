@@ -26,8 +26,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
@@ -44,6 +44,7 @@ from planner.session.signature import signature
 PATIENCE = 60.0
 """Seconds that a call waits for another that runs nothing: that one may be waiting for this one."""
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _states: weakref.WeakValueDictionary[int, DeviceState] = weakref.WeakValueDictionary()
 """By ``id`` of the device, which they hold."""
@@ -71,6 +72,18 @@ class Scope:
     token: Callable[[], object] = field(default=lambda: True)
 
 
+def _entering(
+    method: Callable[Concatenate[DeviceState, _P], _T],
+) -> Callable[Concatenate[DeviceState, _P], _T]:
+    """A method that is called from outside: by ``DeviceState.entered``."""
+
+    @wraps(method)
+    def entering(self: DeviceState, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return self.entered(partial(method, self, *args, **kwargs))
+
+    return entering
+
+
 class DeviceState:
     """See the head of this file."""
 
@@ -93,18 +106,16 @@ class DeviceState:
 
     # -- plans and components
 
+    @_entering
     def join(self, applied: Applied) -> None:
         """A plan comes to this device. The first one's budget is the device's."""
-        nested = self.holds_lock()
-        with self.lock:
-            self.recover(nested)
-            if not self.applied:
-                budget = applied.schedule.course.budget
-                self._capped = budget is not None  # before the device is told
-                self.activations = ActivationEstimate(self.device, budget)
-                pinned = applied.plan.budget.pinned
-                self.pins.limit = None if pinned is None else pinned.bytes
-            self.applied.append(applied)
+        if not self.applied:
+            budget = applied.schedule.course.budget
+            self._capped = budget is not None  # before the device is told
+            self.activations = ActivationEstimate(self.device, budget)
+            pinned = applied.plan.budget.pinned
+            self.pins.limit = None if pinned is None else pinned.bytes
+        self.applied.append(applied)
 
     def leave(self, applied: Applied) -> None:
         """A plan goes: its components that no other plan has are away, and not ours any more. Twice is
@@ -144,7 +155,7 @@ class DeviceState:
             self.components = {key: c for key, c in self.components.items() if c is not component}
         elif component.placed_by is applied:
             component.offload()
-        applied.components.pop(name, None)  # last: whoever is interrupted begins again
+        applied.components.pop(name, None)  # last: after an interrupt it begins again
 
     def running_components(self) -> list[ManagedComponent]:
         """Those with a use that has begun and not ended."""
@@ -160,9 +171,13 @@ class DeviceState:
 
     # -- entering
 
-    def holds_lock(self) -> bool:
-        """Whether the calling thread holds ``lock`` already. To be asked before it is taken."""
-        return bool(self.lock._is_owned())  # type: ignore[attr-defined]
+    def entered(self, function: Callable[..., _T], *args: Any) -> _T:
+        """``function(*args)`` with ``lock`` held, once what an interrupt left is put right: the one way
+        in."""
+        nested = bool(self.lock._is_owned())  # type: ignore[attr-defined]
+        with self.lock:
+            self.recover(nested)
+            return function(*args)
 
     def is_locked(self) -> bool:
         """Whether any thread holds ``lock``."""
@@ -227,28 +242,23 @@ class DeviceState:
         if not nested:
             self.scopes = [other if other.thread is None else _gone(other) for other in self.scopes]
 
-    def open(self, scope: Scope, before: Callable[[], None] = lambda: None) -> None:
+    @_entering
+    def open(self, scope: Scope, before: Callable[[], None]) -> None:
         """A scope begins, the outermost of its plan after ``before()``."""
         applied = scope.applied
-        nested = self.holds_lock()
-        with self.lock:
-            self.recover(nested)
-            outermost = not any(other.applied is applied for other in self.scopes)
-            self.scopes.append(scope)
-            before()
-            if outermost:
-                self._begin(applied)
+        outermost = not self.in_scope(applied)
+        self.scopes.append(scope)
+        before()
+        if outermost:
+            self._begin(applied)
 
+    @_entering
     def close(self, scope: Scope) -> None:
         """It is over, by any thread; what its plan wants away between calls is away. Twice is once."""
-        finish = _Finish(self, scope.applied)
-        nested = self.holds_lock()
-        with self.lock:
-            self.recover(nested)
-            self.closing.append(finish)
-            if scope in self.scopes:
-                self.scopes.remove(scope)
-            self.finish()
+        self.closing.append(_Finish(self, scope.applied))
+        if scope in self.scopes:
+            self.scopes.remove(scope)
+        self.finish()
 
     def use(self, component: ManagedComponent, entry: str, given: Any, function: Callable[[], _T]) -> _T:
         """``function()`` with ``component`` on the device. To be called with ``lock`` held."""
@@ -302,26 +312,22 @@ class DeviceState:
                 component.rest()
             self.finish()
 
+    @_entering
     def touch(self, component: ManagedComponent, entry: str = "") -> None:
         """A component is about to run, and nothing will say when it ends: all of it is there on return."""
-        nested = self.holds_lock()
-        with self.lock:
-            self.recover(nested)
-            found = self.charged(component)
-            if component in self.running_components() or found is None:
-                return
-            self._onload(*found, entry)
-            component.hook_every_module()
+        found = self.charged(component)
+        if component in self.running_components() or found is None:
+            return
+        self._onload(*found, entry)
+        component.hook_every_module()
 
+    @_entering
     def at_home(self, components: Iterable[ManagedComponent], function: Callable[[], _T]) -> _T:
         """``function()`` while the weights of ``components`` are the host's tensors: to be read, changed or
         copied. They come to the device again when they are used; what runs stays."""
-        nested = self.holds_lock()
-        with self.lock:
-            self.recover(nested)
-            for component in components:
-                self._evict_idle(component, "was changed or copied")
-            return function()
+        for component in components:
+            self._evict_idle(component, "was changed or copied")
+        return function()
 
     def at_home_all(self, applied: Applied, function: Callable[[], _T]) -> _T:
         """As ``at_home``, for all components of a plan, and while no other thread is in a call."""
@@ -404,22 +410,26 @@ class DeviceState:
         for name in applied.idle():
             if applied.components[name].stale(thoroughly=True):
                 self.evict(applied, name)
-        missing = [name for name in applied.components if applied.wish(name).fixed]
-        missing = [name for name in missing if applied.components[name].state in (State.AWAY, State.PARTIAL)]
-        missing = [name for name in missing if not applied.components[name].left_in_place]
+        missing = [
+            name
+            for name, component in applied.components.items()
+            if applied.wish(name).fixed
+            and component.state in (State.AWAY, State.PARTIAL)
+            and not component.left_in_place
+        ]
         if missing:
-            self._make_way(applied)
+            self._evict_for_plan(applied)
         for name in missing:
             self.place(applied, name)
 
     # -- inside
 
     def _begin(self, applied: Applied) -> None:
-        self._make_way(applied)
+        self._evict_for_plan(applied)
         applied.begin()
         self.activations.begin()
 
-    def _make_way(self, applied: Applied) -> None:
+    def _evict_for_plan(self, applied: Applied) -> None:
         """A plan is about to run: what only others have makes room for it, what stays by a plan last."""
         budget, peak = applied.schedule.course.budget, applied.schedule.peak
         if budget is None:
@@ -598,7 +608,7 @@ class DeviceState:
         return any(use.applied is applied for use in self.running)
 
     def _is_over(self, scope: Scope) -> bool:
-        """Whether whoever opened it is gone: a call's lock is free, or the caller's to take again; a token
+        """Whether nobody would close it: a call's lock is free, or the caller's to take again; a token
         died."""
         if scope.thread is None:
             return scope.token() is None

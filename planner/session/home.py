@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from planner.host.layout import ORIGIN
+from planner.host.layout import of_host
 from planner.host.regions import Table
 from planner.session.component import ManagedComponent
 from planner.streaming.binding import brought_home
 
 
 def bring_home(component: ManagedComponent, device: torch.device) -> None:
-    """Whoever put them there: a submodule that was replaced or moved in a callback, a buffer that a forward
+    """By whatever code it came there: a submodule replaced or moved in a callback, a buffer that a forward
     registered. A tensor that was moved in place stays the same object. For a component that is away."""
     module = component.module
     if module is None or component.left_in_place or device.type == "cpu":
@@ -26,8 +26,8 @@ def bring_home(component: ManagedComponent, device: torch.device) -> None:
 
 
 def _home(tensor: torch.Tensor) -> torch.Tensor:
-    origin: torch.Tensor | None = ORIGIN.get(tensor)  # type: ignore[no-untyped-call]
-    if origin is not None:
+    origin: torch.Tensor = of_host(tensor)
+    if origin is not tensor:
         return origin
     home = brought_home(tensor)
     if torch._has_compatible_shallow_copy_type(tensor, home):  # as torch decides in Module._apply

@@ -52,13 +52,14 @@ def _apply(self: torch.nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], re
     if found is None or found[1].being_cast:
         return _original(self, fn, recurse)
     state, component = found
-    nested = state.holds_lock()
-    with state.lock:
-        state.recover(nested)
+
+    def apply() -> None:
         try:
             component.being_cast = True
             if state.may_apply(component, fn):
                 _original(self, fn, recurse)
         finally:
             component.being_cast = False
+
+    state.entered(apply)
     return self

@@ -92,7 +92,7 @@ def put_under_plan(
     members |= {name: _at_home(applied, getattr(base, name)) for name in _AT_HOME if hasattr(base, name)}
     members |= {n: getattr(base, n) for n in ("__module__", "__qualname__", "__doc__")}
     planned = type(base.__name__, (base,), members)
-    held = weakref.ref(pipe)  # whoever keeps the session does not keep the pipeline
+    held = weakref.ref(pipe)  # who keeps the session does not keep the pipeline
 
     def restore() -> None:
         if (pipe := held()) is not None:

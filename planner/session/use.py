@@ -28,22 +28,22 @@ def run(
     The lock is held from before torch reads a module's hooks, and by ``with``: whatever is raised, and
     wherever an interrupt falls, the use has ended when this is left, or is ended by the next one that enters.
     """
-    nested = state.holds_lock()
-    with state.lock:
-        state.recover(nested)
+
+    def work() -> Any:
         if component in state.running_components():
             return state.use(component, entry, None, lambda: function(*args, **kwargs))
-
-        def once() -> Any:
-            return state.use(component, entry, (args, kwargs), inside)
-
-        def inside() -> Any:
-            device = state.device.name
-            moved_args, moved_kwargs = send_to_device(args, device), send_to_device(kwargs, device)
-            with _gradients(state, component, entry):
-                return function(*moved_args, **moved_kwargs)
-
         return again(state, component, once)
+
+    def once() -> Any:
+        return state.use(component, entry, (args, kwargs), inside)
+
+    def inside() -> Any:
+        device = state.device.name
+        moved_args, moved_kwargs = send_to_device(args, device), send_to_device(kwargs, device)
+        with _gradients(state, component, entry):
+            return function(*moved_args, **moved_kwargs)
+
+    return state.entered(work)
 
 
 def _gradients(state: DeviceState, component: ManagedComponent, entry: str) -> AbstractContextManager[Any]:

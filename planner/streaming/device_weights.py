@@ -8,7 +8,7 @@ and a block's tensors are bound when it begins. A block that is not there when i
 block called by itself) is fetched then, and everything is right, only slower.
 
 Once they are known, only the modules through which a forward enters a block are hooked, and then only those
-of the blocks that come. Whoever reaches into a block past them finds the host's tensors and fails, rather
+of the blocks that come. Code that reaches into a block past them finds the host's tensors and fails, rather
 than reading what lies there; then, and where that could not be seen, every module is hooked
 (``hook_every_module``)."""
 

@@ -1,4 +1,5 @@
-"""What stays of a component on the device, in pieces: some may come early, and the last may give way."""
+"""What stays of a component on the device, in pieces: some may come early, and the last may be
+evicted before the others."""
 
 from __future__ import annotations
 

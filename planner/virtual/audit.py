@@ -119,10 +119,7 @@ class Audit:
             weight.tensor.untyped_storage()._cdata: (component, path)
             for component, weights in self._now.items()
             for path, weight in weights.items()
-            if not weight.there
-            and weight.tensor.device.type == "cpu"
-            and weight.tensor.dim()
-            and weight.tensor.numel()
+            if weight.on_host and weight.tensor.dim() and weight.tensor.numel()
         }
         self._buffers = {
             (component, path)
@@ -222,11 +219,7 @@ class Audit:
         with own_work(), torch.no_grad():
             for component, weights in self._now.items():
                 for path, weight in weights.items():
-                    if (
-                        weight.tensor.device.type == "cpu"
-                        and not weight.there
-                        and _digest(weight.tensor) != weight.digest
-                    ):
+                    if weight.on_host and _digest(weight.tensor) != weight.digest:
                         self._wrong[Wrong(component=component, weight=path, where="host")] = None
 
     def _entries(self) -> tuple[Entry, ...]:

@@ -9,7 +9,7 @@ OUTPUT_TAKEN = Code(
     name="output-taken",
     severity=Severity.ERROR,
     exit_code=2,
-    help="A file of that name is there already, so nothing was run. Choose another name, or let it give way "
+    help="A file of that name is there already, so nothing was run. Choose another name, or replace it "
     "with --force. A name that plan chooses itself gets a number instead.",
     wrong="plan apply flux.plan.yaml --out cat.png  # the second time",
     right="plan apply flux.plan.yaml --out cat.png --force",
