@@ -40,3 +40,23 @@ def _file(path: Path, module: Any) -> None:
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text)
     os.truncate(path, 8 + len(text) + at)
+
+
+def hollow_flux(folder: Path) -> Path:
+    """Flux of true size, without its bytes."""
+    from diffusers import AutoencoderKL, FluxTransformer2DModel
+    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+    t5 = T5Config(d_model=4096, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu")
+    models = {
+        "transformer": lambda: FluxTransformer2DModel(guidance_embeds=True),
+        "text_encoder_2": lambda: T5EncoderModel(t5),
+        "text_encoder": lambda: CLIPTextModel(CLIPTextConfig()),
+        "vae": AutoencoderKL,
+    }
+    others = {
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
+        "tokenizer": ("transformers", "CLIPTokenizer"),
+        "tokenizer_2": ("transformers", "T5TokenizerFast"),
+    }
+    return hollow(folder, "FluxPipeline", models, others)

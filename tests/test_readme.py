@@ -50,25 +50,11 @@ def test_the_picture_is_what_is_printed(
 def test_the_rules_are_explained_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from diffusers import AutoencoderKL, FluxTransformer2DModel
-    from hollow import hollow
-    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+    from hollow import hollow_flux
 
     from planner.cli.main import run
 
-    t5 = T5Config(d_model=4096, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu")
-    models = {
-        "transformer": lambda: FluxTransformer2DModel(guidance_embeds=True),
-        "text_encoder_2": lambda: T5EncoderModel(t5),
-        "text_encoder": lambda: CLIPTextModel(CLIPTextConfig()),
-        "vae": AutoencoderKL,
-    }
-    others = {
-        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
-        "tokenizer": ("transformers", "CLIPTokenizer"),
-        "tokenizer_2": ("transformers", "T5TokenizerFast"),
-    }
-    hollow(tmp_path / "flux-dev", "FluxPipeline", models, others)
+    hollow_flux(tmp_path / "flux-dev")
     monkeypatch.chdir(tmp_path)
     Path("flux-int8.plan.yaml").write_text(
         "version: 1\n"

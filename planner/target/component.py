@@ -151,18 +151,23 @@ class Reader:
             problem = finding(NO_VARIANT, said, span=asked.span, pointer=asked.pointer, hint=hint)
             self.found.append(problem.at(Severity.ERROR))
 
-    def _single(self, info: ComponentInfo, place: Place, asked: Asked, label: str) -> ComponentInfo:
+    def single(self, place: Place, asked: Asked, label: str, sizes: str) -> Weights | None:
+        """The tensors of a single file; None where it is pickled or broken, which is told. ``label`` and
+        ``sizes``: the file, and what is not read of it, in words."""
         try:
-            if not place.readable:
-                check_pickle(place.path)
-                said = f"{label} is pickled: reading it can run code, and its size is not read"
-                self.say(PICKLED, said, asked, "plan apply --allow-pickle reads it, if you trust it")
-                return info
-            weights = of_component(file_tensors(place.path, self.dtype), info.name)
+            if place.readable:
+                return file_tensors(place.path, self.dtype)
+            check_pickle(place.path)
         except Broken as broken:
             self.broken(broken, asked, label)
-            return info
-        return weighed(info, weights)
+            return None
+        said = f"{label} is pickled: reading it can run code, and its {sizes} not read"
+        self.say(PICKLED, said, asked, "plan apply --allow-pickle reads it, if you trust it")
+        return None
+
+    def _single(self, info: ComponentInfo, place: Place, asked: Asked, label: str) -> ComponentInfo:
+        found = self.single(place, asked, label, "size is")
+        return info if found is None else weighed(info, of_component(found, info.name))
 
     def _read(
         self, info: ComponentInfo, place: Path, library: str, asked: Asked, label: str

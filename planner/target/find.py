@@ -19,7 +19,6 @@ from planner.diagnostics.table.p3_target import (
     MODULAR,
     NO_CATALOGUE,
     NO_SUCH_SOURCE,
-    PICKLED,
     SIZES_UNKNOWN,
     UNKNOWN_BUILTIN,
     UNKNOWN_CLASS,
@@ -28,13 +27,12 @@ from planner.source.text import Span
 from planner.target import catalogue
 from planner.target.auto import is_generic, meant
 from planner.target.catalogue import Catalogue, Own
-from planner.target.causes import Broken
 from planner.target.component import PIPELINE, Asked, Given, Reader, weighed
 from planner.target.folder import read_folder
 from planner.target.index import Index
 from planner.target.model import Blocks, Target
 from planner.target.place import BUILTIN, Place, place_of
-from planner.target.single import by_component, check_pickle, file_tensors
+from planner.target.single import by_component
 
 SEEN = "a class of your own is seen with --from module:{0}, or in a file that plan catalogue made"
 
@@ -129,15 +127,8 @@ def _in_file(target: Target | None, place: Place | None, reader: Reader, asked: 
     """With the sizes of what a single file holds; the rest of its pipeline comes from elsewhere."""
     if target is None or place is None or place.kind != "file":
         return target
-    try:
-        if not place.readable:
-            check_pickle(place.path)
-            said = f'"{place.source}" is pickled: reading it can run code, and its sizes are not read'
-            reader.say(PICKLED, said, asked, "plan apply --allow-pickle reads it, if you trust it")
-            return target
-        weights = file_tensors(place.path, reader.dtype)
-    except Broken as broken:
-        reader.broken(broken, asked, f'"{place.source}"')
+    weights = reader.single(place, asked, f'"{place.source}"', "sizes are")
+    if weights is None:
         return target
     held = by_component(weights, target.modules)
     return replace(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from blocks import blocks
-from hollow import hollow
+from hollow import hollow_flux
 
 import planner
 from planner.cli.main import run
@@ -22,22 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from diffusers import AutoencoderKL, FluxTransformer2DModel
-    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
-
-    t5 = T5Config(d_model=4096, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu")
-    models = {
-        "transformer": lambda: FluxTransformer2DModel(guidance_embeds=True),
-        "text_encoder_2": lambda: T5EncoderModel(t5),
-        "text_encoder": lambda: CLIPTextModel(CLIPTextConfig()),
-        "vae": AutoencoderKL,
-    }
-    others = {
-        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler"),
-        "tokenizer": ("transformers", "CLIPTokenizer"),
-        "tokenizer_2": ("transformers", "T5TokenizerFast"),
-    }
-    return hollow(tmp_path_factory.mktemp("flux") / "flux", "FluxPipeline", models, others)
+    return hollow_flux(tmp_path_factory.mktemp("flux") / "flux")
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("flux")])

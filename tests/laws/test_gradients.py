@@ -64,21 +64,24 @@ def test_a_lora_is_trained_as_without_a_plan(policy: str) -> None:
     )
 
 
+def gradients_of(pipe: Any, own: list[Any], *, asked_of_input: bool = False) -> list[Any]:
+    """Of the U-Net's Parameters ``own``, after one backward."""
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).to("sim:0")
+    x.requires_grad_(asked_of_input)
+    e = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(2)).to("sim:0")
+    pipe.unet(x, 1, e).sample.square().mean().backward()
+    return [None if p.grad is None else p.grad.cpu() for p in own]
+
+
 @pytest.mark.parametrize("policy", mostly_wide(*POLICIES))
 def test_gradients_of_all_weights_are_on_the_users_own_parameters(policy: str) -> None:
-    def gradients(pipe: Any, own: list[Any]) -> list[Any]:
-        x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).to("sim:0")
-        e = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(2)).to("sim:0")
-        pipe.unet(x, 1, e).sample.square().mean().backward()
-        return [None if p.grad is None else p.grad.cpu() for p in own]
-
     install()
     whole = build(SD).to("sim:0")
-    right = gradients(whole, [*whole.unet.parameters()])
+    right = gradients_of(whole, [*whole.unet.parameters()])
     pipe = build(SD)
     own = [*pipe.unet.parameters()]
     pipe, session, device = on_sim(policy, pipe)
-    made = gradients(pipe, own)
+    made = gradients_of(pipe, own)
     assert all(g is not None for g in right)
     assert [g is not None for g in made] == [True] * len(own)
     assert all(torch.equal(a, b) for a, b in zip(made, right, strict=True))
@@ -180,10 +183,7 @@ def test_gradient_checkpointing_is_right(policy: str, reentrant: bool) -> None:
             gradient_checkpointing_func=lambda f, *a: checkpoint(f, *a, use_reentrant=reentrant)
         )
         pipe.unet.train()
-        x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).to("sim:0").requires_grad_()
-        e = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(2)).to("sim:0")
-        pipe.unet(x, 1, e).sample.square().mean().backward()
-        return [None if p.grad is None else p.grad.cpu() for p in own]
+        return gradients_of(pipe, own, asked_of_input=True)
 
     install()
     whole = build(SD).to("sim:0")
