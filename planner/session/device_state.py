@@ -289,9 +289,8 @@ class DeviceState:
         if first:
             self._begin(applied)
         self._onload(applied, name, use.entry, given)
-        fixed = any(a.wish(n).fixed for a in self.applied if (n := a.name_of(component)) is not None)
-        grads = torch.is_grad_enabled() and not torch.is_inference_mode_enabled() and not fixed
-        component.run(use.entry, gradients=grads)
+        wanted = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        component.run(use.entry, gradients=wanted and not self._stays(component))
 
     def end(self, use: Use, *, failed: bool = False) -> None:
         """It has ended, whatever happened in it. Outside of a scope this is the end of a scope of one use."""
@@ -603,6 +602,10 @@ class DeviceState:
     def in_scope(self, applied: Applied) -> bool:
         """Whether a call of its pipeline goes on, or a scope that its user opened."""
         return any(scope.applied is applied for scope in self.scopes)
+
+    def _stays(self, component: ManagedComponent) -> bool:
+        """Whether any plan has it on the device between calls."""
+        return any(a.wish(n).fixed for a in self.applied if (n := a.name_of(component)) is not None)
 
     def _runs(self, applied: Applied) -> bool:
         return any(use.applied is applied for use in self.running)
