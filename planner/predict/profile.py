@@ -1,0 +1,104 @@
+"""A call as it was traced: what each use of a component allocates and computes. No weights, no device.
+
+A profile depends on the components' configs, the arguments of the call, the versions of torch and diffusers,
+and on the kernels that a card's generation runs (which attention, which scratch); not on a card's speed or
+size, nor on a plan's policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["matmul", "conv", "attention", "memory"]
+"""Classes of operations by what bounds them: ``memory`` are those that read and write and compute little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """``flops``: a multiplication and an addition count two; ``bytes``: read and written on the device;
+    ``shape``: by which a card's table of measured rates may know it (a matmul's batch, m, n, k; an
+    attention's batch, heads, queries, keys, head size; a convolution's batch, channels in and out, positions
+    of its output, kernel volume)."""
+
+    kind: Kind
+    dtype: str
+    flops: int
+    bytes: int
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A stretch of a use. ``block``: the path of the module in which it runs, one of those whose weights may
+    come and go, "" outside of them all; ``work``: indices into the use's ``operations`` and how often each
+    runs."""
+
+    block: str
+    work: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseProfile:
+    """One distinct use: a component's entry ("" for ``forward``) with inputs of certain shapes.
+
+    ``inputs``: bytes of the tensors that it is given, on the device; ``output``: bytes that stay when it is
+    over. ``events``: positive numbers allocate so many bytes (multiples of 512, as torch's allocator rounds),
+    ``-k`` frees the allocation made ``k`` allocations before (1: the latest); inputs are no events.
+    ``scratch``: which allocations, by number from 0, a library can do without where memory is short (it takes
+    another kernel).
+    ``notes``: what had to be assumed, in words.
+    """
+
+    component: str
+    entry: str = ""
+    inputs: int = 0
+    output: int = 0
+    events: tuple[int, ...] = ()
+    scratch: frozenset[int] = frozenset()
+    operations: tuple[Operation, ...] = ()
+    sections: tuple[Section, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def live(self, *, scratch: bool = True) -> Iterator[int]:
+        """Bytes allocated after each event, without inputs. ``scratch``: with what could be done without."""
+        sizes: list[int] = []
+        now = 0
+        for event in self.events:
+            if event > 0:
+                size = event if scratch or len(sizes) not in self.scratch else 0
+                sizes.append(size)
+                now += size
+            else:
+                now -= sizes[event]
+                sizes[event] = 0
+            yield now
+
+    def peak(self, *, scratch: bool = True) -> int:
+        """The most bytes allocated at once beside weights and inputs."""
+        return max(self.live(scratch=scratch), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One use in the order of the call. ``use``: index into the profile's ``uses``; ``held``: bytes on the
+    device that the pipeline itself keeps when the use begins (latents, embeddings), its inputs among them."""
+
+    use: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallProfile:
+    """A whole call. ``steps``: how many denoising steps were traced (few: they are alike); ``arguments``:
+    of the call, as far as they decide shapes; ``kernels``: by whose rules (a card's ``kernels``)."""
+
+    pipeline: str
+    arguments: Mapping[str, object]
+    kernels: str
+    versions: Mapping[str, str]
+    steps: int
+    uses: tuple[UseProfile, ...]
+    turns: tuple[Turn, ...]
+    notes: tuple[str, ...] = ()
