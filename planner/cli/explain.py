@@ -13,13 +13,16 @@ from planner.api import Compiled, compile, load
 from planner.cli.card import card_of, card_option, info_of
 from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plans_and_codes
-from planner.cli.later import not_yet
+from planner.cli.plots import destination_findings, device_words, drawn, plot_option, trace_option
 from planner.cli.source import source_of
-from planner.cli.terminal import overrides_option, put, raw, show
+from planner.cli.terminal import log, overrides_option, put, raw, show
 from planner.diagnostics.codes import all_codes, find, suggestion
 from planner.diagnostics.diagnostic import Code, PlanError, Severity, finding
 from planner.diagnostics.table.p0_tool import UNKNOWN_CODE
+from planner.diagnostics.table.p9_output import NOTHING_TO_PLOT
 from planner.plan.write import to_yaml
+from planner.predict.forecast import Forecast
+from planner.report.plot.chart import Chart
 from planner.report.render import head, host_words, timeline_table
 from planner.report.rules import rules_table
 from planner.report.sheet import sheet
@@ -45,7 +48,9 @@ from planner.schedule.card import Card
     show_default=True,
     help="yaml: the plan with everything that it leaves unsaid.",
 )
-@click.option("--plot", metavar="FILE", help="Not made yet.", hidden=True)
+@plot_option
+@trace_option
+@click.option("--force", is_flag=True, help="--plot and --trace may write over a file.")
 @from_option
 @catalogue_option
 @overrides_option
@@ -55,7 +60,9 @@ def explain_command(
     target: str | None,
     card: Card | None,
     form: str,
-    plot: str | None,
+    plot: Path | None,
+    trace: Path | None,
+    force: bool,
     code: str | None,
     catalogues: tuple[Path, ...],
     overrides: tuple[str, ...],
@@ -66,21 +73,52 @@ def explain_command(
     """
     if every == (what is not None):
         raise click.UsageError("give a plan or a code, or --all")
-    if plot:
-        raise not_yet("--plot", "plan explain FILE prints the same as a table")
+    asked = plot is not None or trace is not None
     if what is None:
+        _of_plans(asked)
         return _all()
     if what != "-" and not os.path.exists(what) and not what.endswith((".yaml", ".yml")):
+        _of_plans(asked)
         return _code(what)
     plan = load(source_of(what), overrides=overrides)
+    if found := [*destination_findings(plan, plot, trace, {}, force=force)]:
+        raise PlanError(found, plan.document.sources)
     where = card_of(plan, card)
     aim, known = seen(code, target, catalogues)
     compiled = compile(plan, aim, card=where, catalogue=known)
+    if asked:
+        _draw(compiled, where, plot, trace, force=force)
     if form == "yaml":
         raw(to_yaml(compiled.plan))
         return 0
     put(*_parts(compiled, where))
     return show(compiled.diagnostics, plan.document.sources)
+
+
+def _of_plans(asked: bool) -> None:
+    if asked:
+        raise click.UsageError("--plot and --trace are of a plan's call")
+
+
+def _draw(compiled: Compiled, card: Card, plot: Path | None, trace: Path | None, *, force: bool) -> None:
+    """Raises PlanError (P944) where there is no forecast, and where a file cannot be written."""
+    from planner.loading.keep import write_anew
+
+    forecast: Forecast | None = getattr(compiled, "forecast", None)
+    if forecast is None:
+        said = "there is no forecast of this call: this version does not predict activations and seconds"
+        raise PlanError([finding(NOTHING_TO_PLOT, said, span=compiled.plan.span)])
+    info, (room, _) = info_of(card), card.room(compiled.plan, compiled.target.bytes)
+    chart = Chart(
+        plan=compiled.plan.name,
+        pipeline=compiled.schedule.pipeline,
+        device=device_words(info),
+        budget=room.budget,
+        predicted=forecast,
+    )
+    for path, made in drawn(chart, plot, trace):
+        write_anew(path, made, force=force)
+        log(f"wrote {path}")
 
 
 def _parts(compiled: Compiled, card: Card) -> Iterator[RenderableType]:

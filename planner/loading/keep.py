@@ -8,15 +8,28 @@ from pathlib import Path
 
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
+from planner.diagnostics.table.p9_output import OUTPUT_TAKEN
 from planner.loading.written import written
 
 
-def write_or_keep(path: Path, text: str, *, force: bool = False) -> tuple[Path, str]:
-    """Where ``text`` is now, and why that is not ``path``: "" where it is. Raises PlanError where no folder
+def write_anew(path: Path, made: bytes, *, force: bool = False) -> None:
+    """A file that can be made again: whole or not at all. Raises PlanError."""
+    try:
+        written(path, lambda to: to.write_bytes(made), replace=force)
+    except FileExistsError as error:
+        raise PlanError([finding(OUTPUT_TAKEN, f'"{path}" is there already')]) from error
+    except OSError as error:
+        said = f'cannot write "{path}": {error.strerror or error}'
+        raise PlanError([finding(OUTPUT_UNWRITABLE, said)]) from error
+
+
+def write_or_keep(path: Path, made: str | bytes, *, force: bool = False) -> tuple[Path, str]:
+    """Where ``made`` is now, and why that is not ``path``: "" where it is. Raises PlanError where no folder
     takes it."""
+    data = made.encode("utf-8", "backslashreplace") if isinstance(made, str) else made
 
     def write(to: Path) -> None:
-        to.write_bytes(text.encode("utf-8", "backslashreplace"))
+        to.write_bytes(data)
 
     try:
         written(path, write, replace=force)

@@ -35,4 +35,24 @@ OUTPUT_ELSEWHERE = Code(
     right="plan apply flux.plan.yaml --out cat.png & plan apply flux.plan.yaml --out dog.png",
 )
 
-CODES = (OUTPUT_TAKEN, OUTPUT_IS_INPUT, OUTPUT_ELSEWHERE)
+PLOT_UNKNOWN = Code(
+    id="P943",
+    name="plot-unknown",
+    severity=Severity.ERROR,
+    exit_code=2,
+    help="A plot's name says what it is: .html is a page, .svg and .png are pictures; a trace is .json.",
+    wrong="plan apply flux.plan.yaml --plot flux.pdf",
+    right="plan apply flux.plan.yaml --plot flux.html --trace flux.trace.json",
+)
+NOTHING_TO_PLOT = Code(
+    id="P944",
+    name="nothing-to-plot",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="There is no forecast of this plan's call to draw: what it needs is not known here, and the message "
+    "says what. A run is measured whatever was forecast: plan apply --plot.",
+    wrong="plan explain flux.plan.yaml --plot flux.html",
+    right="plan apply flux.plan.yaml --simulate --plot flux.html",
+)
+
+CODES = (OUTPUT_TAKEN, OUTPUT_IS_INPUT, OUTPUT_ELSEWHERE, PLOT_UNKNOWN, NOTHING_TO_PLOT)

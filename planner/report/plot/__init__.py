@@ -1,0 +1,1 @@
+"""A call over time, predicted and measured: a page, a picture, a trace."""
