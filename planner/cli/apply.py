@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option
 from planner.cli.complete import plan_files
 from planner.cli.later import not_yet
+from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, trace_option
 from planner.cli.signals import Terminated, terminable
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, show
@@ -21,6 +23,7 @@ from planner.diagnostics.table.p0_tool import OVER_BUDGET
 from planner.diagnostics.table.p9_output import OUTPUT_ELSEWHERE
 from planner.plan.model import Plan
 from planner.plan.run import check_run
+from planner.predict.forecast import Forecast
 from planner.report.build import report_of
 from planner.report.model import DeviceInfo, Measured, Report
 from planner.report.render import measured_table, picture, wrote_line
@@ -42,6 +45,8 @@ class _Asked:
 
     out: Path | None
     report: Path | None
+    plot: Path | None
+    trace: Path | None
     force: bool
     simulate: bool
     code: str | None
@@ -57,7 +62,9 @@ class _Asked:
 @click.option("--dry-run", is_flag=True, help="Say what would happen; load nothing.")
 @card_option
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report as JSON.")
-@click.option("--force", is_flag=True, help="--out and --report may write over a file, but for what is read.")
+@plot_option
+@trace_option
+@click.option("--force", is_flag=True, help="A file may be written over, but for what is read.")
 @from_option
 @catalogue_option
 @click.option("--allow-pickle", is_flag=True, help="Weights in pickle files may be read: they can run code.")
@@ -184,9 +191,10 @@ def _apply(plan: Plan, asked: _Asked) -> int:
     if not known:
         _say(compiled, info, room)
     notes = [d for d in session.notes if d.severity is not Severity.NOTE]
-    outcome = attempt(session, plan, pipe, arguments.arguments, truth)
+    over_time = asked.plot is not None or asked.trace is not None
+    outcome = attempt(session, plan, pipe, arguments.arguments, truth, over_time=over_time, card=card)
     session.remove()
-    run = _Run(plan, compiled, info, room, arguments.seed, asked)
+    run = _Run(plan, compiled, info, room, arguments.seed, asked, outcome.over_time)
     if outcome.raised is not None:
         return run.broke_off(outcome.measured, outcome.raised)
     assert outcome.measured is not None
@@ -204,6 +212,7 @@ class _Run:
     room: Room
     seed: int
     asked: _Asked
+    over_time: Forecast | None = None
 
     def finished(self, result: Any, measured: Measured, sample_rate: int) -> list[Diagnostic]:
         """Saves the output, then tells; returns what went otherwise than it was to."""
@@ -248,14 +257,25 @@ class _Run:
         )
 
     def _write(self, report: Report) -> list[Diagnostic]:
-        """The report where it was to go; else as near as can be, and a finding that says where."""
+        """The report, the plot and the trace where they were to go; else as near as can be, and a finding
+        that says where."""
         from planner.loading.keep import write_or_keep
 
-        if self.asked.report is None:
-            return []
-        path, why = write_or_keep(self.asked.report, report.to_json(), force=self.asked.force)
-        put(wrote_line([path], None))
-        return [finding(OUTPUT_ELSEWHERE, f'{why}; the report was kept as "{path}"')] if why else []
+        found = []
+        for what, asked, made in self._files(report):
+            path, why = write_or_keep(asked, made, force=self.asked.force)
+            put(wrote_line([path], None))
+            if why:
+                found.append(finding(OUTPUT_ELSEWHERE, f'{why}; the {what} was kept as "{path}"'))
+        return found
+
+    def _files(self, report: Report) -> Iterator[tuple[str, Path, str | bytes]]:
+        if self.asked.report is not None:
+            yield "report", self.asked.report, report.to_json()
+        if self.over_time is not None:
+            chart = chart_of(self.compiled, self.info, self.room.budget, self.over_time)
+            for path, made in drawn(chart, self.asked.plot, self.asked.trace):
+                yield "plot" if path == self.asked.plot else "trace", path, made
 
 
 def _device(plan: Plan, *, simulate: bool) -> tuple[Device, Card]:
@@ -292,7 +312,12 @@ def _check_files(plan: Plan, asked: _Asked, cls: type | None) -> None:
     from planner.loading.foreseen import output_findings
     from planner.loading.inputs import input_findings
 
-    found = [*input_findings(plan), *output_findings(plan, cls, asked.out, asked.report, force=asked.force)]
+    others = {"--out": asked.out, "--report": asked.report}
+    found = [
+        *input_findings(plan),
+        *output_findings(plan, cls, asked.out, asked.report, force=asked.force),
+        *destination_findings(plan, asked.plot, asked.trace, others, force=asked.force),
+    ]
     if errors(found):
         raise PlanError(found, plan.document.sources)
 

@@ -13,7 +13,7 @@ from planner.api import Compiled, compile, load
 from planner.cli.card import card_of, card_option, info_of
 from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plans_and_codes
-from planner.cli.plots import destination_findings, device_words, drawn, plot_option, trace_option
+from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, predicted, trace_option
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, raw, show
 from planner.diagnostics.codes import all_codes, find, suggestion
@@ -21,8 +21,6 @@ from planner.diagnostics.diagnostic import Code, PlanError, Severity, finding
 from planner.diagnostics.table.p0_tool import UNKNOWN_CODE
 from planner.diagnostics.table.p9_output import NOTHING_TO_PLOT
 from planner.plan.write import to_yaml
-from planner.predict.forecast import Forecast
-from planner.report.plot.chart import Chart
 from planner.report.render import head, host_words, timeline_table
 from planner.report.rules import rules_table
 from planner.report.sheet import sheet
@@ -104,18 +102,11 @@ def _draw(compiled: Compiled, card: Card, plot: Path | None, trace: Path | None,
     """Raises PlanError (P944) where there is no forecast, and where a file cannot be written."""
     from planner.loading.keep import write_anew
 
-    forecast: Forecast | None = getattr(compiled, "forecast", None)
-    if forecast is None:
+    if predicted(compiled) is None:
         said = "there is no forecast of this call: this version does not predict activations and seconds"
         raise PlanError([finding(NOTHING_TO_PLOT, said, span=compiled.plan.span)])
-    info, (room, _) = info_of(card), card.room(compiled.plan, compiled.target.bytes)
-    chart = Chart(
-        plan=compiled.plan.name,
-        pipeline=compiled.schedule.pipeline,
-        device=device_words(info),
-        budget=room.budget,
-        predicted=forecast,
-    )
+    room, _ = card.room(compiled.plan, compiled.target.bytes)
+    chart = chart_of(compiled, info_of(card), room.budget)
     for path, made in drawn(chart, plot, trace):
         write_anew(path, made, force=force)
         log(f"wrote {path}")

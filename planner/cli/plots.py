@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
+from planner.api import Compiled
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p9_machine import BAD_OUTPUT
 from planner.loading.destination import Destination
 from planner.plan.model import Plan
+from planner.predict.forecast import Forecast
 from planner.report.model import DeviceInfo
 from planner.report.plot.chart import Chart
 from planner.report.plot.write import plot_findings, plotted, traced
@@ -44,9 +46,29 @@ def destination_findings(
             yield finding(BAD_OUTPUT, f'{other} and {option} are both "{path}"')
 
 
+def predicted(compiled: Compiled) -> Forecast | None:
+    """What the compiler foresees of the call; None where it foresees none."""
+    found: Forecast | None = getattr(compiled, "forecast", None)
+    return found
+
+
 def device_words(info: DeviceInfo) -> str:
     """``cuda:0 NVIDIA H200``."""
     return " ".join(x for x in (info.name, info.kind) if x)
+
+
+def chart_of(
+    compiled: Compiled, info: DeviceInfo, budget: int | None, measured: Forecast | None = None
+) -> Chart:
+    """What was foreseen of the call and, where there is one, the call as it went."""
+    return Chart(
+        plan=compiled.plan.name,
+        pipeline=compiled.schedule.pipeline,
+        device=device_words(info),
+        budget=budget,
+        predicted=predicted(compiled),
+        measured=measured,
+    )
 
 
 def drawn(chart: Chart, plot: Path | None, trace: Path | None) -> Iterator[tuple[Path, bytes]]:

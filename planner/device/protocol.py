@@ -73,8 +73,8 @@ class Device(Protocol):
     def wait(self, lane: Lane, event: Any) -> None:
         """``lane`` goes on only after ``event``; the host does not wait."""
 
-    def mark(self) -> Any:
-        """A point in time on the compute lane; None where the backend keeps none."""
+    def mark(self, lane: Lane = "compute") -> Any:
+        """A point in time on a lane; None where the backend keeps none."""
 
     def passed(self, mark: Any) -> bool:
         """Whether the device has."""

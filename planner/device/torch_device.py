@@ -212,12 +212,12 @@ class TorchDevice:
         if stream is not None and event is not None:
             stream.wait_event(event)
 
-    def mark(self) -> torch.Event | None:
+    def mark(self, lane: Lane = "compute") -> torch.Event | None:
         """An event that keeps its time; CUDA's only, since others' cost is not known."""
         if self.name.type != "cuda":
             return None
         event = torch.Event(self.name, enable_timing=True)
-        event.record(torch.accelerator.current_stream(self.name))
+        event.record(self._lane(lane))
         return event
 
     def passed(self, mark: torch.Event) -> bool:

@@ -23,6 +23,9 @@ class Meter:
         self._own = 0
         self.allocated: int | None = None
         self.reserved: int | None = None
+        self.stretch: tuple[int, int, int] | None = None
+        """Of the last stretch, bytes: those at its start that torch does not count, the most allocated and
+        the most reserved with them. None before the first, and where the backend does not count."""
 
     def start(self) -> None:
         """The call begins."""
@@ -42,8 +45,11 @@ class Meter:
         if not self._counts:
             return
         name = self._device.name
-        self.allocated = max(self.allocated or 0, self._own + int(self._module.max_memory_allocated(name)))
+        allocated = reserved = self._own + int(self._module.max_memory_allocated(name))
+        self.allocated = max(self.allocated or 0, allocated)
         if hasattr(self._module, "max_memory_reserved"):
-            self.reserved = max(self.reserved or 0, self._own + int(self._module.max_memory_reserved(name)))
+            reserved = self._own + int(self._module.max_memory_reserved(name))
+            self.reserved = max(self.reserved or 0, reserved)
+        self.stretch = (self._own, allocated, reserved)
         self._module.reset_peak_memory_stats(name)
         self._own = getattr(self._device, "uncounted", 0)

@@ -93,7 +93,12 @@ class Bars:
         """``("stage", id)`` or ``("use", component)``, as a session says it."""
         if what == "stage":
             self._begin(name)
-        elif self._stage and not (self._stepping and self._stage in self._loops) and self._leads(name):
+        elif (
+            what == "use"
+            and self._stage
+            and not (self._stepping and self._stage in self._loops)
+            and self._leads(name)
+        ):
             self._count(1)
 
     def steps(self, iterable: Iterable[Any] | None = None, total: int | None = None) -> Steps:

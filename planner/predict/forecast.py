@@ -46,7 +46,8 @@ class Sample:
 class UseForecast:
     """One component's entry in one stage. ``times``: in a call; bytes beside the weights: ``allocated`` and
     ``reserved`` at its peak, ``needed`` of the latter if libraries do without what scratch they can;
-    ``seconds``: of all its ``times`` together; ``waits``: of these, for copies."""
+    ``seconds``: of all its ``times`` together; ``waits``: of these, for copies; NaN where that
+    is not known."""
 
     stage: str
     component: str

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from planner.session.device_state import DeviceState
 
 Observer = Callable[[str, str], None]
-"""Called with ``("stage", id)`` when a stage begins and ``("use", component)`` at each use."""
+"""Called with ``("stage", id)`` when a stage begins, and with ``("load", component)`` when one has come,
+``("evict", component)`` before it leaves, ``("use", component)`` at each use and ``("end", component)`` after
+it."""
 
 
 class Applied:
@@ -130,6 +132,7 @@ class Applied:
             self._used.add(name)
         if do == "load":
             self.record.peak = max(self.record.peak, sum(map(self.nbytes, self.resident())))
+        self.tell(do, name)
 
     def used(self, name: str) -> bool:
         """Whether a component has run in the call that goes on."""

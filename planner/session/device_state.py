@@ -302,6 +302,8 @@ class DeviceState:
                 component.stop()
                 if applied is not None and self.activations.observe(component):
                     applied.departs(f"{component.label} met the budget: a kernel may have been changed")
+                if applied is not None and (name := applied.name_of(component)) is not None:
+                    applied.tell("end", name)
         finally:
             self._active = time.monotonic()
             if applied is not None:
@@ -475,7 +477,6 @@ class DeviceState:
             reserve = self.activations.reserve(component, signature(component.module, entry, given))
         self.device.release_freed(reserve)
         applied.write("use", name, entry, stage)
-        applied.tell("use", name)
 
     def _otherwise(self, applied: Applied, name: str) -> bool:
         """Whether a component that another plan brought has another part resident than this plan wants."""

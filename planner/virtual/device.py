@@ -218,7 +218,7 @@ class SimDevice:
         if lane == "compute":
             self._copies.waited(self._clocks.knows("compute", "copy"))
 
-    def mark(self) -> None:
+    def mark(self, lane: Lane = "compute") -> None:
         """Time means nothing here."""
 
     def passed(self, mark: None) -> bool:

@@ -80,9 +80,9 @@ const panel = (svg, top, height, levels, budget) => {
   });
   if (budget && budget <= ceiling) {
     make("line", { class: "budget", x1: LEFT, x2: width - RIGHT, y1: y(budget), y2: y(budget) }, svg);
-    make("text", { class: "budget-text", x: width - RIGHT - 4, y: y(budget) - 5, "text-anchor": "end" }, svg, `budget ${bytes(budget)}`);
+    make("text", { class: "budget-text", x: width - RIGHT - 4, y: y(budget) - 5, "text-anchor": "end" }, svg, data.budgetText);
   } else if (budget) {
-    make("text", { class: "budget-text", x: width - RIGHT - 4, y: top + 12, "text-anchor": "end" }, svg, `budget ${bytes(budget)}, above`);
+    make("text", { class: "budget-text", x: width - RIGHT - 4, y: top + 12, "text-anchor": "end" }, svg, `${data.budgetText}, above`);
   }
 };
 

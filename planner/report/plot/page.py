@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
+from math import isnan
 from string import Template
 from typing import Any
 
@@ -26,7 +27,7 @@ def page(chart: Chart) -> str:
     parts = {
         "title": escape(f"{chart.plan}: memory and time"),
         "plan": escape(chart.plan),
-        "about": escape(" · ".join(x for x in (chart.pipeline, chart.device, _budget(chart, unit)) if x)),
+        "about": escape(" · ".join(x for x in (chart.pipeline, chart.device, _budget(chart)) if x)),
         "summary": _summary(chart, unit),
         "tables": "\n".join(_tables(chart, unit)),
         "notes": _notes(notes),
@@ -51,6 +52,7 @@ def _data(chart: Chart, unit: Unit) -> dict[str, Any]:
     ]
     return {
         "budget": chart.budget,
+        "budgetText": _budget(chart),
         "unit": {"name": unit.name, "size": unit.size},
         "levels": levels,
         "runs": [_run(name, run) for name, run in chart.runs],
@@ -78,8 +80,8 @@ def _part(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _budget(chart: Chart, unit: Unit) -> str:
-    return "" if chart.budget is None else f"budget {unit.text(chart.budget)}"
+def _budget(chart: Chart) -> str:
+    return "" if chart.budget is None else f"budget {unit_for([chart.budget]).text(chart.budget)}"
 
 
 def _summary(chart: Chart, unit: Unit) -> str:
@@ -121,10 +123,15 @@ def _uses(run: Forecast, unit: Unit) -> Rows:
         (
             *(use.stage, use.component, use.entry, str(use.times)),
             *(unit.number(use.allocated), unit.number(use.reserved)),
-            *(f"{use.seconds:.3f}", f"{use.waits:.3f}", use.source),
+            *(f"{use.seconds:.3f}", _known(use.waits), use.source),
         )
         for use in run.uses
     ]
+
+
+def _known(seconds: float) -> str:
+    """Nothing for what was not measured."""
+    return "" if isnan(seconds) else f"{seconds:.3f}"
 
 
 def _table(caption: str, heads: tuple[str, ...], rows: Rows, left: int = 1) -> str:

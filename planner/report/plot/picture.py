@@ -18,7 +18,7 @@ from planner.report.plot.chart import (
     lanes_of,
 )
 from planner.report.plot.page import unit_of
-from planner.report.units import Unit
+from planner.report.units import Unit, unit_for
 
 FILLS = {
     "driver": "#e1e5ea",
@@ -100,7 +100,7 @@ def _budget(axes: Any, chart: Chart, unit: Unit) -> None:
     if chart.budget is None:
         return
     most = max((level.bytes(s) for _, run in chart.runs for s in run.samples for level in DEVICE), default=0)
-    said = f"budget {unit.text(chart.budget)}"
+    said = f"budget {unit_for([chart.budget]).text(chart.budget)}"
     if chart.budget > NEAR * most:
         axes.text(0.995, 0.97, f"{said}, above", color=BUDGET, ha="right", va="top", transform=axes.transAxes)
         return
