@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,20 @@ from goldens import Golden
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files in place of comparing")
     parser.addoption("--faults", type=int, default=0, help="so many injected faults for each of tests/faults")
+
+
+_module: list[object] = []
+"""That of the test before."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is there when a module's tests begin is not looked at again by the collector: all of torch and
+    transformers takes half a second each time."""
+    module = item.getparent(pytest.Module)
+    if _module != [module]:
+        _module[:] = [module]
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Plays the call scripts of classes under one of the two offloads and writes down what moved.
 
-``python -m equivalence.play stock|ours OUT [CLASS ...]``: one offload a process, so that neither meets the
-other's hooks. ``OUT`` becomes JSON: class -> script -> ``on`` (enabling; only where the components
+``python -m equivalence.play stock|ours all|few OUT [CLASS ...]``: one offload a process, so that neither
+meets the other's hooks. ``OUT`` becomes JSON: class -> script -> ``on`` (enabling; only where the components
 change), ``call``, ``lost`` (uses in it that moved nothing because no hook saw them), ``end`` (of the
 call) and ``freed`` (by hand, after a call that did not free itself).
 """
@@ -16,13 +16,14 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from weakref import WeakMethod
 
 import diffusers
 import torch
 from pipelines.plans import attached
 
 from equivalence.recorder import Recorder
-from equivalence.scripts import Script, frees, scripts
+from equivalence.scripts import Script, frees, is_usual, scripts
 from equivalence.stubs import UNSEEN, known, pipeline, real_class, seen, sizes_of
 from equivalence.translated import translated
 from planner.target import catalogue
@@ -41,12 +42,12 @@ def classes() -> tuple[str, ...]:
     return tuple(n for n in catalogue.names() if known(n).sequence is not None)
 
 
-def play(name: str, offload: str) -> Played:
-    """All scripts of one class."""
+def play(name: str, offload: str, *, few: bool = False) -> Played:
+    """All scripts of one class, or ``few``."""
     found: Played = {}
     with Recorder(sizes_of(name)) as recorder:
         played: Any = None
-        for script in scripts(name):
+        for script in filter(is_usual, scripts(name)) if few else scripts(name):
             said: dict[str, list[str]] = {}
             if played is None or played.absent != script.absent:
                 played = None  # its memory goes before anything is written down
@@ -66,7 +67,7 @@ class _Pipeline:
         self.absent = absent
         self._frees = frees(name)
         self._recorder = recorder
-        self._pipe = pipeline(name, _bound(self._call), absent)
+        self._pipe = pipeline(name, _bound(WeakMethod(self._call)), absent)
         if offload == "stock":
             self._pipe.enable_model_cpu_offload(device="sim:0")
         else:
@@ -111,8 +112,10 @@ def _there(pipe: Any, component: str) -> bool:
     return bool(getattr(pipe, component).device.type != "cpu")
 
 
-def _bound(method: Any) -> Any:
-    return lambda pipe, script, said: method(pipe, script, said)
+def _bound(method: WeakMethod[Any]) -> Any:
+    """Held weakly: a class whose ``__call__`` holds its one instance is never collected while a plan that is
+    on that instance holds the class, and each collection then walks through all that were played."""
+    return lambda pipe, script, said: method()(pipe, script, said)  # type: ignore[misc]
 
 
 def use(pipe: Any, step: WalkUse) -> None:
@@ -136,8 +139,8 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
 """What a method of an empty tensor is called with."""
 
 
-def main(offload: str, out: str, *names: str) -> None:
-    """Plays ``names``, or all classes."""
+def main(offload: str, which: str, out: str, *names: str) -> None:
+    """Plays all scripts of ``names`` or of all classes, or a few of each."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     diffusers.logging.set_verbosity_error()
@@ -147,7 +150,7 @@ def main(offload: str, out: str, *names: str) -> None:
         real_class(name)
     gc.collect()
     gc.freeze()  # what is imported stays: the collections between pipelines look at pipelines only
-    played = {name: play(name, offload) for name in wanted}
+    played = {name: play(name, offload, few=which == "few") for name in wanted}
     Path(out).write_text(json.dumps(played, indent=0))
 
 

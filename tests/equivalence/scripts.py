@@ -41,6 +41,13 @@ def scripts(name: str) -> Iterator[Script]:
             yield replace(script, name=f"{script.name}, all uses", whole=True)
 
 
+def is_usual(script: Script) -> bool:
+    """One of each kind of variation: for every run of the tests. ``pytest -m wide`` has all of them."""
+    name = script.name.removesuffix(", all uses")
+    kinds = {"walk", "again", "fails at 0", "after the failure at 0", "vae first", "without vae", "mixed 0"}
+    return name in kinds or len(script.absent) > 1
+
+
 @cache
 def frees(name: str) -> bool:
     """Whether the class's ``__call__`` ends with ``maybe_free_model_hooks``."""

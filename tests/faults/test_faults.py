@@ -22,6 +22,7 @@ from faults.world import Subject, World
 from planner.session.device_state import DeviceState, Scope, Use, applying, state_of
 from planner.session.undo import Undo
 from planner.virtual.device import SimDevice
+from planner.virtual.memory import METER
 
 SAMPLE = {
     ("DiTPipeline", "offload"): 50,
@@ -41,11 +42,16 @@ def world(pipeline: str, policy: str) -> World:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _worlds_end() -> Iterator[None]:
+def _worlds_alone() -> Iterator[None]:
+    """What other tests still hold on the card is not counted, and the worlds end with the last test."""
+    gc.collect()
+    others, METER.allocated = METER.allocated, 0
     yield
     world.cache_clear()
     gc.unfreeze()
     gc.collect()
+    gc.freeze()  # as it was before them
+    METER.allocated += others
 
 
 @pytest.mark.parametrize(("pipeline", "policy"), SAMPLE)

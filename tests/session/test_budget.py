@@ -21,6 +21,13 @@ from planner.virtual.memory import METER
 CLASSES = ("FluxPipeline", "StableDiffusionXLPipeline", "WanPipeline")
 
 
+def of_classes(*shares: float) -> list[Any]:
+    """Each class and each share once in every run of the tests, all pairs in ``pytest -m wide``."""
+    usual = {*zip(CLASSES, shares, strict=True)}
+    pairs = ((cls, share) for cls in CLASSES for share in shares)
+    return [pair if pair in usual else pytest.param(*pair, marks=pytest.mark.wide) for pair in pairs]
+
+
 @pytest.fixture(autouse=True)
 def alone_on_the_card() -> Iterator[None]:
     """What other tests still hold there is not counted: budgets here are of one pipeline."""
@@ -72,8 +79,7 @@ def stays_within(name: str, idle: str, room: Callable[[Any, int], int], *, lasti
     assert device.ledger.live == 0
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize(("cls", "share"), of_classes(0.3, 0.6, 0.9))
 @pytest.mark.parametrize("idle", ["release", "keep"])
 def test_no_call_passes_the_budget(cls: str, share: float, idle: str) -> None:
     stays_within(cls, idle, lambda _, weights: int(share * weights))
@@ -108,8 +114,7 @@ def test_what_a_call_learned_lets_more_stay_in_the_next() -> None:
     session.remove()
 
 
-@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
-@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize(("cls", "share"), of_classes(0.5, 0.7, 0.9))
 def test_what_is_kept_moves_less_than_what_is_released(cls: str, share: float) -> None:
     """And in its steady state a call moves what the last one did."""
     _, weights, activations = whole(cls)
