@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import networkx as nx
 
+from planner.graph.activations import Predicted
 from planner.graph.split import Split
 from planner.plan.model import Loop, Plan, Policy
 from planner.source.text import Span
@@ -82,7 +83,7 @@ class Graph:
 
     ``edges`` are pairs of stage ids; ``unordered`` those pairs that no path orders. ``placements``
     has every component with weights that is present, in constructor order; ``on_demand`` those that
-    are neither in the walk nor excluded: they come when they are called.
+    are neither in the walk nor excluded: they come when they are called. ``activations``: predicted ones.
     """
 
     plan: Plan
@@ -93,6 +94,7 @@ class Graph:
     unordered: tuple[tuple[str, str], ...]
     placements: Mapping[str, Placement]
     on_demand: tuple[str, ...]
+    activations: Predicted = field(default_factory=dict)
 
     def held(self, component: str) -> int | None:
         """Bytes of a component on the device while it is in use; None when not known."""

@@ -11,14 +11,11 @@ from dataclasses import replace
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p5_passes import RESIDENT_OVER_WHOLE, STREAMS
+from planner.graph.activations import left_free_beside_all, needed
 from planner.graph.model import Graph, Placement
 from planner.graph.split import PREFETCH, Split, fitted, split
 from planner.plan.model import Idle, Plan, Policy, Semantics
 from planner.target.model import Blocks
-
-RESERVE = 0.15
-"""Share of the budget that is left to activations, which are not predicted yet: a component that would
-leave less of it streams, and the first call learns how much there really is."""
 
 
 def residency(graph: Graph, budget: int | None = None, overhead: int = 0) -> tuple[Graph, list[Diagnostic]]:
@@ -62,7 +59,8 @@ def _kept(graph: Graph, room: int | None) -> Graph | None:
     if room is None or graph.plan.idle is not Idle.KEEP or graph.plan.semantics is not Semantics.LIVENESS:
         return None
     sizes = {name: graph.held(name) for name in graph.placements}
-    left = room - int(room * RESERVE) - sum(size or 0 for size in sizes.values())
+    reserve = left_free_beside_all(graph.activations, sizes, room)
+    left = room - reserve - sum(size or 0 for size in sizes.values())
     if left >= 0 or None in sizes.values():
         return None
     looped = {name for node in graph.walk if node.loop is not None for name in node.components}
@@ -89,7 +87,7 @@ def _kept(graph: Graph, room: int | None) -> Graph | None:
         # What runs takes of what others can give: it comes back once. Only what passes through takes nothing.
         more: int | None = room - _beside(graph, name)
         if name in made and name not in looped:
-            more = None if made.keys() & looped else left + int(room * RESERVE) + made[name].held
+            more = None if made.keys() & looped else left + reserve + made[name].held
         placements[name] = replace(placements[name], room=more)
         if name in made and made[name].buffer:
             why = f"idle: keep, and {_mib(sum(size or 0 for size in sizes.values()))} do not fit"
@@ -120,7 +118,7 @@ def _placed(graph: Graph, name: str, room: int | None) -> Placement:
         return placement
     left = room - _beside(graph, name)
     placement = replace(placement, room=left)
-    if blocks.bytes <= left - int(room * RESERVE):
+    if blocks.bytes <= left - left_free_beside_all(graph.activations, _run_beside(graph, name), room):
         return placement
     made = _chosen(graph, name, blocks, room, prefetch)
     if made is None or not made.buffer:
@@ -143,11 +141,13 @@ def _prefetch(graph: Graph, name: str) -> int:
 
 
 def _chosen(graph: Graph, name: str, blocks: Blocks, room: int | None, prefetch: int) -> Split | None:
-    """As much as the budget lets stay, with room for activations if it can be had."""
+    """As much as the budget lets stay, with room for activations and all their scratch if it can be had."""
     if room is None:
         return split(blocks, 0, prefetch)
-    left = room - _beside(graph, name)
-    return fitted(blocks, left - int(room * RESERVE), prefetch) or fitted(blocks, left, prefetch)
+    left, runs = room - _beside(graph, name), _run_beside(graph, name)
+    comfortable = fitted(blocks, left - left_free_beside_all(graph.activations, runs, room), prefetch)
+    least = max(needed(graph.activations, other) for other in runs)
+    return comfortable or fitted(blocks, left - least, prefetch)
 
 
 def _beside(graph: Graph, name: str) -> int:
@@ -155,6 +155,11 @@ def _beside(graph: Graph, name: str) -> int:
     always = {n for n, p in graph.placements.items() if p.policy is Policy.RESIDENT} | {*graph.on_demand}
     stages = [always, *(always | names for names in _together(graph, name))]
     return max(sum(graph.held(n) or 0 for n in names - {name}) for names in stages)
+
+
+def _run_beside(graph: Graph, name: str) -> set[str]:
+    """What runs while ``name`` lies on the device: itself, and what loops with it."""
+    return {name}.union(*_together(graph, name))
 
 
 def _together(graph: Graph, name: str) -> Iterator[set[str]]:

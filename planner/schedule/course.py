@@ -29,6 +29,7 @@ def course_of(graph: Graph, budget: int | None, overhead: int) -> Course:
         budget=room_for_weights(plan, budget, overhead),
         cuts={name: _cuts(graph, name) for name in graph.placements},
         streamed=frozenset(name for name, placement in graph.placements.items() if placement.streams),
+        activations=graph.activations,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p6_schedule import (
+    ACTIVATIONS_TOO_LARGE,
     COMPONENT_TOO_LARGE,
     DIFFUSERS_TOO_LARGE,
     HOST_TOO_SMALL,
@@ -13,6 +14,7 @@ from planner.diagnostics.table.p6_schedule import (
     STAGE_TOO_LARGE,
     UNORDERED_TOO_LARGE,
 )
+from planner.graph.activations import needed
 from planner.graph.model import Graph, Node, Run
 from planner.graph.split import split
 from planner.plan.model import Plan, Policy, Semantics
@@ -66,6 +68,37 @@ def fit_findings(
         yield from _diffusers(graph, course, would_fit)
     else:
         yield from _unordered(graph, course, would_fit)
+        yield from _activations(graph, course, would_fit)
+
+
+def _activations(graph: Graph, course: Course, would_fit: Callable[[], str]) -> Iterator[Diagnostic]:
+    """What runs and fits by its weights, and not with the activations that are predicted for it."""
+    budget, always = course.budget, {*course.fixed, *course.on_demand}
+    told: set[str] = set()
+    for node in course.walk:
+        for run in node.runs:
+            held = {run.component, *always, *(node.components if node.loop is not None else ())}
+            weights, takes = _total(course, held), needed(course.activations, run.component)
+            short = weights + takes - (budget or 0)
+            if budget is None or not takes or weights > budget or short <= 0 or run.component in told:
+                continue
+            told.add(run.component)
+            yield _short_of_activations(graph, node, run, weights, takes, short, would_fit())
+
+
+def _short_of_activations(
+    graph: Graph, node: Node, run: Run, weights: int, takes: int, short: int, would_fit: str
+) -> Diagnostic:
+    said = graph.plan.components.get(run.component)
+    tiles = run.entry in ("decode", "encode") and (said is None or said.tiling is None)
+    tile = f"components.{run.component}.tiling: on takes less and changes the image" if tiles else ""
+    return finding(
+        ACTIVATIONS_TOO_LARGE,
+        f'"{run}" of stage "{node.id}" needs {gib(takes)} for activations beside {gib(weights)} of weights: '
+        f"{gib(short)} more than there are",
+        span=_place(graph, run.span),
+        hint="; ".join(filter(None, (would_fit, tile, "smaller pictures or fewer at once take less"))),
+    )
 
 
 def _whom(course: Course, name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from planner.passes.residency import RESERVE
+from planner.graph.activations import left_free
 from planner.plan.model import Idle, Semantics
 from planner.schedule.model import Course
 
@@ -178,7 +178,8 @@ class Guide:
             if run.component not in there:
                 # All of this stage, whoever of it may be left out: it promises the same bytes then.
                 held = {*there, *need, *course.on_demand, *course.walk[here].components} - {run.component}
-                room = course.budget - int(course.budget * RESERVE) - sum(map(course.size, held))
+                free = left_free(course.activations, component, course.budget)
+                room = course.budget - free - sum(map(course.size, held))
                 cut = max((cut for cut in course.cuts.get(run.component, ()) if cut <= room), default=0)
                 return (run.component, cut) if cut else None
             # A loop of the same component after this one looks like this one from inside a call.

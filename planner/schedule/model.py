@@ -7,9 +7,10 @@ not known. Activations and the device's own context come on top.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from planner.graph.activations import Predicted
 from planner.graph.model import Node, Placement, Repeat
 from planner.plan.model import Idle, Semantics
 from planner.source.text import Span
@@ -23,7 +24,8 @@ class Course:
 
     ``fixed``: components that never leave (resident and excluded); ``predecessor``: whom a component
     evicts under ``semantics: diffusers``; ``budget``: bytes for weights, None when not known; ``cuts``: how
-    many bytes of each may come before the rest, smallest first; ``streamed``: who needs the link all along.
+    many bytes of each may come before the rest, smallest first; ``streamed``: who needs the link all along;
+    ``activations``: predicted ones.
     """
 
     walk: tuple[Node, ...]
@@ -37,6 +39,7 @@ class Course:
     budget: int | None
     cuts: Mapping[str, tuple[int, ...]]
     streamed: frozenset[str]
+    activations: Predicted = field(default_factory=dict)
 
     def size(self, component: str) -> int:
         """Bytes of a component, 0 when not known."""

@@ -105,6 +105,28 @@ HOST_TOO_SMALL = Code(
     right=_FITS.replace("8GiB", "8GiB, ram: 16GiB"),
 )
 
+ACTIVATIONS_TOO_LARGE = Code(
+    id="P607",
+    name="activations-too-large",
+    severity=Severity.ERROR,
+    help="A component's weights fit the budget, and what it computes with the height, width, frames and batch "
+    "of `run` (or `workload`) does not fit beside them, even where libraries do without the scratch memory "
+    "that they can do without. The activations were predicted from a trace of the call for a kind of card. "
+    "Raise `budget.vram` to what the hint says, tile the VAE, or ask for less at once.",
+    wrong="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: builtin:tiny-sdxl}
+budget: {vram: 6MiB}
+run: {prompt: a cat, height: 1024, width: 1024}
+""",
+    right="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: builtin:tiny-sdxl}
+budget: {vram: 2GiB}
+run: {prompt: a cat, height: 1024, width: 1024}
+""",
+)
+
 CODES = (
     COMPONENT_TOO_LARGE,
     STAGE_TOO_LARGE,
@@ -112,4 +134,5 @@ CODES = (
     DIFFUSERS_TOO_LARGE,
     NOT_CHECKED,
     HOST_TOO_SMALL,
+    ACTIVATIONS_TOO_LARGE,
 )
