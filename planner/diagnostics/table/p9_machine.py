@@ -243,6 +243,18 @@ HOST_SHORT = Code(
     right="pipeline: {class: FluxPipeline, source: ./flux, dtype: bfloat16}  # 34 GB",
 )
 
+CALL_NOT_TRACED = Code(
+    id="P932",
+    name="call-not-traced",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="What a call takes is found by running the pipeline's own call on tensors without data. It raised "
+    "an error there: for an argument that it does not take, as on a device, or since a value decides a shape "
+    "that is not known before a component has computed it.",
+    wrong="run: {height: 1023}  # not divisible by 8",
+    right="run: {height: 1024}",
+)
+
 CODES = (
     PACKAGE_MISSING,
     PACKAGE_TOO_OLD,
@@ -268,4 +280,5 @@ CODES = (
     CACHE_UNWRITABLE,
     NO_LORAS,
     HOST_SHORT,
+    CALL_NOT_TRACED,
 )

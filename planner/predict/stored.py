@@ -1,0 +1,86 @@
+"""A profile as JSON and back: the same bytes for the same profile. No torch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from planner.predict.profile import CallProfile, Operation, Section, Turn, UseProfile
+
+FORM = 1
+"""Raised when the form changes, so that none of before is read as one of now."""
+
+
+class FormError(ValueError):
+    """Text that is no profile of this form."""
+
+
+def to_json(profile: CallProfile) -> str:
+    """One line of JSON."""
+    return json.dumps(_call(profile), separators=(",", ":"), sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> CallProfile:
+    """What ``to_json`` wrote. Raises FormError for anything else."""
+    try:
+        said = json.loads(text)
+        if said["form"] != FORM:
+            raise FormError(f"form {said['form']}, expected {FORM}")
+        return CallProfile(
+            pipeline=said["pipeline"],
+            arguments=said["arguments"],
+            kernels=said["kernels"],
+            versions=said["versions"],
+            steps=said["steps"],
+            uses=tuple(map(_read_use, said["uses"])),
+            turns=tuple(Turn(use, held) for use, held in said["turns"]),
+            notes=tuple(said["notes"]),
+        )
+    except FormError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormError(f"no profile: {type(error).__name__}: {error}") from error
+
+
+def _call(profile: CallProfile) -> dict[str, Any]:
+    return {
+        "form": FORM,
+        "pipeline": profile.pipeline,
+        "arguments": dict(profile.arguments),
+        "kernels": profile.kernels,
+        "versions": dict(profile.versions),
+        "steps": profile.steps,
+        "uses": [_use(use) for use in profile.uses],
+        "turns": [[turn.use, turn.held] for turn in profile.turns],
+        "notes": list(profile.notes),
+    }
+
+
+def _use(use: UseProfile) -> dict[str, Any]:
+    return {
+        "component": use.component,
+        "entry": use.entry,
+        "inputs": use.inputs,
+        "output": use.output,
+        "events": list(use.events),
+        "scratch": sorted(use.scratch),
+        "operations": [[o.kind, o.dtype, o.flops, o.bytes, list(o.shape)] for o in use.operations],
+        "sections": [[s.block, [n for pair in s.work for n in pair]] for s in use.sections],
+        "notes": list(use.notes),
+    }
+
+
+def _read_use(said: Any) -> UseProfile:
+    return UseProfile(
+        component=said["component"],
+        entry=said["entry"],
+        inputs=said["inputs"],
+        output=said["output"],
+        events=tuple(said["events"]),
+        scratch=frozenset(said["scratch"]),
+        operations=tuple(Operation(k, d, f, b, tuple(s)) for k, d, f, b, s in said["operations"]),
+        sections=tuple(
+            Section(block, tuple(zip(work[::2], work[1::2], strict=True))) for block, work in said["sections"]
+        ),
+        notes=tuple(said["notes"]),
+    )

@@ -1,0 +1,144 @@
+"""``scaled_dot_product_attention`` as a card runs it: which kernel, the output's layout, its scratch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from planner.cards.kernels import Kernels
+from planner.tracing.ledger import Ledger
+from planner.tracing.tensor import Traced
+
+HALF = (torch.float16, torch.bfloat16)
+NAME = torch.nn.functional.scaled_dot_product_attention
+
+
+class Attention(TorchFunctionMode):
+    """Stands in for the function, from wherever it was imported. It must be the innermost mode."""
+
+    def __init__(self, kernels: Kernels, ledger: Ledger) -> None:
+        super().__init__()
+        self._kernels = kernels
+        self._ledger = ledger
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Attention is ours where its query is on the GPU."""
+        if func is NAME:
+            query = args[0] if args else (kwargs or {})["query"]
+            if isinstance(query, Traced) and query.device.type == "cuda":
+                return self._run(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _run(
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        attn_mask: Any = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Any:
+        q, k, v, mask = query, key, value, attn_mask
+        if torch.is_autocast_enabled("cuda"):
+            dtype = torch.get_autocast_dtype("cuda")
+            q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
+            mask = mask.to(dtype) if mask is not None and mask.is_floating_point() else mask
+        kind = chosen(self._kernels, q, k, v, mask, enable_gqa)
+        if kind == "math":
+            return _math(q, k, v, mask, enable_gqa)
+        if mask is not None:
+            mask = mask.to(q.dtype) if mask.dtype == torch.bool else mask
+            width, step = mask.shape[-1], 16 // q.element_size()
+            if kind == "efficient" and width % step:
+                mask = q.new_empty((*mask.shape[:-1], -(-width // step) * step))
+        b, h, s, d = q.shape
+        out = _output(kind, q, k, v)
+        self._ledger.borrow(_scratch(self._kernels, kind, q, k, v))
+        flops = 2 * b * h * s * k.shape[-2] * (d + v.shape[-1])
+        size = sum(t.numel() * t.element_size() for t in (q, k, v, out))
+        shape = (b, h, s, k.shape[-2], d)
+        self._ledger.count("attention", str(q.dtype).removeprefix("torch."), flops, size, shape)
+        return out
+
+
+def chosen(kernels: Kernels, q: Any, k: Any, v: Any, mask: Any, gqa: bool) -> str:
+    """The first that takes these inputs: cuDNN where the card prefers it, flash, efficient, math."""
+    if q.dim() != 4:
+        return "math"
+    half, d = q.dtype in HALF, q.shape[-1]
+    same = d == v.shape[-1]
+    aligned = 8 if half else 4
+    able = {
+        "cudnn": half and same and d % 8 == 0 and d <= 128 and q.shape[-2] > 1 and k.shape[-2] > 1,
+        "flash": half and same and mask is None and d <= 256,
+        "efficient": not gqa
+        and q.dtype in (*HALF, torch.float32)
+        and d % aligned == 0
+        and v.shape[-1] % aligned == 0,
+    }
+    if kernels.attention != "cudnn":
+        able["cudnn"] = False
+    if kernels.attention == "efficient":
+        able["flash"] = False  # before Ampere
+    return next((kind for kind, takes in able.items() if takes), "math")
+
+
+def _output(kind: str, q: Any, k: Any, v: Any) -> Any:
+    """cuDNN lays it as the query; the others by position, heads within."""
+    b, h, s, d = q.shape
+    if kind == "cudnn":
+        return torch.empty_like(q)
+    pad = -d % 8 if kind == "flash" else 0
+    if pad:
+        q, k, v = (torch.nn.functional.pad(t, (0, pad)) for t in (q, k, v))
+    out = q.new_empty((b, s, h, v.shape[-1])).transpose(1, 2)
+    return out[..., :d] if pad else out
+
+
+def _scratch(kernels: Kernels, kind: str, q: Any, k: Any, v: Any) -> int:
+    b, h, s, d = q.shape
+    if kind == "efficient" and v.shape[-1] > 128 and q.dtype in HALF:
+        return int(b * s * h * v.shape[-1] * 4)  # it accumulates in float32, beside the output
+    if kind == "flash":
+        return int(b * h * s * 4) + split(kernels.sms, b, h, s, k.shape[-2], d)
+    return 0
+
+
+def split(sms: int, batch: int, heads: int, queries: int, keys: int, size: int) -> int:
+    """Bytes of flash attention's parts in float32, where it splits the keys to fill ``sms`` (its
+    ``num_splits_heuristic``, for two blocks on each)."""
+    wide = 256 if size <= 64 else 128 if size <= 128 else 64
+    parts = -(-keys // wide)
+    blocks = batch * heads * -(-queries // 64)
+    if blocks >= 0.8 * sms * 2:
+        return 0
+    waves = {
+        n: blocks * n / (sms * 2)
+        for n in range(1, min(128, sms * 2, parts) + 1)
+        if n == 1 or -(-parts // n) != -(-parts // (n - 1))
+    }
+    full = {n: w / math.ceil(w) for n, w in waves.items()}
+    best = max(full.values(), default=0.0)
+    n = next((n for n, share in full.items() if share >= 0.85 * best), 1)
+    return 0 if n == 1 else n * batch * heads * queries * (size + -size % 32 + 1) * 4
+
+
+def _math(q: Any, k: Any, v: Any, mask: Any, gqa: bool) -> Any:
+    """In the open: half precision is computed in float32."""
+    dtype = q.dtype
+    if gqa:
+        k = k.repeat_interleave(q.shape[-3] // k.shape[-3], -3)
+        v = v.repeat_interleave(q.shape[-3] // v.shape[-3], -3)
+    if dtype in HALF:
+        q, k, v = q.float(), k.float(), v.float()
+    weights = (q * 1.0) @ (k * 1.0).transpose(-2, -1)
+    if mask is not None:
+        weights = weights + mask.to(weights.dtype)
+    return (torch.softmax(weights, -1) @ v).to(dtype)

@@ -1,0 +1,102 @@
+"""``trace``: a pipeline and a call's arguments in, a profile of the call out."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from planner.cards.kernels import Kernels
+from planner.diagnostics.diagnostic import PlanError, finding
+from planner.diagnostics.table.p9_machine import CALL_NOT_TRACED
+from planner.predict.profile import CallProfile
+
+PACKAGES = ("torch", "diffusers", "transformers")
+
+
+def trace(
+    pipe: Any,
+    arguments: Mapping[str, Any],
+    kernels: Kernels,
+    *,
+    dtypes: Mapping[str, Any] | None = None,
+) -> CallProfile:
+    """What ``pipe(**arguments)`` allocates and computes on a card with ``kernels``, use by use.
+
+    ``pipe`` is on the meta device or loaded; nothing of it is changed. ``dtypes``: torch dtypes by component
+    in which its weights are taken; others as they are. Raises PlanError with what the pipeline raised as its
+    ``__cause__``.
+    """
+    import torch
+
+    from planner.tracing.mode import Tracer
+    from planner.tracing.modules import copied
+    from planner.tracing.recorder import Recorder
+
+    tracer = Tracer(kernels)
+    try:
+        hollow = _copy(pipe)
+        for name, part in pipe.components.items():
+            if isinstance(part, torch.nn.Module):
+                vars(hollow)[name] = copied(part, tracer, (dtypes or {}).get(name))
+        recorder = Recorder(hollow, tracer)
+        with torch.random.fork_rng(devices=[]), recorder.recording():
+            hollow(**_arguments(pipe, arguments))
+    except Exception as error:
+        said = " ".join(str(error).split())
+        text = f"the call of {type(pipe).__name__} raised {type(error).__name__}" + (
+            f": {said}" if said else ""
+        )
+        raise PlanError([finding(CALL_NOT_TRACED, text)]) from error
+    return CallProfile(
+        pipeline=type(pipe).__name__,
+        arguments={key: plain(value) for key, value in sorted(arguments.items())},
+        kernels=kernels.name,
+        versions={name: metadata.version(name) for name in PACKAGES},
+        steps=_steps(pipe, arguments),
+        uses=tuple(recorder.uses),
+        turns=tuple(recorder.turns),
+        notes=tuple(sorted({note for use in recorder.uses for note in use.notes})),
+    )
+
+
+def _copy(pipe: Any) -> Any:
+    """The pipeline with parts of its own: what a call changes (a scheduler's steps) is not the user's."""
+    import torch
+
+    made = copy.copy(pipe)
+    for name, part in pipe.components.items():
+        if not isinstance(part, torch.nn.Module) and "Scheduler" in type(part).__name__:
+            vars(made)[name] = copy.deepcopy(part)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def _arguments(pipe: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Images stay tensors: making files of them is no work of the card's."""
+    taken = inspect.signature(type(pipe).__call__).parameters
+    more = {"output_type": "pt"} if "output_type" in taken else {}
+    return {**more, **arguments}
+
+
+def _steps(pipe: Any, arguments: Mapping[str, Any]) -> int:
+    said = arguments.get("num_inference_steps")
+    if said is None:
+        parameter = inspect.signature(type(pipe).__call__).parameters.get("num_inference_steps")
+        said = None if parameter is None or parameter.default is parameter.empty else parameter.default
+    return said if isinstance(said, int) else 1
+
+
+def plain(value: Any) -> object:
+    """As far as it decides shapes, in words that JSON has."""
+    if isinstance(value, (int, float, str, bool, type(None))):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if (shape := getattr(value, "shape", None)) is not None:
+        return f"{type(value).__name__}{tuple(shape)}"
+    if (size := getattr(value, "size", None)) is not None and not callable(size):
+        return f"{type(value).__name__}{tuple(size)}"
+    return type(value).__name__
