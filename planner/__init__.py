@@ -9,6 +9,7 @@ from __future__ import annotations
 from planner.api import (
     Compiled,
     Validation,
+    activations,
     apply,
     catalogue,
     compile,
@@ -34,6 +35,7 @@ __all__ = [
     "Severity",
     "Validation",
     "__version__",
+    "activations",
     "apply",
     "catalogue",
     "compile",

@@ -25,6 +25,7 @@ from planner.document.document import Document
 from planner.document.override import with_overrides
 from planner.document.read import document_of, read_document
 from planner.document.schema import check_schema
+from planner.graph.activations import Predicted
 from planner.graph.build import build_graph
 from planner.graph.model import Graph
 from planner.loading.known import Given, known_of, own_of
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     import torch
 
     from planner.device.protocol import Device
+    from planner.predict.profile import CallProfile
     from planner.session.session import Session
 
 PathOrPlan = str | Path | SourceText | Plan
@@ -135,6 +137,7 @@ def validate(
     strict: bool = False,
     card: Place | None = None,
     catalogue: Given = (),
+    activations: Predicted | None = None,
 ) -> Validation:
     """Everything that can be said of a plan without a GPU, weights, torch or the network.
 
@@ -142,13 +145,14 @@ def validate(
     pipeline in place of the plan's own; ``overrides``: ``key=value`` as for ``--set``; ``strict``: warnings,
     and notes of what was not checked, count as errors; ``card``: whether it fits there
     (``planner.schedule.card.imagined(12 << 30)``); ``catalogue``: files that ``planner.catalogue`` made, or
-    classes, for pipelines of one's own. Raises nothing for a bad plan: the result is falsy.
+    classes, for pipelines of one's own; ``activations``: what ``planner.activations`` predicted, to be
+    checked beside the weights. Raises nothing for a bad plan: the result is falsy.
     """
     front = _front(source, overrides)
     plan, found = front.plan, front.found
     own, problems, texts = own_of(catalogue)
     if plan is not None and not problems:
-        _, more = _back(plan, target, own, card=card)
+        _, more = _back(plan, target, own, card=card, activations=activations)
         found = found + more
     kept = (*problems, *by_place(apply_ignores(found, front.sources)))
     if strict:
@@ -184,13 +188,15 @@ def compile(
     overhead: int = 0,
     card: Place | None = None,
     catalogue: Given = (),
+    activations: Predicted | None = None,
 ) -> Compiled:
     """The schedule of a plan: what is loaded, used and evicted, with the bytes after each step.
 
     ``target`` and ``catalogue`` as for ``validate``; ``budget`` and ``overhead``: bytes that a machine
     reported (see ``planner.session.machine.room``), in place of the plan's; ``card``: where to compile for,
-    which says both. Raises PlanError, and InternalError if the replay of the schedule finds a fault, which
-    would be ours.
+    which says both; ``activations``: what ``planner.activations`` predicted, which then decides what stays
+    in place of a share of the budget. Raises PlanError, and InternalError if the replay of the schedule finds
+    a fault, which would be ours.
     """
     front = _front(source, overrides)
     found, compiled = front.found, None
@@ -198,7 +204,9 @@ def compile(
     if problems:
         raise PlanError(problems, texts)
     if front.plan is not None:
-        compiled, more = _back(front.plan, target, own, budget=budget, overhead=overhead, card=card)
+        compiled, more = _back(
+            front.plan, target, own, budget=budget, overhead=overhead, card=card, activations=activations
+        )
         found = found + more
         if compiled is None and not errors(found):
             found.append(_nothing_runs(front.plan))
@@ -242,6 +250,35 @@ def apply(
         backend.install()  # torch does not know the name before
     there = device_for(pick_device(plan, device, gpu_id))
     return attach(plan, pipe, there, budget=budget, catalogue=catalogue)[0]
+
+
+def activations(source: PathOrPlan, *, overrides: Sequence[str] = ()) -> Predicted:
+    """What each component's activations take in the call that the plan's ``run`` means: bytes by component,
+    for ``validate`` and ``compile``. No GPU and no weights: the pipeline's own call runs on tensors without
+    data, as on a Hopper card (other cards may run other attention kernels). Needs torch, and the components'
+    configs in a folder or built-in. The trace is kept in the user's cache. Raises PlanError.
+    """
+    from planner.predict.needs import activations_of
+
+    return activations_of(profile(load(source, overrides=overrides)))
+
+
+def profile(plan: Plan) -> CallProfile:
+    """The traced call from which ``activations`` are taken. Raises PlanError."""
+    from planner.loading.packages import require
+
+    require()
+    from planner.cards.kernels import HOPPER
+    from planner.loading.builtin import quiet
+    from planner.loading.inputs import call_of
+    from planner.loading.pipeline import class_of
+    from planner.tracing.cached import profile as traced
+
+    with quiet():
+        cls = class_of(plan)
+        arguments = {**call_of(plan, cls.__new__(cls)).arguments}
+        arguments.pop("generator", None)  # no values are drawn
+        return traced(plan, arguments, HOPPER)
 
 
 def load_pipeline(
@@ -441,6 +478,7 @@ def _back(
     budget: int | None = None,
     overhead: int = 0,
     card: Place | None = None,
+    activations: Predicted | None = None,
 ) -> tuple[tuple[Graph, Schedule] | None, list[Diagnostic]]:
     """Plan to schedule, checked by the replay."""
     known, found = _target(plan, target, own)
@@ -464,6 +502,7 @@ def _back(
     found += problems
     if graph is None:
         return None, found
+    graph = replace(graph, activations=activations or {})
     graph, notes = residency(graph, budget, overhead)
     found += notes
     schedule, problems = lower(graph, budget=budget, overhead=overhead)

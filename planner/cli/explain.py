@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import RenderableType
 
-from planner.api import Compiled, compile, load
+from planner.api import Compiled, compile, load, profile
 from planner.cli.card import card_of, card_option, info_of
 from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plans_and_codes
@@ -21,10 +21,12 @@ from planner.diagnostics.diagnostic import Code, PlanError, Severity, finding
 from planner.diagnostics.table.p0_tool import UNKNOWN_CODE
 from planner.diagnostics.table.p9_output import NOTHING_TO_PLOT
 from planner.plan.write import to_yaml
+from planner.predict.needs import activations_of
 from planner.report.render import head, host_words, timeline_table
 from planner.report.rules import rules_table
 from planner.report.sheet import sheet
 from planner.report.steps import pinned_first, placements_table, steps_table, totals
+from planner.report.uses import uses_table
 from planner.schedule.card import Card
 
 
@@ -49,6 +51,11 @@ from planner.schedule.card import Card
 @plot_option
 @trace_option
 @click.option("--force", is_flag=True, help="--plot and --trace may write over a file.")
+@click.option(
+    "--activations",
+    is_flag=True,
+    help="Trace run's call on tensors without data: what each use takes beside the weights. Needs torch.",
+)
 @from_option
 @catalogue_option
 @overrides_option
@@ -58,6 +65,7 @@ def explain_command(
     target: str | None,
     card: Card | None,
     form: str,
+    activations: bool,
     plot: Path | None,
     trace: Path | None,
     force: bool,
@@ -83,13 +91,17 @@ def explain_command(
         raise PlanError(found, plan.document.sources)
     where = card_of(plan, card)
     aim, known = seen(code, target, catalogues)
-    compiled = compile(plan, aim, card=where, catalogue=known)
+    call = profile(plan) if activations else None
+    needs = None if call is None else activations_of(call)
+    compiled = compile(plan, aim, card=where, catalogue=known, activations=needs)
     if asked:
         _draw(compiled, where, plot, trace, force=force)
     if form == "yaml":
         raw(to_yaml(compiled.plan))
         return 0
     put(*_parts(compiled, where))
+    if call is not None:
+        put("", uses_table(call))
     return show(compiled.diagnostics, plan.document.sources)
 
 

@@ -28,8 +28,8 @@ FOLDER = "profiles"
 def profile(plan: Plan, arguments: Mapping[str, Any], kernels: Kernels) -> CallProfile:
     """What the call of ``plan``'s pipeline with ``arguments`` takes on a card with ``kernels``.
 
-    Traced now, or as it was kept for the same configs, arguments, kernels and versions. Raises PlanError where
-    there are no configs, and for what the call raises.
+    Traced now, or as it was kept for the same configs, arguments, kernels and versions. Raises PlanError
+    where there are no configs, and for what the call raises.
     """
     folder = source_of(plan)
     path = home() / FOLDER / f"{key(plan, folder, arguments, kernels)}.json"

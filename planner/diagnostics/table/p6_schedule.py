@@ -109,9 +109,9 @@ ACTIVATIONS_TOO_LARGE = Code(
     id="P607",
     name="activations-too-large",
     severity=Severity.ERROR,
-    help="A component's weights fit the budget, and what it computes with the height, width, frames and batch "
-    "of `run` (or `workload`) does not fit beside them, even where libraries do without the scratch memory "
-    "that they can do without. The activations were predicted from a trace of the call for a kind of card. "
+    help="A component's weights fit the budget, and what it computes with the height, width, frames and "
+    "batch of `run` does not fit beside them, even where libraries do without the scratch memory that they "
+    "can do without. `plan explain --activations` predicts what activations take from a trace of the call. "
     "Raise `budget.vram` to what the hint says, tile the VAE, or ask for less at once.",
     wrong="""\
 version: 1
