@@ -19,12 +19,14 @@ from planner.api import (
     translate,
     validate,
 )
+from planner.batches.local import Batch, batch
 from planner.diagnostics.diagnostic import Code, Diagnostic, InternalError, PlanError, Severity
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
 from planner.version import VERSION as __version__
 
 __all__ = [
+    "Batch",
     "Code",
     "Compiled",
     "Diagnostic",
@@ -37,6 +39,7 @@ __all__ = [
     "__version__",
     "activations",
     "apply",
+    "batch",
     "catalogue",
     "compile",
     "load",

@@ -56,6 +56,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "Run a plan: load its pipeline, make the output, show promised beside measured.",
             "plan apply flux.plan.yaml --out cat.png",
         ),
+        "batch": Verb(
+            "planner.cli.batch",
+            "Run a plan for each row of a file; what is finished is not run again.",
+            "plan batch flux.plan.yaml --inputs rows.jsonl --out pictures",
+        ),
         "doctor": Verb(
             "planner.cli.doctor",
             "What this machine and this installation can do.",

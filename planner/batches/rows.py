@@ -1,0 +1,191 @@
+"""Rows of a batch from a file, each value with its place: JSON lines, CSV, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.diagnostics.table.p9_batch import NO_PARQUET, NO_ROWS, ROW_UNREADABLE
+from planner.plan.run import IMAGES, VIDEOS
+from planner.source.text import SourceText, Span
+from planner.target.call import Call
+
+STDIN = "-"
+LONGEST = 1 << 20
+"""Bytes of a row: a prompt is text; what is larger belongs into a file that the row names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """A row as it is written, ``id`` among its ``values``; ``spans``: where each value stands."""
+
+    values: Mapping[str, Any]
+    spans: Mapping[str, Span]
+    span: Span
+
+
+def read_rows(inputs: str | Path, call: Call) -> tuple[list[Raw], list[Diagnostic], tuple[SourceText, ...]]:
+    """The rows of a file, or of stdin for ``-``; ``call``: which texts of a CSV file are numbers.
+
+    All rows that cannot be read are findings (P960). Raises PlanError where there is no such file, for a
+    suffix that is not known (P962), and for Parquet without pyarrow (P963).
+    """
+    name = str(inputs)
+    suffix = Path(name).suffix.lower()
+    if name != STDIN and suffix not in (".jsonl", ".csv", ".parquet"):
+        raise PlanError([finding(NO_ROWS, f'expected .jsonl, .csv, .parquet or -, found "{name}"')])
+    try:
+        if suffix == ".parquet":
+            return _parquet(name)
+        data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+    except OSError as error:
+        raise PlanError([finding(NO_ROWS, f'cannot read "{name}": {error.strerror or error}')]) from error
+    shown = "<stdin>" if name == STDIN else name
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        return [], [_unreadable("not UTF-8", Span(file=shown, line=line, column=column))], ()
+    rows, found = _csv(text, shown, call) if suffix == ".csv" else _jsonl(text, shown)
+    return rows, found, (SourceText(name=shown, text=text),)
+
+
+def _unreadable(said: str, span: Span) -> Diagnostic:
+    return finding(ROW_UNREADABLE, said, span=span)
+
+
+def _jsonl(text: str, name: str) -> tuple[list[Raw], list[Diagnostic]]:
+    rows, found = [], []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        span = Span(file=name, line=number, column=1)
+        try:
+            if len(line) > LONGEST:
+                raise ValueError(f"the row has {len(line)} characters, more than {LONGEST}")
+            values = json.loads(line, object_pairs_hook=_once, parse_constant=_no_constant)
+            if not isinstance(values, dict):
+                raise ValueError(f"expected an object, found {line[:40].strip()}")
+        except json.JSONDecodeError as error:
+            at = Span(file=name, line=number, column=error.colno)
+            found.append(_unreadable(f"not JSON: {error.msg}", at))
+        except (ValueError, RecursionError) as error:
+            found.append(_unreadable(str(error), span))
+        else:
+            spans = {key: _key_span(line, key, span) for key in values}
+            rows.append(Raw(values=values, spans=spans, span=span))
+    return rows, found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f'the key "{twice}" is there twice')
+    return made
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _key_span(line: str, key: str, whole: Span) -> Span:
+    """A quote inside a text is escaped, so that a quoted name before a colon is a key."""
+    quoted = json.dumps(key, ensure_ascii=False)
+    seen = re.search(r"(?<!\\)" + re.escape(quoted) + r"(?=\s*:)", line)
+    return whole if seen is None else whole.part(seen.start(), len(quoted))
+
+
+def _csv(text: str, name: str, call: Call) -> tuple[list[Raw], list[Diagnostic]]:
+    rows: list[Raw] = []
+    found: list[Diagnostic] = []
+    records = list(_records(text, name))
+    if not records:
+        return rows, found
+    (_, header, places), *others = records
+    for i, key in enumerate(header):
+        if not key or key in header[:i]:
+            said = f'the column "{key}" is there twice' if key else "a column without a name"
+            found.append(_unreadable(said, places[i]))
+    for size, values, at in others if not found else ():
+        if size > LONGEST:
+            found.append(_unreadable(f"the row has {size} characters, more than {LONGEST}", at[0]))
+        elif len(values) > len(header):
+            said = f"{len(values)} values under {len(header)} names"
+            found.append(_unreadable(said, at[len(header)]))
+        elif any(values):
+            given = {k: _value(k, v, call) for k, v in zip(header, values, strict=False) if v != ""}
+            spans = dict(zip(header, at, strict=False))
+            rows.append(Raw(values=given, spans=spans, span=at[0]))
+    return rows, found
+
+
+def _records(text: str, name: str) -> Iterator[tuple[int, list[str], list[Span]]]:
+    """Length, values and places of each record of a CSV text (RFC 4180)."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    lines = text.splitlines(keepends=True)
+    reader = csv.reader(io.StringIO(text, newline=""))
+    before = 0
+    for values in reader:
+        record = "".join(lines[before : reader.line_num])
+        if values:
+            yield len(record), values, _places(record, name, before + 1)
+        before = reader.line_num
+
+
+def _places(record: str, name: str, line: int) -> list[Span]:
+    places, quoted, column = [Span(file=name, line=line, column=1)], False, 1
+    for character in record:
+        column += 1
+        if character == '"':
+            quoted = not quoted
+        elif character == "," and not quoted:
+            places.append(Span(file=name, line=line, column=column))
+        elif character == "\n":
+            line, column = line + 1, 1
+    return places
+
+
+def _value(name: str, text: str, call: Call) -> Any:
+    """Of a cell: text where the argument takes text, else what JSON reads in it."""
+    argument = call.arguments.get(name)
+    listed = text.startswith("[") and (name in IMAGES | VIDEOS)
+    if not listed and (name == "id" or name in IMAGES | VIDEOS):
+        return text
+    if not listed and argument is not None and argument.takes("str", "image", "any"):
+        return text
+    try:
+        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except ValueError:
+        return text
+
+
+def _parquet(name: str) -> tuple[list[Raw], list[Diagnostic], tuple[SourceText, ...]]:
+    """A row's line is its number, a value's column that of its column in the file, counted from 1."""
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        said = f'"{name}" needs pyarrow, which is not installed'
+        raise PlanError([finding(NO_PARQUET, said, hint="pip install 'offload-planner[batch]'")]) from error
+    try:
+        table = parquet.read_table(name)
+    except pyarrow.ArrowException as error:
+        raise PlanError([finding(NO_ROWS, f'cannot read "{name}": {error}')]) from error
+    rows = []
+    for number, values in enumerate(table.to_pylist(), start=1):
+        spans = {
+            key: Span(file=name, line=number, column=i) for i, key in enumerate(table.column_names, start=1)
+        }
+        given = {key: value for key, value in values.items() if value is not None}
+        rows.append(Raw(values=given, spans=spans, span=Span(file=name, line=number, column=1)))
+    return rows, [], ()

@@ -1,0 +1,37 @@
+"""``plan batch``: one plan, many rows, one output each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from planner.batches.local import batch
+from planner.cli.complete import plan_files
+from planner.cli.source import source_of
+from planner.cli.terminal import log, overrides_option, put
+
+
+@click.command("batch")
+@click.argument("file", type=click.Path(path_type=Path), shell_complete=plan_files)
+@click.option("--inputs", required=True, help="Rows: .jsonl, .csv, .parquet, or - for JSON lines on stdin.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder of the outputs.")
+@click.option("--limit", type=click.IntRange(min=1), help="Run so many rows at most.")
+@click.option("--simulate", is_flag=True, help="On a virtual accelerator: no GPU needed.")
+@click.option("--dry-run", is_flag=True, help="Check the rows and say how many would run; load nothing.")
+@click.option("--retry", is_flag=True, help="Run rows that failed, too.")
+@click.option("--force", is_flag=True, help="Make outputs of another plan or row again.")
+@click.option("--fail-fast", is_flag=True, help="End at the first row that fails.")
+@overrides_option
+def batch_command(file: Path, inputs: str, overrides: tuple[str, ...], **options: Any) -> int:
+    """Run a plan for each row of a file. What is finished is not run again.
+
+    One process on the plan's device. Ctrl-C ends it after the row that runs, twice: now.
+    """
+    made = batch(source_of(file), inputs, overrides=overrides, tell=log, **options)
+    what = "to run" if options["dry_run"] else "left"
+    put(f"{made.done} done, {made.skipped} finished before, {made.failed} failed, {made.left} {what}")
+    if made.results is not None:
+        put(f"wrote {made.results}")
+    return made.exit_code

@@ -1,0 +1,96 @@
+"""P95x: rows of a batch, and the folder that its outputs go to."""
+
+from __future__ import annotations
+
+from planner.diagnostics.diagnostic import Code, Severity
+
+ROW_UNREADABLE = Code(
+    id="P960",
+    name="row-unreadable",
+    severity=Severity.ERROR,
+    help="Each line of a .jsonl file is one JSON object in UTF-8, of at most 1 MiB, each key "
+    "once; a .csv file begins with a line of names, and its rows have no more values than that. "
+    "Nothing was run.",
+    wrong='{"id": "a", "prompt": "a cat"',
+    right='{"id": "a", "prompt": "a cat"}',
+)
+BAD_ROW_ID = Code(
+    id="P961",
+    name="bad-row-id",
+    severity=Severity.ERROR,
+    help="A row's id names its output: 1 to 100 of the characters a-z, A-Z, 0-9, '.', '_' and '-', no "
+    "'.' or '-' at the start, no name that Windows reserves, and no other row's, whatever the case. An id "
+    "that is another's with -0, -1 after it is refused too: several outputs of one row are called so. A row "
+    "without an id is called by a digest of its arguments.",
+    wrong='{"id": "../cat", "prompt": "a cat"}',
+    right='{"id": "cat", "prompt": "a cat"}',
+)
+NO_ROWS = Code(
+    id="P962",
+    name="inputs-unreadable",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="The rows of a batch are read from .jsonl, .csv or .parquet, or as JSON lines from - (stdin).",
+    wrong="plan batch flux.plan.yaml --inputs rows.xlsx --out pictures",
+    right="plan batch flux.plan.yaml --inputs rows.csv --out pictures",
+)
+NO_PARQUET = Code(
+    id="P963",
+    name="parquet-package-missing",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="Parquet is read by pyarrow, which the base installation does not bring.",
+    wrong="plan batch flux.plan.yaml --inputs rows.parquet --out pictures",
+    right="pip install 'offload-planner[batch]'",
+)
+BATCH_LOCKED = Code(
+    id="P964",
+    name="batch-locked",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="Another batch writes to that folder. Two with one folder would run the same rows.",
+    wrong="plan batch a.plan.yaml --inputs r.csv --out x & plan batch a.plan.yaml --inputs r.csv --out x",
+    right="plan batch a.plan.yaml --inputs r.csv --out x && plan batch a.plan.yaml --inputs r.csv --out x",
+)
+BATCH_CHANGED = Code(
+    id="P965",
+    name="batch-changed",
+    severity=Severity.ERROR,
+    exit_code=2,
+    help="The folder has outputs under the same ids that were made of something else: another plan, row, "
+    "image or seed, or with other versions of the libraries. --force makes them again; another --out keeps "
+    "both.",
+    wrong="plan batch flux.plan.yaml --inputs rows.csv --out x --set run.num_inference_steps=8",
+    right="plan batch flux.plan.yaml --inputs rows.csv --out y --set run.num_inference_steps=8",
+)
+ROW_DIED = Code(
+    id="P966",
+    name="row-died",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="The process ended three times while this row ran: killed by the system where memory was short, by "
+    "a fault of a library, or by hand. The row is set aside and the others go on. --retry tries it again.",
+    wrong="plan batch flux.plan.yaml --inputs rows.csv --out x  # a row larger than the machine",
+    right="plan batch flux.plan.yaml --inputs rows.csv --out x --retry",
+)
+BATCH_UNWRITABLE = Code(
+    id="P967",
+    name="batch-unwritable",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="The folder of the outputs cannot be written: full, gone, or not allowed. The batch stopped; what "
+    "is finished is kept, and running it again goes on from there.",
+    wrong="plan batch flux.plan.yaml --inputs rows.csv --out /full/x",
+    right="plan batch flux.plan.yaml --inputs rows.csv --out /roomy/x",
+)
+
+CODES = (
+    ROW_UNREADABLE,
+    BAD_ROW_ID,
+    NO_ROWS,
+    NO_PARQUET,
+    BATCH_LOCKED,
+    BATCH_CHANGED,
+    ROW_DIED,
+    BATCH_UNWRITABLE,
+)

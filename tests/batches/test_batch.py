@@ -1,0 +1,165 @@
+"""``plan batch``: rows checked at once, outputs published once, resumed by what is on disk."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import planner
+from planner.batches.check import derived_seed
+from planner.cli.main import run
+
+PLAN = """version: 1
+pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}
+run: {prompt: a cat, num_inference_steps: 1, height: 64, width: 64, seed: 3}
+"""
+BATCH = ["batch", "x.plan.yaml", "--simulate", "--out", "out", "--inputs"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("x.plan.yaml").write_text(PLAN)
+    Path("r.jsonl").write_text('{"id": "a"}\n{"id": "b", "prompt": "a\\ndog", "seed": 7}\n')
+    return tmp_path
+
+
+def codes(inputs: str | Path, **options: bool) -> set[str]:
+    with pytest.raises(planner.PlanError) as raised:
+        planner.batch("x.plan.yaml", inputs, "out", simulate=True, **options)
+    return {d.code.id for d in raised.value.diagnostics}
+
+
+def results() -> dict[str, dict[str, object]]:
+    return {r["id"]: r for r in map(json.loads, Path("out/results.jsonl").read_text().splitlines())}
+
+
+def test_outputs_seeds_and_a_second_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*BATCH, "r.jsonl"]) == 0
+    first = {p.name: p.read_bytes() for p in Path("out").glob("*.png")}
+    assert {*first} == {"a.png", "b.png"}
+    assert results()["a"]["seed"] == derived_seed(3, "a")
+    assert results()["b"]["seed"] == 7
+    os.unlink("out/b.png")
+    assert run([*BATCH, "r.jsonl"]) == 0
+    assert "1 done, 1 finished before, 0 failed, 0 left" in capsys.readouterr().out
+    assert {p.name: p.read_bytes() for p in Path("out").glob("*.png")} == first
+    assert run([*BATCH, "r.jsonl", "--set", "run.num_inference_steps=2"]) == 2
+    assert "P965" in capsys.readouterr().out
+    assert run([*BATCH, "r.jsonl", "--set", "run.num_inference_steps=2", "--force"]) == 0
+    assert Path("out/a.png").read_bytes() != first["a.png"]
+
+
+def test_all_bad_rows_at_once_with_their_places(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.jsonl").write_text('{"id": "a", "promt": "x"}\n{"id": "../b", "height": "x"}\n{"id": \n')
+    assert run([*BATCH, "bad.jsonl"]) == 1
+    out = capsys.readouterr().out
+    for said in ("bad.jsonl:1:13: ", "bad.jsonl:2:2: ", "bad.jsonl:2:16: ", "bad.jsonl:3:8: "):
+        assert said in out
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"id": "con.x"}', "P961"),
+        ('{"id": "x"}\n{"id": "X"}', "P961"),
+        ('{"id": "x"}\n{"id": "x-0"}', "P961"),
+        ('{"prompt": "x"}\n{"prompt": "x"}', "P961"),
+        ('{"id": "x", "id": "y"}', "P960"),
+        ('{"guidance_scale": NaN}', "P960"),
+        ("[1]", "P960"),
+        ('{"prompt": "' + "x" * (1 << 20) + '"}', "P960"),
+        ('{"seed": -1}', "P916"),
+    ],
+)
+def test_rows_that_are_refused(text: str, code: str, here: Path) -> None:
+    Path("bad.jsonl").write_text(text)
+    assert codes("bad.jsonl") == {code}
+
+
+def test_csv_and_its_places(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("r.csv").write_text('id,prompt,height\n1,"a, ""cat""\nsits",64\nb,12,oops\nc,x,64,more\n')
+    assert run([*BATCH, "r.csv"]) == 1
+    out = capsys.readouterr().out
+    assert "r.csv:4:6: " in out
+    assert "r.csv:5:8: 4 values under 3 names" in out
+    Path("r.csv").write_text('id,prompt,height\n1,"a, ""cat""\nsits",64\nb,12,\n')
+    assert planner.batch("x.plan.yaml", "r.csv", "out", simulate=True, dry_run=True).left == 2
+    assert not Path("out").exists()
+
+
+def test_inputs_that_cannot_be_read(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert codes("r.xlsx") == {"P962"}
+    assert codes("none.csv") == {"P962"}
+    Path("latin.jsonl").write_bytes(b'{"id": "a"}\n{"prompt": "\xe9"}')
+    assert codes("latin.jsonl") == {"P960"}
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert codes("r.parquet") == {"P963"}
+
+
+def test_a_row_that_fails_is_set_aside_and_the_others_go_on(here: Path) -> None:
+    Path("r.jsonl").write_text('{"id": "a", "max_sequence_length": 9999}\n{"id": "b"}\n')
+    assert run([*BATCH, "r.jsonl"]) == 4
+    assert [results()[k]["status"] for k in "ab"] == ["failed", "done"]
+    again = planner.batch("x.plan.yaml", "r.jsonl", "out", simulate=True)
+    assert (again.done, again.skipped, again.failed) == (0, 1, 1)
+    again = planner.batch("x.plan.yaml", "r.jsonl", "out", simulate=True, retry=True)
+    assert (again.done, again.skipped, again.failed) == (0, 1, 1)
+
+
+def test_the_third_death_sets_a_row_aside(here: Path) -> None:
+    Path("out/.batch/started").mkdir(parents=True)
+    Path("out/.batch/started/a").write_text("...")
+    assert run([*BATCH, "r.jsonl"]) == 4
+    assert results()["a"]["finding"]["code"] == "P966"  # type: ignore[index]
+    assert results()["b"]["status"] == "done"
+
+
+def test_two_batches_in_one_folder(here: Path) -> None:
+    Path("out/.batch").mkdir(parents=True)
+    with open("out/.batch/lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert codes("r.jsonl") == {"P964"}
+
+
+def test_a_file_of_others_is_not_written_over(here: Path) -> None:
+    Path("out").mkdir()
+    Path("out/a.png").write_text("mine")
+    assert codes("r.jsonl") == {"P940"}
+    assert Path("out/a.png").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made(here: Path) -> None:
+    Path("out").write_text("a file")
+    assert codes("r.jsonl") == {"P967"}
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment_nothing_is_lost_or_doubled(seed: int, here: Path) -> None:
+    Path("r.jsonl").write_text("".join(f'{{"id": "r{n}"}}\n' for n in range(12)))
+    planner.batch("x.plan.yaml", "r.jsonl", "whole", simulate=True)
+    command = [sys.executable, "-m", "planner", *BATCH, "r.jsonl"]
+    moments = random.Random(seed)
+    for _ in range(2):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        had = len([*Path("out").glob("*.png")])
+        while process.poll() is None and len([*Path("out").glob("*.png")]) < had + 2:
+            time.sleep(0.02)
+        time.sleep(moments.random())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    made = [{p.name: p.read_bytes() for p in Path(d).glob("*.png")} for d in ("whole", "out")]
+    assert made[0] == made[1]
+    assert len(made[1]) == 12
