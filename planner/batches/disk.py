@@ -6,7 +6,6 @@ for each start that no record followed; ``OUT/results.jsonl`` is made of the rec
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -41,16 +40,17 @@ class Folder:
         self.done, self.starts = out / ".batch" / "done", out / ".batch" / "started"
         for folder in (self.done, self.starts):
             folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(out / ".batch" / "lock", os.O_CREAT | os.O_RDWR, 0o666)
+        from filelock import FileLock, Timeout
+
+        self._lock = FileLock(out / ".batch" / "lock")  # gone with its process, however it ends
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with its process, however it ends
-        except BlockingIOError as error:
-            os.close(self._lock)
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
             raise PlanError([finding(BATCH_LOCKED, f'another batch writes to "{out}"')]) from error
 
     def close(self) -> None:
         """Others may have it."""
-        os.close(self._lock)
+        self._lock.release()
 
     def record(self, name: str) -> dict[str, Any] | None:
         """A row's record; None where there is none, or one that cannot be read."""

@@ -23,6 +23,7 @@ from planner.diagnostics.table.p9_batch import BATCH_CHANGED, ROW_DIED
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
 from planner.diagnostics.table.p9_output import OUTPUT_TAKEN
 from planner.loading.kinds import SUFFIXES
+from planner.loading.paths import beside
 from planner.plan.model import Plan
 from planner.plan.run import COUNTS, IMAGES, VIDEOS
 from planner.plan.write import to_yaml
@@ -121,7 +122,7 @@ def key_of(row: Row, device: str) -> str:
         text for name, value in row.plan.run.items() if name in IMAGES | VIDEOS for text in _texts(value)
     ]
     versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
-    said = [to_yaml(row.plan), [digest_of([Path(text)]) for text in files], versions, device]
+    said = [to_yaml(row.plan), [digest_of([beside(row.plan, text)]) for text in files], versions, device]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
