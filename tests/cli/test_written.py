@@ -151,10 +151,10 @@ def test_a_result_is_kept_when_its_place_goes_during_the_run(
 
     attempt = call.attempt
 
-    def meanwhile(*arguments: Any) -> Any:
+    def meanwhile(*arguments: Any, **more: Any) -> Any:
         (here / "cat.png").write_bytes(b"another's")
         (here / "r.json").write_bytes(b"another's")
-        return attempt(*arguments)
+        return attempt(*arguments, **more)
 
     monkeypatch.setattr("planner.loading.call.attempt", meanwhile)
     assert run(["apply", "x.plan.yaml", "--simulate", "--out", "cat.png", "--report", "r.json"]) == 4
