@@ -29,6 +29,11 @@ from planner.graph.activations import Predicted
 from planner.graph.build import build_graph
 from planner.graph.model import Graph
 from planner.loading.known import Given, known_of, own_of
+from planner.lock.content import content_of
+from planner.lock.drift import drift
+from planner.lock.known import card_of, commit_of, filled
+from planner.lock.model import Lock, lock_path
+from planner.lock.read import read_lock
 from planner.passes.residency import residency
 from planner.plan.adapters import check_loras
 from planner.plan.build import build_plan
@@ -39,7 +44,7 @@ from planner.plan.seen import target_from
 from planner.plan.write import to_yaml
 from planner.quantization.check import check_parts, check_rules
 from planner.quantization.sizes import sized
-from planner.schedule.card import Place
+from planner.schedule.card import Card, Place
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
@@ -103,13 +108,16 @@ class Validation:
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """A plan compiled for a target: ``schedule`` is what will happen, ``timeline`` how it reads."""
+    """A plan compiled for a target: ``schedule`` is what will happen, ``timeline`` how it reads;
+    ``card``: for which one, None for the plan's own budget; ``commit``: of the hub, that its sizes are of."""
 
     plan: Plan
     target: Target
     graph: Graph
     schedule: Schedule
     diagnostics: tuple[Diagnostic, ...]
+    card: Card | None = None
+    commit: str | None = None
 
     @cached_property
     def timeline(self) -> tuple[Row, ...]:
@@ -128,6 +136,11 @@ class Compiled:
         written(Path(path), lambda to: to.write_text(text, encoding="utf-8"), replace=True)
         return Path(path)
 
+    def lock(self) -> Lock:
+        """What it was compiled from and to (``schemas/lock.v1.schema.json``): ``lock().to_json()`` is the
+        file that ``plan compile --lock`` writes beside the plan."""
+        return Lock(content_of(self.plan, self.target, self.schedule, card=self.card, commit=self.commit))
+
 
 def validate(
     source: PathOrPlan,
@@ -138,6 +151,7 @@ def validate(
     card: Place | None = None,
     catalogue: Given = (),
     activations: Predicted | None = None,
+    locked: bool = False,
 ) -> Validation:
     """Everything that can be said of a plan without a GPU, weights, torch or the network.
 
@@ -146,14 +160,21 @@ def validate(
     and notes of what was not checked, count as errors; ``card``: whether it fits there
     (``planner.schedule.card.imagined(12 << 30)``); ``catalogue``: files that ``planner.catalogue`` made, or
     classes, for pipelines of one's own; ``activations``: what ``planner.activations`` predicted, to be
-    checked beside the weights. Raises nothing for a bad plan: the result is falsy.
+    checked beside the weights; ``locked``: against the lock beside the plan's file, whose sizes and card are
+    taken where the plan's files and the caller say none; each item that drifted is an error (P954). Raises
+    nothing for a bad plan: the result is falsy.
     """
     front = _front(source, overrides)
     plan, found = front.plan, front.found
     own, problems, texts = own_of(catalogue)
     if plan is not None and not problems:
-        _, more = _back(plan, target, own, card=card, activations=activations)
-        found = found + more
+        lock, wrong = read_lock(lock_path(_file(plan)), _file(plan)) if locked else (None, [])
+        if lock is not None and card is None:
+            card = card_of(lock)
+        done, more = _back(plan, target, own, card=card, activations=activations, lock=lock)
+        found = found + more + wrong
+        if lock is not None and done is not None:
+            found += drift(lock, _compiled(*done, (), card, lock).lock().content, plan)
     kept = (*problems, *by_place(apply_ignores(found, front.sources)))
     if strict:
         kept = tuple(
@@ -162,6 +183,11 @@ def validate(
     return Validation(
         name=_name(plan or source), diagnostics=kept, sources=(*front.sources, *texts), plan=plan
     )
+
+
+def _file(plan: Plan) -> str:
+    """The name of the file that a plan is in."""
+    return plan.document.sources[0].name
 
 
 def _name(source: PathOrPlan) -> str:
@@ -189,14 +215,15 @@ def compile(
     card: Place | None = None,
     catalogue: Given = (),
     activations: Predicted | None = None,
+    lock: Lock | None = None,
 ) -> Compiled:
     """The schedule of a plan: what is loaded, used and evicted, with the bytes after each step.
 
     ``target`` and ``catalogue`` as for ``validate``; ``budget`` and ``overhead``: bytes that a machine
     reported (see ``planner.session.machine.room``), in place of the plan's; ``card``: where to compile for,
     which says both; ``activations``: what ``planner.activations`` predicted, which then decides what stays
-    in place of a share of the budget. Raises PlanError, and InternalError if the replay of the schedule finds
-    a fault, which would be ours.
+    in place of a share of the budget; ``lock``: where sizes are taken from that the plan's files do not say.
+    Raises PlanError, and InternalError if the replay of the schedule finds a fault, which would be ours.
     """
     front = _front(source, overrides)
     found, compiled = front.found, None
@@ -205,7 +232,14 @@ def compile(
         raise PlanError(problems, texts)
     if front.plan is not None:
         compiled, more = _back(
-            front.plan, target, own, budget=budget, overhead=overhead, card=card, activations=activations
+            front.plan,
+            target,
+            own,
+            budget=budget,
+            overhead=overhead,
+            card=card,
+            activations=activations,
+            lock=lock,
         )
         found = found + more
         if compiled is None and not errors(found):
@@ -213,8 +247,25 @@ def compile(
     kept = tuple(by_place(apply_ignores(found, front.sources)))
     if compiled is None or errors(kept):  # what stopped the compiler is told, ignored or not
         raise PlanError(kept if errors(kept) else found, front.sources)
-    graph, schedule = compiled
-    return Compiled(plan=graph.plan, target=graph.target, graph=graph, schedule=schedule, diagnostics=kept)
+    return _compiled(*compiled, kept, card, lock)
+
+
+def _compiled(
+    graph: Graph,
+    schedule: Schedule,
+    found: tuple[Diagnostic, ...],
+    card: Place | None,
+    lock: Lock | None,
+) -> Compiled:
+    return Compiled(
+        plan=graph.plan,
+        target=graph.target,
+        graph=graph,
+        schedule=schedule,
+        diagnostics=found,
+        card=card if isinstance(card, Card) else None,
+        commit=None if lock is None else commit_of(lock),
+    )
 
 
 def apply(
@@ -479,11 +530,14 @@ def _back(
     overhead: int = 0,
     card: Place | None = None,
     activations: Predicted | None = None,
+    lock: Lock | None = None,
 ) -> tuple[tuple[Graph, Schedule] | None, list[Diagnostic]]:
     """Plan to schedule, checked by the replay."""
     known, found = _target(plan, target, own)
     if known is None or errors(found):
         return None, found
+    if lock is not None:
+        known, found = filled(known, plan, lock, found)
     found += check_names(plan, known)
     if known.origin != "loaded":
         found += check_loras(plan)
@@ -494,6 +548,8 @@ def _back(
     if errors(found):
         return None, found
     known = sized(plan, known)
+    if lock is not None:  # sizes under rules are those of the rules that it was made with
+        known, found = filled(known, plan, lock, found)
     if card is not None:
         room, lowered = card.room(plan, known.bytes)
         budget, overhead = room.budget, room.overhead

@@ -13,7 +13,7 @@ from planner.api import Compiled, attach, compile, device_for, load
 from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option
 from planner.cli.complete import plan_files
-from planner.cli.later import not_yet
+from planner.cli.locks import kept_to, locked_option
 from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, trace_option
 from planner.cli.signals import Terminated, terminable
 from planner.cli.source import source_of
@@ -69,7 +69,7 @@ class _Asked:
 @catalogue_option
 @click.option("--allow-pickle", is_flag=True, help="Weights in pickle files may be read: they can run code.")
 @click.option("--trust-remote-code", is_flag=True, help="Code that comes with a hub id may be run.")
-@click.option("--locked", is_flag=True, help="Not made yet.", hidden=True)
+@locked_option
 @overrides_option
 def apply_command(
     file: Path, overrides: tuple[str, ...], locked: bool, dry_run: bool, card: Card | None, **options: Any
@@ -79,12 +79,13 @@ def apply_command(
     Prints what will be moved before, and promised beside measured after. An interrupt, or SIGTERM, ends it
     with what ran until then, on the screen and in --report.
     """
-    if locked:
-        raise not_yet("--locked", "plan compile FILE --format json, kept and compared")
     if card is not None and not dry_run:
         raise click.UsageError("--card is for --dry-run: a run has the card that is here")
     plan = load(source_of(file), overrides=overrides)
     asked = _Asked(**options)
+    if locked:
+        code = _Code.of(asked)
+        plan = kept_to(plan, code.cls, code.catalogue)
     try:
         if dry_run:
             return _dry_run(plan, asked, card)

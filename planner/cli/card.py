@@ -31,8 +31,9 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
         return imagined(found.bytes)
 
 
+card_type = _Size()
 card_option = click.option(
-    "--card", type=_Size(), metavar="SIZE", help="For a card of this size (12GiB), whatever is here."
+    "--card", type=card_type, metavar="SIZE", help="For a card of this size (12GiB), whatever is here."
 )
 
 

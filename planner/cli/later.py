@@ -9,7 +9,6 @@ from planner.diagnostics.table.p0_tool import NOT_YET
 
 NEAREST = {
     "fit": "plan compile FILE --set budget.vram=12GiB says whether a plan fits",
-    "diff": "plan compile both with --format json and compare the files",
 }
 
 
@@ -29,4 +28,3 @@ def _verb(name: str) -> click.Command:
 
 
 fit_command = _verb("fit")
-diff_command = _verb("diff")

@@ -11,6 +11,7 @@ from planner.api import validate
 from planner.cli.card import card_option
 from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plan_files
+from planner.cli.locks import locked_option
 from planner.cli.search import STDIN, plans
 from planner.cli.source import source_of
 from planner.cli.terminal import format_option, log, overrides_option, put, show, strict_option
@@ -39,6 +40,7 @@ from planner.source.text import SourceText
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out what fits, when searching.")
 @click.option("--statistics", "counted", is_flag=True, help="How often each code was found, last.")
 @card_option
+@locked_option
 @format_option("text", "json", "sarif", "github")
 @strict_option
 @from_option
@@ -50,6 +52,7 @@ def validate_command(
     exclude: tuple[str, ...],
     counted: bool,
     card: Card | None,
+    locked: bool,
     form: str,
     strict: bool,
     code: str | None,
@@ -67,7 +70,15 @@ def validate_command(
     aim, known = seen(code, target, catalogues)
     for file in plans(paths or (Path(),), exclude):
         source = source_of(file)
-        result = validate(source, target=aim, overrides=overrides, strict=strict, card=card, catalogue=known)
+        result = validate(
+            source,
+            target=aim,
+            overrides=overrides,
+            strict=strict,
+            card=card,
+            catalogue=known,
+            locked=locked,
+        )
         name = str(file) if file != STDIN else result.sources[0].name if result.sources else str(file)
         checked.append(Checked(name, result.diagnostics))
         read.append(result.sources)

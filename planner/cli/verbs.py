@@ -39,6 +39,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "What a plan will do and why, or what a code means.",
             "plan explain flux.plan.yaml --card 12GiB",
         ),
+        "diff": Verb(
+            "planner.cli.diff",
+            "What two plans do differently: policies, moves, peaks, the picture.",
+            "plan diff flux.plan.yaml flux.plan.yaml --set-b budget.vram=8GiB",
+        ),
         "catalogue": Verb(
             "planner.cli.catalogue",
             "What plans need to know of pipeline classes of your own, as a file.",
@@ -82,5 +87,5 @@ GROUPS: dict[str, dict[str, Verb]] = {
 }
 VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
 
-LATER = ("fit", "diff")
+LATER = ("fit",)
 """Of the design, and not made yet: not listed, and a call of one says what does the nearest thing."""

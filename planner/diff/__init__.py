@@ -1,0 +1,1 @@
+"""What two plans do differently: policies, moves, peaks, the picture. No torch."""
