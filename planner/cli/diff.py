@@ -58,8 +58,8 @@ def diff_command(
 ) -> int:
     """What two plans do differently: policies, moves, peaks, and what changes the picture.
 
-    Meanings are compared, not text. A side may be a lock (NAME.plan.lock.json): the other is then compiled for
-    the lock's card and with the sizes that it knows. One plan under two budgets or cards: give it twice.
+    Meanings are compared, not text. A side may be a lock (NAME.plan.lock.json): the other is then compiled
+    for the lock's card and with the sizes that it knows. One plan under two budgets or cards: give it twice.
 
     \b
     plan diff x.plan.yaml x.plan.yaml --set-b budget.vram=8GiB

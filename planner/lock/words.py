@@ -50,7 +50,7 @@ def words(key: str, value: Any) -> str:
             return "yes" if value else "no"
         case int() if key in BYTES:
             return gib(value)
-        case [] | {}:
+        case [] | Mapping() if not value:
             return "none"
         case list() if key == "walk":
             return " -> ".join(map(_stage, value))

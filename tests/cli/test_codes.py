@@ -12,7 +12,7 @@ from planner.cli.main import run
     [
         (["explain", "P999"], "P003 unknown-code"),
         (["explain", "no-such-code"], "P003 unknown-code"),
-        (["apply", "x.plan.yaml", "--locked"], "P001 not-yet"),
+        (["fit", "x.plan.yaml"], "P001 not-yet"),
     ],
 )
 def test_usage(arguments: list[str], code: str, capsys: pytest.CaptureFixture[str]) -> None:
