@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +139,17 @@ class Compiled:
     def lock(self) -> Lock:
         """What it was compiled from and to (``schemas/lock.v1.schema.json``): ``lock().to_json()`` is the
         file that ``plan compile --lock`` writes beside the plan."""
-        return Lock(content_of(self.plan, self.target, self.schedule, card=self.card, commit=self.commit))
+        predicted = {name: asdict(one) for name, one in self.graph.activations.items()}
+        return Lock(
+            content_of(
+                self.plan,
+                self.target,
+                self.schedule,
+                card=self.card,
+                commit=self.commit,
+                prediction={"activations": predicted} if predicted else None,
+            )
+        )
 
 
 def validate(
