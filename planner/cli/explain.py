@@ -115,7 +115,7 @@ def _draw(compiled: Compiled, card: Card, plot: Path | None, trace: Path | None,
     from planner.loading.keep import write_anew
 
     if predicted(compiled) is None:
-        said = "there is no forecast of this call: this version does not predict activations and seconds"
+        said = "there is no forecast of this call: this version does not predict seconds"
         raise PlanError([finding(NOTHING_TO_PLOT, said, span=compiled.plan.span)])
     room, _ = card.room(compiled.plan, compiled.target.bytes)
     chart = chart_of(compiled, info_of(card), room.budget)
