@@ -330,16 +330,18 @@ def profile(plan: Plan) -> CallProfile:
 
     require()
     from planner.cards.kernels import HOPPER
-    from planner.loading.builtin import quiet
-    from planner.loading.inputs import call_of
-    from planner.loading.pipeline import class_of
     from planner.tracing.cached import profile as traced
 
-    with quiet():
+    def arguments() -> dict[str, Any]:
+        from planner.loading.inputs import call_of
+        from planner.loading.pipeline import class_of  # it imports torch
+
         cls = class_of(plan)
-        arguments = {**call_of(plan, cls.__new__(cls)).arguments}
-        arguments.pop("generator", None)  # no values are drawn
-        return traced(plan, arguments, HOPPER)
+        made = {**call_of(plan, cls.__new__(cls)).arguments}
+        made.pop("generator", None)  # no values are drawn
+        return made
+
+    return traced(plan, arguments, HOPPER)
 
 
 def load_pipeline(

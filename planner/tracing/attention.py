@@ -52,7 +52,9 @@ class Attention(TorchFunctionMode):
             mask = mask.to(dtype) if mask is not None and mask.is_floating_point() else mask
         kind = chosen(self._kernels, q, k, v, mask, enable_gqa)
         if kind == "math":
-            return _math(q, k, v, mask, enable_gqa)
+            # torch's own, in the open: half precision is computed in float32
+            math = torch.ops.aten._scaled_dot_product_attention_math
+            return math(q, k, v, mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)[0]
         if mask is not None:
             mask = mask.to(q.dtype) if mask.dtype == torch.bool else mask
             width, step = mask.shape[-1], 16 // q.element_size()
@@ -69,8 +71,13 @@ class Attention(TorchFunctionMode):
 
 
 def chosen(kernels: Kernels, q: Any, k: Any, v: Any, mask: Any, gqa: bool) -> str:
-    """The first that takes these inputs: cuDNN where the card prefers it, flash, efficient, math."""
-    if q.dim() != 4:
+    """The first that takes these inputs: cuDNN where the card prefers it, flash, efficient, math.
+
+    None but math takes a mask, or anything else, whose last dimension is not dense (``sdp_utils.cpp``,
+    ``check_last_dim_stride_equals_1_dense``): T5's permuted bias is one.
+    """
+    strided = (t for t in (q, k, v, mask) if t is not None)
+    if q.dim() != 4 or any(t.stride(-1) != 1 for t in strided):
         return "math"
     half, d = q.dtype in HALF, q.shape[-1]
     same = d == v.shape[-1]
@@ -128,17 +135,3 @@ def split(sms: int, batch: int, heads: int, queries: int, keys: int, size: int) 
     best = max(full.values(), default=0.0)
     n = next((n for n, share in full.items() if share >= 0.85 * best), 1)
     return 0 if n == 1 else n * batch * heads * queries * (size + -size % 32 + 1) * 4
-
-
-def _math(q: Any, k: Any, v: Any, mask: Any, gqa: bool) -> Any:
-    """In the open: half precision is computed in float32."""
-    dtype = q.dtype
-    if gqa:
-        k = k.repeat_interleave(q.shape[-3] // k.shape[-3], -3)
-        v = v.repeat_interleave(q.shape[-3] // v.shape[-3], -3)
-    if dtype in HALF:
-        q, k, v = q.float(), k.float(), v.float()
-    weights = (q * 1.0) @ (k * 1.0).transpose(-2, -1)
-    if mask is not None:
-        weights = weights + mask.to(weights.dtype)
-    return (torch.softmax(weights, -1) @ v).to(dtype)

@@ -13,6 +13,7 @@ from planner.tracing.ledger import Ledger
 from planner.tracing.memo import Memo
 from planner.tracing.rules import RULES
 from planner.tracing.tensor import CPU, CUDA, KEEP, META, Traced, emptied
+from planner.tracing.tensor import known as values_of
 
 RANDOM = frozenset({"aten::randn", "aten::rand", "aten::randint", "aten::randperm", "aten::normal"})
 
@@ -54,9 +55,22 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types
         if more.get("generator") is not None:
             more["generator"] = None
         bare = tuple(map(_meta, bare))
-        out = self._memo.run(func, bare, {key: _meta(a) for key, a in more.items()})
+        try:
+            out = self._memo.run(func, bare, {key: _meta(a) for key, a in more.items()})
+        except NotImplementedError:  # no meta kernel (bincount): by its values
+            if not traced or any(t.numel() > KEEP for t in traced):
+                raise
+            return self._by_values(func, args, kwargs, known)
         where = device or (CUDA if any(t.device.type == "cuda" for t in traced) else CPU)
         return self._wrapped(func, args, kwargs, bare, out, where, traced, known)
+
+    def _by_values(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], known: bool) -> Any:
+        if not known:
+            self.ledger.assume(f"values of the input of {func._schema.name} were taken for ones")
+        out = func(*valued(args, ones=True), **_on_cpu(kwargs))
+        many = out if isinstance(out, (list, tuple)) else (out,)
+        made = [self.made(torch.empty_like(v, device=META), CUDA, v) for v in many]
+        return made[0] if many is not out else tuple(made)
 
     def made(self, meta: torch.Tensor, device: torch.device, value: torch.Tensor | None = None) -> Traced:
         """A new tensor, allocated if it is on the GPU."""
@@ -135,18 +149,18 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types
             traced[0].value = None
 
 
-def valued(args: Any) -> tuple[Any, ...]:
-    """``args`` with values in place of tensors without data."""
-    return tuple(map(_value, args))
+def valued(args: Any, *, ones: bool = False) -> tuple[Any, ...]:
+    """``args`` with values in place of tensors without data. ``ones``: where they are not known."""
+    return tuple(_value(a, ones) for a in args)
 
 
-def _value(a: Any) -> Any:
+def _value(a: Any, ones: bool = False) -> Any:
     if isinstance(a, Traced):
-        return a.value
+        return values_of(a) if ones else a.value
     if isinstance(a, torch.device):
         return CPU
     if isinstance(a, (list, tuple)):
-        return type(a)([_value(x) for x in a])
+        return type(a)([_value(x, ones) for x in a])
     return a
 
 

@@ -83,6 +83,17 @@ def _upsampled(tracer: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     return _counted(tracer, func, args, (laid,))[0]
 
 
+def _safe_softmax(tracer: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
+    """Math attention's: beside its output, where its input is minus infinity, in bytes of bool."""
+    source = args[0]
+    if not isinstance(source, Traced) or source.device.type != "cuda":
+        return NotImplemented
+    dtype = args[2] if len(args) > 2 and args[2] is not None else kwargs.get("dtype") or source.dtype
+    out = tracer.run(aten._softmax.default, (source, args[1], False), {})
+    tracer.ledger.borrow(source.numel())
+    return out if dtype == source.dtype else tracer.run(aten._to_copy.default, (out,), {"dtype": dtype})
+
+
 def _item(tracer: Tracer, func: Any, args: Any, kwargs: Any) -> Any:
     tensor = args[0]
     if not isinstance(tensor, Traced):
@@ -213,6 +224,7 @@ RULES: dict[Any, Any] = {
     aten.native_group_norm.default: _normed,
     aten.native_layer_norm.default: _layer_normed,
     **dict.fromkeys(UPSAMPLINGS, _upsampled),
+    aten._safe_softmax.default: _safe_softmax,
     aten._local_scalar_dense.default: _item,
     aten.nonzero.default: _nonzero,
     aten.index.Tensor: _index,

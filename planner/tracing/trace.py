@@ -37,10 +37,12 @@ def trace(
 
     tracer = Tracer(kernels)
     try:
-        hollow = _copy(pipe)
-        for name, part in pipe.components.items():
-            if isinstance(part, torch.nn.Module):
-                vars(hollow)[name] = copied(part, tracer, (dtypes or {}).get(name))
+        parts = {
+            id(part): copied(part, tracer, (dtypes or {}).get(name))
+            for name, part in pipe.components.items()
+            if isinstance(part, torch.nn.Module)
+        }
+        hollow = _copy(pipe, parts)
         recorder = Recorder(hollow, tracer)
         with torch.random.fork_rng(devices=[]), recorder.recording():
             hollow(**_arguments(pipe, arguments))
@@ -62,14 +64,21 @@ def trace(
     )
 
 
-def _copy(pipe: Any) -> Any:
-    """The pipeline with parts of its own: what a call changes (a scheduler's steps) is not the user's."""
-    import torch
+def _copy(pipe: Any, parts: dict[int, Any]) -> Any:
+    """The pipeline with ``parts`` (by ``id``) in place of its components, in the pipelines that it is
+    combined of too. What a call changes (a scheduler's steps) is not the user's."""
+    from diffusers import DiffusionPipeline
 
     made = copy.copy(pipe)
-    for name, part in pipe.components.items():
-        if not isinstance(part, torch.nn.Module) and "Scheduler" in type(part).__name__:
-            vars(made)[name] = copy.deepcopy(part)
+    for name, value in list(vars(pipe).items()):
+        if id(value) not in parts:
+            if isinstance(value, DiffusionPipeline):
+                parts[id(value)] = _copy(value, parts)
+            elif "Scheduler" in type(value).__name__:
+                parts[id(value)] = copy.deepcopy(value)
+            else:
+                continue
+        vars(made)[name] = parts[id(value)]
     made.set_progress_bar_config(disable=True)
     return made
 

@@ -3,7 +3,9 @@ nothing left behind."""
 
 from __future__ import annotations
 
-from collections import Counter
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,15 @@ from planner.cli.main import run
 from planner.graph.activations import Activations
 from planner.predict.needs import activations_of
 from planner.predict.profile import UseProfile
-from planner.predict.stored import from_json, to_json
+from planner.predict.stored import FormError, from_json, to_json
 from planner.schedule.card import imagined
-from planner.tracing.hollow import built
+from planner.tracing.cached import key
+from planner.tracing.guard import ensure_guard
+from planner.tracing.hollow import source_of
+from planner.tracing.mode import Tracer
+from planner.tracing.patches import as_on_gpu
 from planner.tracing.trace import trace
-from tracing.measured import SDXL, SDXL_PEAKS
 
-CLASSES = (
-    "StableDiffusionXLPipeline",
-    "FluxPipeline",
-    "WanPipeline",
-    "StableDiffusionControlNetPipeline",
-    "QwenImagePipeline",
-)
 PLAN = """\
 version: 1
 pipeline: {class: StableDiffusionXLPipeline, source: 'builtin:tiny-sdxl'}
@@ -43,28 +41,6 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("OFFLOAD_PLANNER_HOME", str(tmp_path / "home"))
     (tmp_path / "x.plan.yaml").write_text(PLAN)
     return str(tmp_path / "x.plan.yaml")
-
-
-def test_sdxl_takes_what_a_card_showed() -> None:
-    pipe = built("StableDiffusionXLPipeline", SDXL, {})
-    call = {"prompt": "a cat", "height": 1024, "width": 1024, "num_inference_steps": 2}
-    found = trace(pipe.pipe, call, HOPPER, dtypes=pipe.dtypes)
-    for use in found.uses:
-        assert use.peak() == pytest.approx(SDXL_PEAKS[use.component], rel=0.005), use.component
-
-
-@pytest.mark.parametrize("name", CLASSES)
-def test_the_uses_are_those_of_a_real_call(name: str) -> None:
-    pipe = build(name)
-    given = arguments(name)
-    traced = trace(pipe, given, HOPPER)
-    counted: Counter[str] = Counter()
-    for part, module in pipe.components.items():
-        if isinstance(module, torch.nn.Module):
-            module.register_forward_pre_hook(lambda *_, part=part: counted.update([part]))
-    pipe(**given)
-    uses = [traced.uses[turn.use] for turn in traced.turns]
-    assert Counter(use.component for use in uses if not use.entry) == counted
 
 
 def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,3 +114,72 @@ def test_explain_shows_the_uses(plan: str, capsys: pytest.CaptureFixture[str]) -
 def test_the_most_of_any_turn_counts() -> None:
     found = activations_of(trace(build("FluxPipeline"), arguments("FluxPipeline"), HOPPER))
     assert all(one.reserved >= one.needed > 0 for one in found.values())
+
+
+def test_a_profile_is_traced_once_and_read_without_torch(plan: str) -> None:
+    """In a process of its own: what reads a profile that is kept imports no torch."""
+    first = planner.activations(plan)
+    code = (
+        "import sys, time\n"
+        "start = time.perf_counter()\n"
+        "import planner\n"
+        f"found = planner.activations({plan!r})\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(sorted(found), time.perf_counter() - start)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.startswith(str(sorted(first)))
+
+
+def test_what_is_kept_is_of_these_configs_arguments_and_kernels(plan: str) -> None:
+    read = planner.validate(plan).plan
+    assert read is not None
+    folder = source_of(read)
+    call = {"height": 256}
+    keys = [
+        key(read, folder, call, HOPPER),
+        key(read, folder, {"height": 512}, HOPPER),
+        key(read, folder, call, replace(HOPPER, attention="flash")),
+        key(replace(read, pipeline=replace(read.pipeline, dtype="float16")), folder, call, HOPPER),
+    ]
+    assert len(set(keys)) == 4
+    assert keys[0] == key(read, folder, dict(call), HOPPER)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"form": 0}', '{"form": 1}'])
+def test_what_is_no_profile_is_refused(text: str) -> None:
+    with pytest.raises(FormError):
+        from_json(text)
+
+
+def test_the_guard_lets_tensors_be_indexed() -> None:
+    """The canary of planner.tracing.guard: on a torch without CUDA this fails without it."""
+    ensure_guard()
+    tracer = Tracer(HOPPER)
+    with as_on_gpu(tracer):
+        made = tracer.given(torch.arange(12).reshape(3, 4))
+        assert made.device.type == "cuda"
+        assert made[1, 2:].tolist() == [6, 7]
+        assert made[made > 8].tolist() == [9, 10, 11]
+
+
+def test_the_layer_of_a_block_is_its_section() -> None:
+    found = trace(build("FluxPipeline"), arguments("FluxPipeline"), HOPPER)
+    use = next(use for use in found.uses if use.component == "transformer")
+    blocks = {section.block for section in use.sections}
+    assert any(block.startswith("transformer_blocks.") for block in blocks)
+    kinds = {use.operations[at].kind for section in use.sections for at, _ in section.work}
+    assert {"matmul", "attention", "memory"} <= kinds
+
+
+def test_sections_count_every_multiplication() -> None:
+    """A linear layer of (3, 5) over 7 rows: 2 * 7 * 5 * 3."""
+    tracer = Tracer(HOPPER)
+    a, b = (tracer.given(torch.empty(shape, device="meta")) for shape in ((7, 5), (5, 3)))
+    with as_on_gpu(tracer):
+        tracer.ledger.begin()
+        a @ b
+        tracer.ledger.end()
+    (operation,) = tracer.ledger.operations
+    assert (operation.kind, operation.flops, operation.shape) == ("matmul", 210, (1, 7, 3, 5))
+    assert operation.bytes == 4 * (35 + 15 + 21)
