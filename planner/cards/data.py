@@ -1,0 +1,136 @@
+"""A card as data: its memory, its link, how fast it computes, which kernels libraries run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from planner.cards.kernels import Kernels
+from planner.cards.rates import Table
+
+Source = Literal["measured", "assumed"]
+
+SHARE: Mapping[str, float] = MappingProxyType(
+    {"matmul": 0.68, "conv": 0.42, "attention": 0.55, "memory": 0.55, "group_norm": 0.05}
+)
+"""Of a data sheet's peak, what an operation is taken to reach where a card has no table for it: what an
+H200 reached in the sizes that diffusion pipelines have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Bytes a second by the size of one copy: from host memory that is ``pinned``, and ``pageable``."""
+
+    pinned: Table
+    pageable: Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardData:
+    """What a card's file says. Bytes and seconds; rates a second.
+
+    ``total``: memory as the driver shows it; ``context``: of it, what a process takes before any weight,
+    with the libraries that a pipeline loads; ``registered``: device bytes more for each GiB of host memory
+    that is registered. ``register``: bytes of host memory registered a second. ``launch``: the least time
+    of an operation on the device; ``dispatch``: what the host takes to hand it one. ``peak``: FLOP/s of
+    matrix units by dtype, as the data sheet says (dense); ``bandwidth``: of its memory. ``rates``: tables
+    of FLOP/s by kind and dtype (of ``memory``: of bytes a second), for sizes that are shapes, or the
+    operation's FLOPs (bytes). ``versions``: of what it was measured with. ``sources``: where values by
+    their path in the file ("link", "rates.matmul") come from, "" for all others.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    backend: str = "cuda"
+    capability: str = ""
+    sms: int
+    total: int
+    context: int
+    registered: int = 0
+    to_device: Link
+    to_host: Link
+    register: float
+    launch: float
+    dispatch: float
+    bandwidth: float
+    peak: Mapping[str, float]
+    rates: Mapping[str, Mapping[str, Table]]
+    kernels: Kernels
+    versions: Mapping[str, str]
+    sources: Mapping[str, Source]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> Source:
+        """Of the weakest value in it that times and sizes are made of."""
+        return "assumed" if "assumed" in self.sources.values() else "measured"
+
+    def source_of(self, path: str) -> Source:
+        """Where the value at ``path`` (``memory.context``, ``rates.matmul.bfloat16``) comes from."""
+        while path and path not in self.sources:
+            path = path.rpartition(".")[0]
+        return self.sources[path]
+
+    def seconds(self, kind: str, dtype: str, flops: int, nbytes: int, shape: tuple[int, ...] = ()) -> float:
+        """Of one operation on the device: at least ``launch``, its FLOPs at the rate of its kind and dtype,
+        its bytes at the memory's. ``shape``: as ``planner.predict.profile.Operation`` has it, () where it
+        is not known.
+        """
+        moved = nbytes / self._bandwidth(dtype, nbytes, shape) if nbytes else 0.0
+        if kind == "memory" or not flops:
+            return max(self.launch, moved)
+        return max(self.launch, moved, flops / self._rate(kind, dtype, flops, shape))
+
+    def together(self, seconds: float, operations: int) -> float:
+        """Of ``operations`` that take so many ``seconds`` on the device: at least what the host takes to hand
+        them over."""
+        return max(seconds, operations * self.dispatch)
+
+    def copy_seconds(self, nbytes: int, *, pinned: bool = True, to_host: bool = False) -> float:
+        """Of one copy of so many bytes between host and device."""
+        if not nbytes:
+            return 0.0
+        link = self.to_host if to_host else self.to_device
+        return nbytes / (link.pinned if pinned else link.pageable).at((nbytes,))
+
+    def register_seconds(self, nbytes: int) -> float:
+        """Of registering so many bytes of host memory, for copies as from pinned memory."""
+        return nbytes / self.register
+
+    def context_with(self, registered: int) -> int:
+        """Bytes of the context with so many bytes of host memory registered."""
+        return self.context + registered * self.registered // (1 << 30)
+
+    def _rate(self, kind: str, dtype: str, flops: int, shape: tuple[int, ...]) -> float:
+        tables = self.rates.get(kind, {})
+        table = tables.get(dtype) or tables.get(_LIKE.get(dtype, ""))
+        if table is None:
+            return self._peak(dtype) * SHARE.get(kind, SHARE["matmul"])
+        if table.width == 1:
+            return table.at((flops,))
+        if table.width == len(shape):
+            return table.at(shape)
+        by_flops = sorted(rate for _, rate in table.points)
+        return by_flops[len(by_flops) // 2]  # no shape is known: the median of all that were measured
+
+    def _peak(self, dtype: str) -> float:
+        found = self.peak.get(dtype) or self.peak.get(_LIKE.get(dtype, ""))
+        return found or min(self.peak.values())
+
+    def _bandwidth(self, dtype: str, nbytes: int, shape: tuple[int, ...]) -> float:
+        """``shape`` of three numbers: of a group norm."""
+        if len(shape) == GROUP_NORM:
+            tables = self.rates.get("group_norm", {})
+            table = tables.get(dtype) or tables.get(_LIKE.get(dtype, ""))
+            return self.bandwidth * SHARE["group_norm"] if table is None else table.at(shape)
+        tables = self.rates.get("memory", {})
+        table = tables.get(dtype) or tables.get(_LIKE.get(dtype, "")) or tables.get("any")
+        return self.bandwidth * SHARE["memory"] if table is None else table.at((nbytes,))
+
+
+GROUP_NORM = 3
+_LIKE = {"float16": "bfloat16", "bfloat16": "float16", "float8_e4m3fn": "bfloat16", "float8_e5m2": "bfloat16"}
+"""Whose rate a dtype has that is not in a table: the other half precision's; float8 weights are multiplied
+in it."""
