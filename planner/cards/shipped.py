@@ -50,7 +50,7 @@ def find_card(asked: str) -> tuple[CardData | None, list[Diagnostic]]:
 def card_at(said: str) -> CardData:
     """The card of a file's path, or of a name. Raises PlanError."""
     if said.endswith((".yaml", ".yml")) or "/" in said or "\\" in said:
-        card, found, sources = read_card(Path(said))
+        card, found, sources = read_card(Path(said).expanduser())
         if card is None:
             raise PlanError(found, sources)
         return card

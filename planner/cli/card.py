@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -9,31 +10,55 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from planner.diagnostics.diagnostic import PlanError
 from planner.plan.model import Plan
 from planner.plan.units import amount
 from planner.report.model import DeviceInfo
-from planner.schedule.card import IMAGINED, SIMULATED, Card, imagined
+from planner.schedule.card import IMAGINED, SIMULATED, Card, imagined, imagined_as
 from planner.source.text import Span
 
 NODES = ("nvidia[0-9]*", "nvidiactl", "dxg", "kfd", "dri/renderD*", "accel*", "davinci*")
 """Under /dev, on Linux: where none of these is, torch finds no accelerator, and need not be imported."""
 
 
-class _Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
-    name = "size"
+class _Card(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
+    name = "card"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Card:
+        """Raises PlanError for a name that no card has, and for a card's file that is wrong."""
+        from planner.cards.shipped import card_at
+
+        if isinstance(value, Card):
+            return value
         found = amount(str(value), Span(file="--card", line=1, column=1))
-        if found is None or found.bytes is None:
-            self.fail(f'expected the size of a card, such as 12GiB, found "{value}"', param, ctx)
-        return imagined(found.bytes)
+        if found is not None and found.bytes is not None:
+            return imagined(found.bytes)
+        if not _NAMED.match(str(value)):
+            said = f'expected a card\'s name (rtx-4090), its file, or a size such as 12GiB, found "{value}"'
+            self.fail(said, param, ctx)
+        return imagined_as(card_at(str(value)))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Names of the cards that ship; else files."""
+        from planner.cards.shipped import names
+
+        found = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
 
 
-card_type = _Size()
+_NAMED = re.compile(r"[A-Za-z./~\\]|\d+[A-Za-z0-9_ -]*\.ya?ml\Z")
+"""How names and paths begin: what begins with a number and is no size is a size that is wrong."""
+
+card_type = _Card()
 card_option = click.option(
-    "--card", type=card_type, metavar="SIZE", help="For a card of this size (12GiB), whatever is here."
+    "--card",
+    type=card_type,
+    metavar="NAME|FILE|SIZE",
+    help="For this card, whatever is here: one that ships (rtx-4090), a card's file, or a size (12GiB).",
 )
 
 

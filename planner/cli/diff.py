@@ -30,9 +30,9 @@ from planner.source.text import SourceText
 @click.option("--set", "both", multiple=True, metavar="KEY=VALUE", help="Change a key of both plans.")
 @click.option("--set-a", multiple=True, metavar="KEY=VALUE", help="Change a key of the first.")
 @click.option("--set-b", multiple=True, metavar="KEY=VALUE", help="Change a key of the second.")
-@click.option("--card", type=card_type, metavar="SIZE", help="For a card of this size (12GiB).")
-@click.option("--card-a", type=card_type, metavar="SIZE", help="The first for this card.")
-@click.option("--card-b", type=card_type, metavar="SIZE", help="The second for this card.")
+@click.option("--card", type=card_type, metavar="NAME|FILE|SIZE", help="For this card.")
+@click.option("--card-a", type=card_type, metavar="NAME|FILE|SIZE", help="The first for this card.")
+@click.option("--card-b", type=card_type, metavar="NAME|FILE|SIZE", help="The second for this card.")
 @click.option(
     "--at",
     type=click.Path(path_type=Path),

@@ -6,6 +6,7 @@ import importlib.util
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import click
 
@@ -27,8 +28,28 @@ PACKAGES = (
 
 
 @click.command("doctor")
-def doctor_command() -> int:
-    """Show versions, devices and what is missing for apply. Ends with 4 where apply cannot work."""
+@click.option(
+    "--measure", "measured", is_flag=True, help="Time this machine's CUDA device, for --card: about a minute."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="With --measure: write the card there.  [default: its name, such as nvidia-h200.card.yaml]",
+)
+@click.option("--force", is_flag=True, help="With --measure: write over a file that is there.")
+def doctor_command(measured: bool, out: Path | None, force: bool) -> int:
+    """Show versions, devices and what is missing for apply. Ends with 4 where apply cannot work.
+
+    --measure writes what this machine's card is and does as a file: memory, link, rates by kind of operation,
+    which kernels run. Any verb takes it as --card FILE, here or on another machine.
+    """
+    if measured:
+        from planner.cli.measure import measure_card
+
+        return measure_card(out, force=force)
+    if out is not None or force:
+        raise click.UsageError("--out and --force are for --measure")
     made = sheet("!", "~", head=False, gap=2)
     made.add("python", f"{platform.python_version()}  {sys.platform}")
     for name in ("offload-planner", *PACKAGES):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from planner.cards.schema import NAME as CARD
 from planner.cli.code import catalogue_option
 from planner.cli.source import source_of
 from planner.cli.terminal import raw
@@ -24,7 +25,7 @@ from planner.target.model import Target
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE|FOLDER",
-    help=f"Write it there, in a folder as {NAME}.",
+    help=f"Write it there, in a folder as {NAME} (or {CARD}).",
 )
 @click.option(
     "--for",
@@ -33,8 +34,16 @@ from planner.target.model import Target
     metavar="PLAN",
     help="Narrowed to this plan's class: its components, entry points and arguments, and no others.",
 )
+@click.option(
+    "--of",
+    "kind",
+    type=click.Choice(["plan", "card"]),
+    default="plan",
+    show_default=True,
+    help="Of plan files, or of the cards' files that --card takes.",
+)
 @catalogue_option
-def schema_command(output: Path | None, plan: Path | None, catalogues: tuple[Path, ...]) -> int:
+def schema_command(output: Path | None, plan: Path | None, kind: str, catalogues: tuple[Path, ...]) -> int:
     """Print the JSON Schema of plan files (draft 2020-12), or write it to a file.
 
     A plan that is generated names it in its first line, beside the plan; an editor with yaml-language-server
@@ -44,13 +53,16 @@ def schema_command(output: Path | None, plan: Path | None, catalogues: tuple[Pat
     plan schema -o plan.v1.schema.json
     # yaml-language-server: $schema=plan.v1.schema.json
     """
-    text = schema_text() if plan is None else _narrowed(plan, catalogues)
+    if plan is not None and kind != "plan":
+        raise click.UsageError("--for is for schemas of plans")
+    name = NAME if kind == "plan" else CARD
+    text = schema_text(name) if plan is None else _narrowed(plan, catalogues)
     if output is None:
         raw(text)
         return 0
-    place = output / NAME if output.is_dir() else output
-    if place.exists() and not _is_ours(place):
-        raise click.UsageError(f"{place} is there and is no schema of plans: it is left as it is")
+    place = output / name if output.is_dir() else output
+    if place.exists() and not _is_ours(place, name):
+        raise click.UsageError(f"{place} is there and is no schema of {kind}s: it is left as it is")
     try:
         place.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -87,10 +99,10 @@ def _target(cls: str, requires: str | None, own: Own) -> Target:
     return target
 
 
-def _is_ours(place: Path) -> bool:
-    """Whether a file is a schema of plans, of this version or another."""
+def _is_ours(place: Path, name: str) -> bool:
+    """Whether a file is that schema, of this version or another."""
     try:
         there = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(there, dict) and str(there.get("$id", "")).endswith(NAME)
+    return isinstance(there, dict) and str(there.get("$id", "")).endswith(name)

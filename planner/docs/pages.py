@@ -39,6 +39,7 @@ PAGES = (
     _written("start", "Begin"),
     _written("recipes", "Begin"),
     _written("ci", "At home"),
+    _written("cards", "At home"),
     _written("editor", "At home"),
     _written("hub", "At home"),
     _written("skill", "At home"),

@@ -20,7 +20,7 @@ class Operation:
     """``flops``: a multiplication and an addition count two; ``bytes``: read and written on the device;
     ``shape``: by which a card's table of measured rates may know it (a matmul's batch, m, n, k; an
     attention's batch, heads, queries, keys, head size; a convolution's batch, channels in and out, positions
-    of its output, kernel volume)."""
+    of its output, kernel volume; a group norm's, which is ``memory``, batch, channels, positions)."""
 
     kind: Kind
     dtype: str

@@ -7,7 +7,7 @@ from typing import Any
 
 from planner.predict.profile import CallProfile, Operation, Section, Turn, UseProfile
 
-FORM = 1
+FORM = 2
 """Raised when the form changes, so that none of before is read as one of now."""
 
 

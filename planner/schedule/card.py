@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Protocol
 
+from planner.cards.data import CardData
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p7_session import BUDGET_LOWERED
 from planner.plan.model import Plan
@@ -43,7 +44,8 @@ class Place(Protocol):
 class Card:
     """``total`` bytes, ``free`` of them before the process has anything there; both None where the backend
     does not say. ``context``: bytes that the process takes before any weight; ``held``: by torch's allocator
-    now; ``left``: bytes that stay free."""
+    now; ``left``: bytes that stay free; ``data``: its rates, link and
+    kernels, None where nobody knows them."""
 
     name: str
     kind: str | None = None
@@ -52,6 +54,7 @@ class Card:
     context: int = 0
     held: int = 0
     left: int = 0
+    data: CardData | None = None
 
     def room(self, plan: Plan, weights: int) -> tuple[Room, list[Diagnostic]]:
         """The plan's ``budget.vram``, at most what is free less ``leave_free``."""
@@ -73,6 +76,20 @@ class Card:
 def imagined(total: int) -> Card:
     """A CUDA card of so many bytes, with nothing else on it."""
     return Card(name=IMAGINED, total=total, free=total, context=CONTEXT, left=LEFT_FREE)
+
+
+def imagined_as(data: CardData) -> Card:
+    """A card that is known by its data, with nothing else on it."""
+    kind = data.name if data.source == "measured" else f"{data.name} ({data.source})"
+    return Card(
+        name=IMAGINED,
+        kind=kind,
+        total=data.total,
+        free=data.total,
+        context=data.context,
+        left=LEFT_FREE,
+        data=data,
+    )
 
 
 SIMULATED = Card(name="sim:0", kind="virtual accelerator", total=80 << 30, free=80 << 30)

@@ -29,6 +29,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_cards() -> None:
+    assert completed("plan explain a.plan.yaml --card rtx-40") == [
+        f"plain rtx-{n}" for n in (4060, 4070, 4080, 4090)
+    ]
+    assert completed("plan explain a.plan.yaml --card my") == ["file my"]
+
+
 def completed(words: str) -> list[str]:
     """The last word of ``words`` completed; names, without click's kinds."""
     from click.shell_completion import ShellComplete

@@ -1,20 +1,21 @@
-"""P950-P959: cards as data."""
+"""P970-P979: cards as data."""
 
 from __future__ import annotations
 
 from planner.diagnostics.diagnostic import Code, Severity
 
 NO_SUCH_CARD = Code(
-    id="P950",
+    id="P970",
     name="no-such-card",
     severity=Severity.ERROR,
+    exit_code=2,
     help="--card takes the name of a card that ships, a card's file, or a size of memory. A file is one that "
     "ends in .yaml or .yml, or has a / in it; names are read without regard to case, spaces, - and _.",
     wrong="plan explain flux.plan.yaml --card rtx4091",
     right="plan explain flux.plan.yaml --card rtx4090",
 )
 CARD_TABLE = Code(
-    id="P951",
+    id="P971",
     name="card-table",
     severity=Severity.ERROR,
     help="A table of a card's file has rows, each the numbers of a size (or of an operation's shape) and "
@@ -24,7 +25,7 @@ CARD_TABLE = Code(
     right="rates: {matmul: {bfloat16: [[1, 4096, 4096, 4096, 7.0e14], [1, 512, 4096, 4096, 4.0e14]]}}",
 )
 CARD_PATH = Code(
-    id="P952",
+    id="P972",
     name="card-path",
     severity=Severity.ERROR,
     help="`measured` and `assumed` list values of the card's file by their path, with dots, where they are "
@@ -33,7 +34,7 @@ CARD_PATH = Code(
     right="source: measured\nassumed: [link]",
 )
 NOT_MEASURABLE = Code(
-    id="P953",
+    id="P973",
     name="card-not-measurable",
     severity=Severity.ERROR,
     exit_code=4,

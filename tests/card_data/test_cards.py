@@ -1,0 +1,186 @@
+"""Cards' files: those that ship, what is wrong in one, and what their numbers give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from planner.cards.data import CardData
+from planner.cards.read import card_of, read_card
+from planner.cards.schema import NAME, schema
+from planner.cards.shipped import FOLDER, card_at, find_card, names, shipped_card
+from planner.cards.write import card_text
+from planner.cli.main import run
+from planner.diagnostics.diagnostic import PlanError
+from planner.document.schema import schema_text
+from planner.source.text import SourceText
+
+PROMISED = ("h100", "h200", "a100", "l4", "t4", "rtx-3060", "rtx-3090", "rtx-4060", "rtx-4070", "rtx-4080")
+PROMISED += ("rtx-4090", "rtx-5080", "rtx-5090", "m3-max", "m4-max")
+
+
+@pytest.fixture
+def text() -> str:
+    return (FOLDER / "rtx-4090.yaml").read_text(encoding="utf-8")
+
+
+def findings(text: str) -> list[tuple[str, int, int, str]]:
+    card, found = card_of(SourceText(name="my.card.yaml", text=text))
+    assert (card is None) is bool(found)
+    return [(d.code.id, d.span.line, d.span.column, d.message) for d in found if d.span is not None]
+
+
+def test_the_schema_that_ships_is_the_codes() -> None:
+    assert json.loads(schema_text(NAME)) == schema()
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize("name", names())
+def test_each_that_ships_is_whole(name: str) -> None:
+    card, found, _ = read_card(FOLDER / f"{name}.yaml")
+    assert card is not None
+    assert not found
+    values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    jsonschema.validate(values, json.loads(schema_text(NAME)))
+    assert card.context < card.total
+    assert card.notes
+    assert card.source == ("measured" if name == "h200" else "assumed")
+    assert card.versions if card.source_of("link") == "measured" else not card.rates
+    assert 0.5e9 < card.copy_seconds(1 << 30) ** -1 * (1 << 30) < 300e9
+
+
+def test_those_that_were_promised_are_there() -> None:
+    assert set(PROMISED) <= set(names())
+
+
+def test_no_two_have_a_name_in_common() -> None:
+    from planner.cards.shipped import plain
+
+    said: list[str] = []
+    for name in names():
+        card = shipped_card(name)
+        said += {plain(word) for word in (name, card.name, *card.aliases)}
+    assert len(said) == len(set(said))
+
+
+@pytest.mark.parametrize("asked", ["rtx4090", "RTX 4090", "rtx_4090", "NVIDIA GeForce RTX 4090", "rtx-4090"])
+def test_names_as_people_write_them(asked: str) -> None:
+    assert card_at(asked).name == "RTX 4090"
+
+
+def test_a_name_that_none_has() -> None:
+    card, found = find_card("rtx4091")
+    assert card is None
+    assert [(d.code.id, d.hint) for d in found] == [("P970", 'did you mean "rtx-4090"?')]
+    assert "h200" in find_card("zzzzzz")[1][0].hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said"),
+    [
+        ('name: "RTX 4090"', 'nam: "RTX 4090"', "P201", "nam"),
+        ("sms: 128", "sms: many", "P202", "sms"),
+        ("sms: 128", "sms: 0", "P204", "0"),
+        ("  bandwidth: 1.01e+12\n", "", "P203", "bandwidth"),
+        ("      - [65536, ", "      - [65536, 3, ", "P971", "numbers"),
+        ("      - [262144, ", "      - [65536, ", "P971", "above already"),
+        ('source: "assumed"', 'source: "assumed"\nmeasured: [links]', "P972", "links"),
+        ('source: "assumed"', 'source: "assumed"\nmeasured: [link, link]', "P972", "twice"),
+        ('source: "assumed"', "source: guessed", "P204", "guessed"),
+    ],
+)
+def test_what_is_wrong_is_told_where_it_stands(text: str, old: str, new: str, code: str, said: str) -> None:
+    assert old in text
+    changed = text.replace(old, new, 1)
+    found = findings(changed)
+    assert any(one[0] == code and said in one[3] for one in found), found
+    if new:
+        line = changed[: changed.index(new)].count("\n") + 1
+        assert any(line <= one[1] <= line + new.count("\n") + 1 for one in found if one[0] == code), found
+
+
+def test_a_path_that_was_nearly_right() -> None:
+    text = (FOLDER / "h100.yaml").read_text(encoding="utf-8").replace('- "link"', '- "lnk"')
+    card, found = card_of(SourceText(name="x.yaml", text=text))
+    assert card is None
+    assert [(d.code.id, d.hint) for d in found] == [("P972", 'did you mean "link"?')]
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "a: [", "7"])
+def test_no_card_at_all(text: str) -> None:
+    assert findings(text)
+
+
+def test_a_file_as_it_is_written_is_read_again() -> None:
+    values = yaml.safe_load((FOLDER / "h200.yaml").read_text(encoding="utf-8"))
+    for rows in (values["link"]["to_host"]["pinned"], values["rates"]["matmul"]["bfloat16"]):
+        rows[:] = [[float(n) for n in row] for row in rows]
+    card, found = card_of(SourceText(name="x", text=card_text(values)))
+    assert not found
+    assert card == shipped_card("h200")
+
+
+def test_sources_are_of_the_longest_path() -> None:
+    card = shipped_card("h100")
+    assert card.source_of("link.to_host.pinned") == "measured"
+    assert card.source_of("memory.context") == "measured"
+    assert card.source_of("memory.total") == card.source_of("launch") == "assumed"
+    assert card.source == "assumed"
+
+
+def test_seconds_of_operations() -> None:
+    card = shipped_card("h200")
+    shape = (1, 4096, 3072, 12288)
+    flops = 2 * 4096 * 3072 * 12288
+    assert card.seconds("matmul", "bfloat16", flops, 0, shape) == pytest.approx(flops / 6.99e14, rel=0.01)
+    assert card.seconds("matmul", "bfloat16", 2, 6) == card.launch
+    assert card.seconds("memory", "float16", 0, 1 << 30) == pytest.approx((1 << 30) / 3e12)
+    norm = card.seconds("memory", "bfloat16", 0, 1 << 30, (1, 256, 1 << 20))
+    assert norm == pytest.approx((1 << 30) / 1.47e11, rel=0.01)
+    assert card.seconds("attention", "float64", 10**15, 0) > card.seconds("attention", "float16", 10**15, 0)
+
+
+def test_a_card_without_tables_takes_shares_of_its_peaks() -> None:
+    slow, fast = shipped_card("rtx-3060"), shipped_card("rtx-4090")
+    work = ("matmul", "bfloat16", 10**13, 10**9, (1, 4096, 12288, 3072))
+    assert slow.seconds(*work) > fast.seconds(*work) == pytest.approx(1e13 / (165.2e12 * 0.68), rel=0.01)
+
+
+def test_copies() -> None:
+    card = shipped_card("h100")
+    assert card.copy_seconds(0) == 0
+    assert card.copy_seconds(1 << 20) == pytest.approx((1 << 20) / 47e9)
+    assert card.copy_seconds(1 << 30, pinned=False) == pytest.approx((1 << 30) / 8.9e9)
+    assert card.copy_seconds(1 << 30, pinned=False, to_host=True) == pytest.approx((1 << 30) / 13.5e9)
+    assert card.register_seconds(26 * 10**9) == pytest.approx(1)
+    assert card.context_with(10 << 30) == card.context + 10 * card.registered
+
+
+def test_the_host_bounds_many_small_operations() -> None:
+    card: CardData = shipped_card("h200")
+    assert card.together(0.001, 1000) == pytest.approx(1000 * card.dispatch)
+    assert card.together(1.0, 1000) == 1.0
+
+
+def test_a_card_beside_a_plan(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "my.card.yaml"
+    path.write_text(text.replace('name: "RTX 4090"', 'name: "Mine"'), encoding="utf-8")
+    for verb in ("explain", "compile", "validate"):
+        assert run([verb, "plans/tiny-flux.plan.yaml", "--card", str(path)]) == 0
+    assert "--card Mine (assumed), 23.64 GiB" in capsys.readouterr().out
+    path.write_text(text.replace("sms: 128", "sms: none"), encoding="utf-8")
+    assert run(["explain", "plans/tiny-flux.plan.yaml", "--card", str(path)]) == 1
+    said = capsys.readouterr()
+    assert "my.card.yaml" in said.out + said.err
+    assert run(["explain", "plans/tiny-flux.plan.yaml", "--card", str(tmp_path / "no.yaml")]) == 1
+    assert run(["explain", "plans/tiny-flux.plan.yaml", "--card", "h400"]) == 2
+    assert "P970" in capsys.readouterr().out
+
+
+def test_card_at_raises_with_the_texts() -> None:
+    with pytest.raises(PlanError):
+        card_at("nowhere/x.yaml")
