@@ -19,7 +19,7 @@ from planner.api import (
     translate,
     validate,
 )
-from planner.batches.local import Batch, batch
+from planner.batches.batch import Batch, batch
 from planner.diagnostics.diagnostic import Code, Diagnostic, InternalError, PlanError, Severity
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule

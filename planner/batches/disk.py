@@ -1,7 +1,8 @@
 """What a batch's folder says: the truth of which rows are done, whatever was killed whenever.
 
 ``OUT/.batch/done/ID.json`` is a row's record, written after its outputs; ``OUT/.batch/started/ID`` has a byte
-for each start that no record followed; ``OUT/results.jsonl`` is made of the records.
+for each start that no record followed; ``OUT/results.jsonl`` is made of the records. ``OUT/.batch/holder``
+has the token of the batch that holds the folder: a worker that outlives its batch publishes nothing.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from planner.diagnostics.diagnostic import PlanError, finding
-from planner.diagnostics.table.p9_batch import BATCH_LOCKED, BATCH_UNWRITABLE
-from planner.loading.written import written
+from planner.diagnostics.table.p9_batch import BATCH_LOCKED, BATCH_UNWRITABLE, WORKERS_DIED
+from planner.loading.written import to_disk, written
 
 RESULTS = "results.jsonl"
 
@@ -31,26 +35,63 @@ def guarded(out: Path) -> Iterator[None]:
         raise PlanError([finding(BATCH_UNWRITABLE, f'cannot write to "{out}": {why}')]) from error
 
 
+@contextmanager
+def held(out: Path) -> Iterator[Folder]:
+    """The folder, made where it is not there, and no other batch's until the end.
+
+    Raises OSError, and PlanError where another batch holds it (P964).
+    """
+    (out / ".batch").mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / ".batch" / "lock")  # gone with its process, however it ends
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise PlanError([finding(BATCH_LOCKED, f'another batch writes to "{out}"')]) from error
+    try:
+        folder = Folder(out, secrets.token_hex(8))
+        folder.take()
+        yield folder
+    finally:
+        lock.release()
+
+
 class Folder:
-    """A batch's folder, held by this process until ``close``. Methods raise OSError."""
+    """A batch's folder, as the batch and its workers see it. Methods raise OSError."""
 
-    def __init__(self, out: Path) -> None:
-        """Raises PlanError where another batch holds it (P964)."""
-        self.out = out
-        self.done, self.starts = out / ".batch" / "done", out / ".batch" / "started"
-        for folder in (self.done, self.starts):
-            folder.mkdir(parents=True, exist_ok=True)
-        from filelock import FileLock, Timeout
+    def __init__(self, out: Path, token: str) -> None:
+        """``token``: of the batch that holds it."""
+        self.out, self.token = out, token
+        self.inside = out / ".batch"
+        self.done, self.starts = self.inside / "done", self.inside / "started"
+        self.unpublished = self.inside / "unpublished"
 
-        self._lock = FileLock(out / ".batch" / "lock")  # gone with its process, however it ends
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise PlanError([finding(BATCH_LOCKED, f'another batch writes to "{out}"')]) from error
+    def take(self) -> None:
+        """What earlier batches left half-way is gone; their workers publish nothing from here on."""
+        (self.inside / "holder").write_text(self.token, encoding="utf-8")
+        shutil.rmtree(self.unpublished, ignore_errors=True)
+        for folder in (self.done, self.starts, self.unpublished):
+            folder.mkdir(exist_ok=True)
+        for left in self.done.glob(".writing-*"):
+            left.unlink()
+        self.loaded()
 
-    def close(self) -> None:
-        """Others may have it."""
-        self._lock.release()
+    def room(self) -> Path:
+        """A folder of one worker's, for outputs that are not published yet."""
+        return Path(tempfile.mkdtemp(dir=self.unpublished))
+
+    def publish(self, paths: Sequence[Path]) -> list[Path]:
+        """Gives files of ``room``, which are on the disk, their names in the folder, each in one step.
+
+        Raises PlanError where another batch holds the folder by now (P964).
+        """
+        if (self.inside / "holder").read_text(encoding="utf-8") != self.token:
+            raise PlanError([finding(BATCH_LOCKED, f'another batch took over "{self.out}"')])
+        published = [path.replace(self.out / path.name) for path in paths]
+        with suppress(OSError):  # not every system can do that to a folder
+            to_disk(self.out)
+        return published
 
     def record(self, name: str) -> dict[str, Any] | None:
         """A row's record; None where there is none, or one that cannot be read."""
@@ -72,25 +113,51 @@ class Folder:
         written(self.done / f"{name}.json", lambda to: to.write_text(text, encoding="utf-8"), replace=True)
         self.forget(name)
 
+    def ended(self, name: str, key: str) -> str | None:
+        """The status of a row under that key, ``done`` or ``failed``; None where it did not run."""
+        record = self.record(name)
+        return record["status"] if record is not None and record["key"] == key else None
+
+    def renew(self, name: str) -> None:
+        """A row that failed has no record and no starts; what is there under its name is the batch's own."""
+        record = self.record(name)
+        if record is not None and record["status"] == "failed":
+            (self.starts / name).write_bytes(b"")
+            (self.done / f"{name}.json").unlink()
+
+    def known(self, name: str) -> bool:
+        """Whether the row was started here: a file of its name may be its output."""
+        return (self.starts / name).exists()
+
     def started(self, name: str) -> int:
         """How often the row was started without an end."""
-        try:
-            return (self.starts / name).stat().st_size
-        except FileNotFoundError:
-            return 0
+        return _bytes(self.starts / name)
 
     def start(self, name: str) -> None:
         """Counts a start, on the disk before the row runs."""
-        handle = os.open(self.starts / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
-        try:
-            os.write(handle, b".")
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _count(self.starts / name)
+
+    def unstart(self, name: str, started: int) -> None:
+        """A start was ended by the batch itself, and counts for nothing: it was started ``started`` times."""
+        if self.started(name) > started:
+            os.truncate(self.starts / name, started)
 
     def forget(self, name: str) -> None:
         """The row's starts are over."""
         (self.starts / name).unlink(missing_ok=True)
+
+    def loading(self, most: int) -> None:
+        """Counts a worker that is started. Raises PlanError where ``most`` were, and none of them loaded the
+        pipeline (P969)."""
+        path = self.inside / "loading"
+        if (tried := _bytes(path)) >= most:
+            said = f"{tried} workers were started, and none came as far as its first row"
+            raise PlanError([finding(WORKERS_DIED, said, hint=f'what they said is in "{self.inside}"')])
+        _count(path)
+
+    def loaded(self) -> None:
+        """A worker has its pipeline."""
+        (self.inside / "loading").unlink(missing_ok=True)
 
     def results(self, names: Sequence[str]) -> Path:
         """``results.jsonl`` of these rows, in this order, whole or as it was."""
@@ -99,6 +166,22 @@ class Folder:
         path = self.out / RESULTS
         written(path, lambda to: to.write_text(text, encoding="utf-8"), replace=True)
         return path
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _count(path: Path) -> None:
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
+    try:
+        os.write(handle, b".")
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def digest_of(paths: Sequence[Path]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from planner.batches.local import batch
+from planner.batches.batch import batch
 from planner.cli.complete import plan_files
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put
@@ -17,6 +17,7 @@ from planner.cli.terminal import log, overrides_option, put
 @click.argument("file", type=click.Path(path_type=Path), shell_complete=plan_files)
 @click.option("--inputs", required=True, help="Rows: .jsonl, .csv, .parquet, or - for JSON lines on stdin.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder of the outputs.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; one a device by default.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run so many rows at most.")
 @click.option("--simulate", is_flag=True, help="On a virtual accelerator: no GPU needed.")
 @click.option("--dry-run", is_flag=True, help="Check the rows and say how many would run; load nothing.")
@@ -27,7 +28,7 @@ from planner.cli.terminal import log, overrides_option, put
 def batch_command(file: Path, inputs: str, overrides: tuple[str, ...], **options: Any) -> int:
     """Run a plan for each row of a file. What is finished is not run again.
 
-    One process on the plan's device. Ctrl-C ends it after the row that runs, twice: now.
+    One worker a device that the plan's device key allows. Ctrl-C ends it after the rows that run, twice: now.
     """
     made = batch(source_of(file), inputs, overrides=overrides, tell=log, **options)
     what = "to run" if options["dry_run"] else "left"

@@ -22,7 +22,7 @@ def written(path: Path, write: Callable[[Path], object], *, replace: bool = Fals
     temporary = Path(name)
     try:
         write(temporary)
-        _to_disk(temporary)
+        to_disk(temporary)
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 would keep it from others
@@ -31,7 +31,7 @@ def written(path: Path, write: Callable[[Path], object], *, replace: bool = Fals
         else:
             _exclusively(temporary, path)
         with suppress(OSError):  # not every system can do that to a folder
-            _to_disk(path.parent)
+            to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -59,7 +59,8 @@ def _exclusively(temporary: Path, path: Path) -> None:
             raise
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Returns when a file's bytes, or a folder's names, are on the disk. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""P95x: rows of a batch, and the folder that its outputs go to."""
+"""P96x: rows of a batch, and the folder that its outputs go to."""
 
 from __future__ import annotations
 
@@ -83,6 +83,29 @@ BATCH_UNWRITABLE = Code(
     wrong="plan batch flux.plan.yaml --inputs rows.csv --out /full/x",
     right="plan batch flux.plan.yaml --inputs rows.csv --out /roomy/x",
 )
+WORKERS_REFUSED = Code(
+    id="P968",
+    name="workers-refused",
+    severity=Severity.ERROR,
+    exit_code=2,
+    help="One worker has one device, of those that the plan's device key allows: auto and cuda all that are "
+    "there, cuda:1 that one. More workers than devices would share their memory, which no budget tells. In "
+    "simulation there are as many as are asked for.",
+    wrong="plan batch flux.plan.yaml --inputs rows.csv --out x --workers 8  # two GPUs",
+    right="plan batch flux.plan.yaml --inputs rows.csv --out x --workers 2",
+)
+WORKERS_DIED = Code(
+    id="P969",
+    name="workers-died",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="Workers end before they have loaded the pipeline, each of them three times: memory of the host is "
+    "short for so many copies of the weights, or a library fails while it is imported. The logs of the "
+    "workers are in OUT/.batch. A script that calls planner.batch with workers needs the guard that Python's "
+    "multiprocessing asks for, since each worker imports it.",
+    wrong='planner.batch("flux.plan.yaml", "rows.csv", "x", workers=2)',
+    right='if __name__ == "__main__":\n    planner.batch("flux.plan.yaml", "rows.csv", "x", workers=2)',
+)
 
 CODES = (
     ROW_UNREADABLE,
@@ -93,4 +116,6 @@ CODES = (
     BATCH_CHANGED,
     ROW_DIED,
     BATCH_UNWRITABLE,
+    WORKERS_REFUSED,
+    WORKERS_DIED,
 )

@@ -1,0 +1,167 @@
+"""``plan batch``: rows checked, those that are to run given to an engine, and what came of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.api import PathOrPlan, compile, load
+from planner.batches.check import Row, check_rows
+from planner.batches.devices import placed
+from planner.batches.disk import Folder, guarded, held
+from planner.batches.packed import packed
+from planner.batches.processes import processes
+from planner.batches.rows import STDIN, read_rows
+from planner.batches.stop import Stop, stoppable
+from planner.batches.todo import todo
+from planner.batches.worker import Job, Task, Worker
+from planner.diagnostics.diagnostic import PlanError, by_place, errors
+from planner.plan.model import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """How a batch ended: its rows' records are in ``results``. ``left``: rows that did not run."""
+
+    done: int
+    skipped: int
+    failed: int
+    left: int
+    results: Path | None
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """130 interrupted, 4 where a row failed, else 0."""
+        return 130 if self.interrupted else 4 if self.failed else 0
+
+
+def batch(
+    source: PathOrPlan,
+    inputs: str | Path,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    simulate: bool = False,
+    limit: int | None = None,
+    retry: bool = False,
+    force: bool = False,
+    fail_fast: bool = False,
+    dry_run: bool = False,
+    overrides: tuple[str, ...] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> Batch:
+    """Runs a plan once for each row of ``inputs`` and writes the outputs to ``out/ID.png`` (``.mp4``, ...).
+
+    ``inputs``: ``.jsonl``, ``.csv``, ``.parquet`` or ``-``; a row is an ``id`` and arguments that override
+    the plan's ``run``. ``workers``: processes, at most one a device that the plan's device key allows, which
+    is the default; one alone works in this process. ``simulate``: on ``sim:0``; ``limit``: rows to run at
+    most; ``retry``: rows that failed, too; ``force``: outputs of another plan are made again; ``fail_fast``:
+    no row starts after the first that fails; ``tell``: is given lines of progress. What is finished is known
+    by ``out`` and not run again.
+    Raises PlanError for bad rows before any weight is read, and for a folder that cannot be written.
+    """
+    from planner.loading.packages import require
+
+    require()
+    plan = load(source, overrides=(*overrides, "idle=keep"))
+    devices = placed(plan, workers, simulate=simulate)
+    rows = _rows(plan, inputs)
+    where = Path(out)
+    if dry_run and not where.exists():  # which makes nothing
+        return Batch(done=0, skipped=0, failed=0, left=len(rows[:limit]), results=None)
+    with guarded(where), held(where) as folder:
+        kind = devices[0].partition(":")[0]
+        tasks, skipped, failed = todo(folder, rows, kind, retry=retry, force=force)
+        del tasks[limit or len(tasks) :]
+        if dry_run:
+            return Batch(done=0, skipped=skipped, failed=failed, left=len(tasks), results=None)
+        for task in tasks:
+            folder.renew(task.id)
+        interrupted = _run(folder, plan, devices, tasks, fail_fast, tell)
+        results = folder.results([row.id for row in rows])
+        ended = [folder.ended(task.id, task.key) for task in tasks]
+        done, failed = ended.count("done"), failed + ended.count("failed")
+        left = len(rows) - skipped - done - failed
+        return Batch(
+            done=done,
+            skipped=skipped,
+            failed=failed,
+            left=left,
+            results=results,
+            interrupted=interrupted and left > 0,
+        )
+
+
+def _rows(plan: Plan, inputs: str | Path) -> list[Row]:
+    from planner.loading.inputs import signature
+    from planner.loading.pipeline import class_of
+
+    target = compile(plan).target
+    call = target.call if target.call is not None else signature(class_of(plan))
+    raws, found, texts = read_rows(inputs, call)
+    folder = Path() if str(inputs) == STDIN else Path(inputs).parent
+    rows, more = check_rows(plan, raws, call, target.cls, folder)
+    if errors(found + more):
+        raise PlanError(by_place(found + more), (*texts, *plan.document.sources))
+    return rows
+
+
+def _run(
+    folder: Folder,
+    plan: Plan,
+    devices: Sequence[str],
+    tasks: Sequence[Task],
+    fail_fast: bool,
+    tell: Callable[[str], None],
+) -> bool:
+    """Whether somebody interrupted it. What came of the rows is in the folder."""
+    data, out = packed(plan), folder.out.absolute()
+    jobs = [Job(plan=data, device=device, out=out, token=folder.token) for device in devices]
+    progress = _Progress(len(tasks), tell)
+    with stoppable(tell) as stop:
+        try:
+            if len(jobs) == 1:
+                engine = alone(jobs[0], tasks, stop)
+            else:
+                engine = processes(jobs, tasks, folder, stop, tell)
+            with closing(engine):
+                for task, good in engine:
+                    progress.ended(task, good)
+                    stop.asked |= fail_fast and not good
+        except KeyboardInterrupt:
+            stop.interrupted = True
+    return stop.interrupted
+
+
+def alone(job: Job, tasks: Sequence[Task], stop: Stop) -> Generator[tuple[Task, bool]]:
+    """Runs ``tasks`` in this process; as ``processes`` else."""
+    worker = None
+    try:
+        for task in tasks:
+            if stop.asked:
+                return
+            worker = worker or Worker(job)
+            yield task, worker.row(task)
+    finally:
+        if worker is not None:
+            worker.close()
+
+
+class _Progress:
+    def __init__(self, of: int, tell: Callable[[str], None]) -> None:
+        self.of, self.tell = of, tell
+        self.number = self.failed = 0
+        self.started = time.monotonic()
+
+    def ended(self, task: Task, good: bool) -> None:
+        self.number, self.failed = self.number + 1, self.failed + (not good)
+        rate = self.number / max(time.monotonic() - self.started, 1e-9)
+        eta = (self.of - self.number) / rate
+        self.tell(
+            f"{self.number}/{self.of} {task.id}   {rate * 60:.1f} rows/min   ETA {eta / 60:.0f} min   "
+            f"{self.failed} failed"
+        )

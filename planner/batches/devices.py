@@ -1,0 +1,39 @@
+"""Which devices a batch's workers have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.diagnostics.diagnostic import PlanError, finding
+from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
+from planner.plan.model import Plan
+
+if TYPE_CHECKING:
+    import torch
+
+
+def placed(plan: Plan, workers: int | None, *, simulate: bool) -> list[str]:
+    """A device for each of ``workers``; None: one for each device that the plan's device key allows, and one
+    in simulation, where each process has a ``sim:0`` of its own.
+
+    Raises PlanError where there is no device, and for more workers than devices (P968).
+    """
+    if simulate:
+        return ["sim:0"] * (workers or 1)
+    allowed = [str(device) for device in _allowed(plan)]
+    if workers is not None and workers > len(allowed):
+        said = f'{workers} workers, and the plan\'s device "{plan.device}" is {", ".join(allowed)} here'
+        raise PlanError([finding(WORKERS_REFUSED, said, span=plan.place("/device"))])
+    return allowed[:workers]
+
+
+def _allowed(plan: Plan) -> list[torch.device]:
+    import torch
+
+    from planner.session.machine import pick_device
+
+    first = pick_device(plan)
+    if plan.device != "auto" and torch.device(plan.device).index is not None:
+        return [first]
+    count = torch.get_device_module(first).device_count()
+    return [torch.device(first.type, index) for index in range(max(1, count))]

@@ -1,0 +1,158 @@
+"""A worker: one pipeline on one device, for one row after the other; the same in every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from planner.api import attach, device_for
+from planner.batches.disk import Folder, digest_of
+from planner.batches.packed import unpacked
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.diagnostics.table.p9_batch import ROW_DIED
+from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
+from planner.loading.kinds import SUFFIXES
+from planner.plan.model import Plan
+from planner.plan.run import SEED
+from planner.source.text import Span
+
+DEATHS = 3
+"""So many starts without an end set a row aside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A row as it travels to a worker. ``run``: the plan's with the row's over it; ``key``: of its output;
+    ``shape``: rows of one shape run the same kernels on the same sizes."""
+
+    id: str
+    run: Mapping[str, Any]
+    key: str
+    shape: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a worker is told when it starts. ``plan``: packed; ``device``: of torch; ``token``: of the batch
+    that holds ``out``, an absolute path."""
+
+    plan: bytes
+    device: str
+    out: Path
+    token: str
+
+
+class Worker:
+    """Runs rows. The pipeline is loaded when the first one needs it."""
+
+    def __init__(self, job: Job) -> None:
+        """Raises PlanError where this machine has no such device."""
+        import torch
+
+        if job.device.startswith("sim"):
+            from planner.virtual import backend
+
+            backend.install()  # torch does not know the name before
+        self.folder = Folder(job.out, job.token)
+        self.plan = unpacked(job.plan)
+        self.device = device_for(torch.device(job.device))
+        self._work: Any = None
+        self._room: Path | None = None
+
+    def close(self) -> None:
+        """The pipeline is as it was loaded."""
+        if self._work is not None:
+            self._work[1].remove()
+
+    def row(self, task: Task) -> bool:
+        """Whether the row has its output, made now or by whoever was given the row before.
+
+        The only place where a row is started, counted and set aside. Raises PlanError where no row can run
+        (a pipeline that cannot be loaded, a folder that another batch took), OSError for the folder.
+        """
+        record = self.folder.record(task.id)
+        if record is not None and record["key"] == task.key:
+            if record["status"] == "failed":
+                return False
+            if self.folder.whole(record):
+                return True
+        started = self.folder.started(task.id)
+        if started >= DEATHS:
+            said = f'"{task.id}" was started {DEATHS} times and the process ended each time'
+            self._keep(task, None, [finding(ROW_DIED, said, span=task.span)])
+            return False
+        if self._work is None:
+            self._work = self._prepared()
+        self.folder.start(task.id)
+        try:
+            return self._called(task)
+        except BaseException:  # the folder failed, or an interrupt: no death of the row's
+            self.folder.unstart(task.id, started)
+            raise
+
+    def _prepared(self) -> tuple[Any, Any, Any]:
+        from planner.loading.pipeline import load_pipeline
+        from planner.virtual.audit import snapshot
+
+        pipe = load_pipeline(self.plan, device_type=self.device.name.type)
+        truth = snapshot(pipe) if self.device.name.type == "sim" else None
+        session, _ = attach(self.plan, pipe, self.device, loaded_by_us=True)
+        self.folder.loaded()
+        return pipe, session, truth
+
+    def _called(self, task: Task) -> bool:
+        from planner.loading.call import attempt
+        from planner.loading.inputs import call_of
+
+        pipe, session, truth = self._work
+        plan = replace(self.plan, run=MappingProxyType(dict(task.run)))
+        try:
+            outcome = attempt(session, plan, pipe, call_of(plan, pipe).arguments, truth)
+            if outcome.raised is not None:
+                raise outcome.raised
+            if outcome.found:
+                raise PlanError(outcome.found)
+            written = self._written(task, plan, outcome.result)
+        except PlanError as error:
+            if any(d.code is OUTPUT_UNWRITABLE for d in error.diagnostics):
+                raise OSError(error.diagnostics[0].message) from error
+            self._keep(task, None, error.diagnostics)
+            return False
+        before = self.folder.record(task.id) or {"outputs": []}
+        paths = self.folder.publish(written)
+        self._keep(task, outcome.measured, [], paths)
+        for name in {*before["outputs"]} - {path.name for path in paths}:
+            (self.folder.out / name).unlink(missing_ok=True)  # of a row that had more outputs
+        return True
+
+    def _written(self, task: Task, plan: Plan, result: Any) -> list[Path]:
+        """The outputs on the disk, under names that nobody looks for."""
+        from planner.loading.outputs import outputs_of, sample_rate_of, save
+
+        if self._room is None:
+            self._room = self.folder.room()
+        to = self._room / f"{task.id}{SUFFIXES[outputs_of(result)[0].kind][0]}"
+        return save(result, plan, to, sample_rate=sample_rate_of(self._work[0]), force=True)
+
+    def _keep(
+        self, task: Task, measured: Any, found: Sequence[Diagnostic], paths: Sequence[Path] = ()
+    ) -> None:
+        said = [{"code": d.code.id, "message": d.message} for d in found]
+        self.folder.keep(
+            {
+                "id": task.id,
+                "status": "done" if paths else "failed",
+                "seed": task.run[SEED],
+                "seconds": measured.total if measured else None,
+                "peak": measured.peak_weights if measured else None,
+                "moved": measured.moved if measured else None,
+                "outputs": [path.name for path in paths],
+                "digest": digest_of(paths) if paths else None,
+                "finding": said[0] if said else None,
+                "key": task.key,
+            }
+        )
