@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,13 @@ def test_a_folder_without_permission(here: Path, monkeypatch: pytest.MonkeyPatch
 
 class TestInterrupt:
     """Ctrl-C in the middle of a run: what ran is told, nothing half-made stays."""
+
+    @pytest.fixture(autouse=True)
+    def _as_in_a_terminal(self) -> Iterator[None]:
+        """A shell's background jobs, and what they start, ignore SIGINT."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
 
     @pytest.fixture
     def stopped(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import signal
 import time
 from collections import Counter
 from itertools import islice
@@ -41,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     table = Table()
     try:
         run_jobs(_jobs(options), options.workers, options.seconds, table)
+    except KeyboardInterrupt:
+        print("interrupted: what ran until then", flush=True)
+        return 130
     finally:
         print(table, flush=True)
     return bool(table.failed or table.lost)
@@ -76,9 +80,13 @@ class Table:
         totals = [str(sum(n for (*_, k), n in self.ran.items() if k == kind)) for kind in kinds]
         rows.append(["all", "", *totals, str(self.ran.total())])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lost = f", {self.lost} processes died between two cases" if self.lost else ""
         lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join([*lines, f"{self.ran.total()} ran, {len(self.failed)} failed (in brackets){lost}"])
+        return "\n".join([*lines, f"{self.counts()}; failures in brackets"])
+
+    def counts(self) -> str:
+        """In a line."""
+        lost = f", {self.lost} processes died between two cases" if self.lost else ""
+        return f"{self.ran.total()} ran, {len(self.failed)} failed{lost}"
 
     def _cell(self, *place: Any) -> str:
         bad = self.bad[place]
@@ -89,42 +97,61 @@ def run_jobs(jobs: list[Job], workers: int, seconds: float | None, table: Table)
     """Each job in a process of its own: what one leaves behind, no other finds."""
     started, waiting = time.monotonic(), jobs[::-1]
     running: dict[Connection, tuple[Any, str, float]] = {}
-    while waiting or running:
-        late = seconds is not None and time.monotonic() - started > seconds
-        if late:
-            waiting.clear()
-        while waiting and len(running) < workers:
-            here, there = multiprocessing.Pipe(duplex=False)
-            process = multiprocessing.get_context("fork").Process(target=_work, args=(waiting.pop(), there))
-            process.start()
-            there.close()
-            running[here] = (process, "", time.monotonic())
-        for here in multiprocessing.connection.wait([*running], timeout=1):
-            assert isinstance(here, Connection)
-            process, key, _ = running[here]
-            try:
-                key, wrong = here.recv()
-            except EOFError:
-                process.join()
-                if key:
-                    table.add(key, [f"the process died with {process.exitcode}"])
-                elif process.exitcode:
-                    table.lost += 1
+    try:
+        while waiting or running:
+            if seconds is not None and time.monotonic() - started > seconds:
+                waiting.clear()
+            while waiting and len(running) < workers:
+                _start(waiting.pop(), running)
+            for here in _heard(running, table):
                 del running[here]
-                continue
-            if wrong is not None:
-                table.add(key, wrong)
-                key = ""
-            running[here] = (process, key, time.monotonic())
-        for here, (process, key, heard) in [*running.items()]:
-            if time.monotonic() - heard > PATIENCE:
-                process.kill()
-                if key:
-                    table.add(key, ["hangs"])
-                del running[here]
+                left = len(waiting) + len(running)
+                print(f"{table.counts()}; {left} batches left", flush=True)
+    finally:
+        for process, *_ in running.values():
+            process.kill()
+
+
+def _start(job: Job, running: dict[Connection, tuple[Any, str, float]]) -> None:
+    here, there = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_work, args=(job, there))
+    process.start()
+    there.close()
+    running[here] = (process, "", time.monotonic())
+
+
+def _heard(running: dict[Connection, tuple[Any, str, float]], table: Table) -> list[Connection]:
+    """What the processes say within a second goes into ``table``; the ones that ended, or hang."""
+    ended = []
+    for here in multiprocessing.connection.wait([*running], timeout=1):
+        assert isinstance(here, Connection)
+        process, key, _ = running[here]
+        try:
+            key, wrong = here.recv()
+        except EOFError:
+            process.join()
+            if key:
+                table.add(key, [f"the process died with {process.exitcode}"])
+            elif process.exitcode:
+                table.lost += 1
+            ended.append(here)
+            continue
+        if wrong is not None:
+            table.add(key, wrong)
+            key = ""
+        running[here] = (process, key, time.monotonic())
+    for here in running.keys() - ended:
+        process, key, heard = running[here]
+        if time.monotonic() - heard > PATIENCE:
+            process.kill()
+            if key:
+                table.add(key, ["hangs"])
+            ended.append(here)
+    return ended
 
 
 def _work(job: Job, out: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's Ctrl-C is no fault of a case: it kills us
     pipeline, policy, seed, count, phases = job
     world = World(pipeline, policy)
     for case in islice(cases(world, seed, phases), count):
