@@ -53,7 +53,7 @@ def vision() -> Any:
 def motion() -> Any:
     return MotionAdapter(
         block_out_channels=(4, 8),
-        motion_layers_per_block=2,
+        motion_layers_per_block=1,
         motion_norm_num_groups=2,
         motion_num_attention_heads=4,
     )

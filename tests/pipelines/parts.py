@@ -204,7 +204,7 @@ def qwen_vl() -> Any:
 def unet(*, inputs: int = 4, cross: int = 32, **more: Any) -> Any:
     sizes: dict[str, Any] = {
         "block_out_channels": (4, 8),
-        "layers_per_block": 2,
+        "layers_per_block": 1,
         "sample_size": 32,
         "in_channels": inputs,
         "out_channels": 4,
@@ -229,7 +229,7 @@ XL: dict[str, Any] = {
 def controlnet(*, cross: int = 32, **more: Any) -> Any:
     return ControlNetModel(
         block_out_channels=(4, 8),
-        layers_per_block=2,
+        layers_per_block=1,
         in_channels=4,
         down_block_types=_DOWN,
         cross_attention_dim=cross,

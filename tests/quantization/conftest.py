@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from quantized import write_lora
+from unpacking import in_python
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,6 +16,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OFFLOAD_PLANNER_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unpacking() -> None:
+    in_python()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from unpacking import unpack
 
 from planner.quantization.backends import BACKENDS
 from planner.quantization.formats import made_of
@@ -100,3 +101,11 @@ def test_what_is_quantized_already_stays() -> None:
     (part,) = parts_of(nn.Sequential(nn.Linear(64, 32).to(torch.float8_e4m3fn)))
     assert made_of("torchao", {"type": "int8_weight_only"}, part) is None
     assert made_of("gguf", {}, part) is None
+
+
+@pytest.mark.parametrize("bits", [4, 2])
+def test_what_quanto_packs_is_unpacked_without_its_kernel(bits: int) -> None:
+    packed = pytest.importorskip("optimum.quanto").tensor.packed
+    values = torch.arange(6 * 8).reshape(6, 8).remainder(2**bits).to(torch.uint8)
+    made = packed.PackedTensor.pack(values, bits)
+    assert torch.equal(unpack(made._data, bits)[: len(values)], values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ class Pair:
         assert same(run(self.text, SD), run(build(SD), SD))
 
 
+@cache
 def whole(name: str) -> Any:
+    """What it gives alone."""
     return run(build(name).to("sim:0"), name)
 
 

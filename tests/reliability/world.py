@@ -20,7 +20,7 @@ from planner.virtual.device import SimDevice
 
 SD = "StableDiffusionPipeline"
 
-USUAL = ("offload", "stream, kept", "resident")
+USUAL = ("stream, kept", "offload", "resident")
 """Modes of every run of the tests; the others are in ``pytest -m wide``."""
 
 MODES: dict[str, tuple[str, ...]] = {

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from unpacking import in_python
 
 from planner.device.pinned import Pins
 from planner.forms.wrapped import parts
@@ -52,6 +53,7 @@ def by_torchao(kind: str) -> Layers:
 def by_quanto(kind: str) -> Layers:
     from optimum import quanto
 
+    in_python()
     made = Layers()
     quanto.quantize(made.blocks, weights=getattr(quanto, kind))
     quanto.freeze(made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -291,8 +291,15 @@ def test_an_honest_session_has_nothing_said_against_it(name: str) -> None:
     assert found(name) == []
 
 
-@pytest.mark.parametrize("name", PIPELINES)
-@pytest.mark.parametrize("mutant", MUTANTS)
+def mutants() -> Iterator[Any]:
+    """Each on one pipeline, by turns; on the others in ``pytest -m wide``: they take the same way."""
+    for number, mutant in enumerate(MUTANTS):
+        for at, name in enumerate(PIPELINES):
+            usual = at == number % len(PIPELINES)
+            yield pytest.param(mutant, name, marks=() if usual else pytest.mark.wide)
+
+
+@pytest.mark.parametrize(("mutant", "name"), mutants())
 def test_a_mutant_is_caught(mutant: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(name, MUTANTS[mutant], monkeypatch)
 
