@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -38,6 +38,9 @@ class Case:
 CASES: dict[str, Case] = {}
 """Run by every test of pipelines."""
 
+FIRST: list[str] = []
+"""The first class of each family in ``CASES``: the others have the same components, or nearly."""
+
 WIDE: dict[str, Case] = {}
 """More classes, for the tests that want as many as there are."""
 
@@ -50,12 +53,22 @@ def family(
     A call argument may be a function without arguments: it is made anew for each call. ``Name:note``
     is the class ``Name`` once more, in another setting.
     """
+    if into is CASES:
+        FIRST.append(next(iter(classes)))
     for name, (call, *rest) in classes.items():
         others = rest[0] if rest else {}
         more = rest[1] if len(rest) > 1 else {}
         into[name] = Case(
             shelf={**shelf, **others}, call=_caller(call), more=more, cls=name.partition(":")[0]
         )
+
+
+def one_a_family(more: Iterable[str] = (), *, but: Container[str] = ()) -> list[Any]:
+    """Parameters for a test: the classes in ``FIRST`` and ``more``, the others of ``CASES`` marked as wide;
+    none of ``but``."""
+    usual = {*FIRST, *more}
+    names = [name for name in CASES if name not in but]
+    return [name if name in usual else pytest.param(name, marks=pytest.mark.wide) for name in names]
 
 
 def build(name: str) -> Any:

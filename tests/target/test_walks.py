@@ -38,9 +38,13 @@ def refused(plan: Any, pipe: Any) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_the_improved_plan_of_a_loaded_pipeline_applies_to_it(name: str) -> None:
-    pipe = build(name)
+@pytest.fixture(scope="module", params=sorted(CASES))
+def pipe(request: pytest.FixtureRequest) -> Any:
+    """Each class in turn, built once: a plan that is removed leaves it as it was."""
+    return build(request.param)
+
+
+def test_the_improved_plan_of_a_loaded_pipeline_applies_to_it(pipe: Any) -> None:
     assert refused(planner.translate(pipe, improve=True), pipe) == []
 
 
@@ -51,16 +55,12 @@ def test_the_improved_plan_of_a_wide_one_too(name: str) -> None:
     assert refused(planner.translate(pipe, improve=True), pipe) == []
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_the_improved_plan_of_its_class_applies_to_it(name: str) -> None:
+def test_the_improved_plan_of_its_class_applies_to_it(pipe: Any) -> None:
     """A plan made from the class alone names what may be called; what is not there is skipped."""
-    pipe = build(name)
     assert refused(planner.translate(type(pipe), improve=True), pipe) == []
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_every_use_of_a_loaded_walk_can_be_called(name: str) -> None:
-    pipe = build(name)
+def test_every_use_of_a_loaded_walk_can_be_called(pipe: Any) -> None:
     pending = list(describe(pipe).walk or ())
     assert pending
     while pending:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pipelines.all import CASES, build, close, run, same
 from pipelines.plans import as_diffusers, attached, judged, plan_for, tight
+from pipelines.registry import one_a_family
 
 from planner.diagnostics.diagnostic import Diagnostic
 from planner.virtual.audit import audit, snapshot
@@ -44,7 +45,7 @@ def whole(name: str) -> tuple[torch.Tensor, ...]:
     return _whole[name]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", one_a_family())
 def test_a_whole_pipeline_runs_without_a_miss_and_again_the_same(name: str) -> None:
     pipe = build(name).to("sim:0")
     with audit(pipe, None) as seen:
@@ -69,7 +70,8 @@ def test_our_session_gives_the_same_picture_with_each_component_alone(name: str)
     assert device.ledger.live == 0
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in NO_SEQUENCE])
+# Of every class, tests/equivalence compares the moves by stubs.
+@pytest.mark.parametrize("name", one_a_family({*OWN_TO, *NOT_FREED, *OWN_OFFLOAD}, but=NO_SEQUENCE))
 def test_diffusers_semantics_move_what_diffusers_moves(name: str) -> None:
     stock = build(name)
     stock.enable_model_cpu_offload(device="sim:0")
