@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from goldens import Golden
@@ -12,6 +13,17 @@ from goldens import Golden
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files in place of comparing")
     parser.addoption("--faults", type=int, default=0, help="so many injected faults for each of tests/faults")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A worker has a half in order, and what it takes from the other at the end: what the tests of a module
+    share is made once. xdist's own ``load`` deals out ever fewer tests at a time."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 _module: list[object] = []
