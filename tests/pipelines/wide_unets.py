@@ -105,7 +105,7 @@ family(
         "SemanticStableDiffusionPipeline": (TEXT | SMALL,),
         "StableDiffusionControlNetXSPipeline": (
             TEXT | {"image": tensor},
-            {"controlnet": lambda: _xs(32), "unet": lambda: parts.unet(sample_size=16, norm_num_groups=4)},
+            {"controlnet": lambda: _xs(32), "unet": lambda: _for_xs()},
         ),
         "AnimateDiffControlNetPipeline": (
             TEXT | {"num_frames": 2, "conditioning_frames": lambda: video(2, 32), **SMALL},
@@ -202,8 +202,13 @@ def _six_channel_vae() -> Any:
     )
 
 
+def _for_xs(**more: Any) -> Any:
+    """The adapter has two layers in each block."""
+    return parts.unet(sample_size=16, norm_num_groups=4, layers_per_block=2, **more)
+
+
 def _xs(cross: int, **more: Any) -> Any:
-    unet = parts.unet(cross=cross, sample_size=16, norm_num_groups=4, **more)
+    unet = _for_xs(cross=cross, **more)
     return ControlNetXSAdapter.from_unet(unet, size_ratio=1, conditioning_embedding_out_channels=(4, 8))
 
 
@@ -245,7 +250,7 @@ def upscale_unet() -> Any:
 def union() -> Any:
     return ControlNetUnionModel(
         block_out_channels=(4, 8),
-        layers_per_block=2,
+        layers_per_block=1,
         in_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         cross_attention_dim=64,
@@ -279,7 +284,7 @@ family(
         "StableDiffusionXLControlNetXSPipeline": (
             TEXT | {"image": tensor},
             {
-                "unet": lambda: parts.unet(cross=64, sample_size=16, norm_num_groups=4, **parts.XL),
+                "unet": lambda: _for_xs(cross=64, **parts.XL),
                 "controlnet": lambda: _xs(64, **parts.XL),
             },
         ),
