@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,18 +50,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8", "shift_jis"])
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (("validate", "bad.plan.yaml"), 1),
-        (("validate", "bad.plan.yaml", "--format", "github"), 1),
-        (("explain", "good.plan.yaml", "--set", "name=猫"), 0),
-        (("explain", "good.plan.yaml", "--as", "yaml", "--set", "name=猫"), 0),
-        (("explain", "猫"), 2),
-        (("猫",), 2),
-    ],
-)
+VERBS: list[tuple[tuple[str, ...], int]] = [
+    (("validate", "bad.plan.yaml"), 1),
+    (("validate", "bad.plan.yaml", "--format", "github"), 1),
+    (("explain", "good.plan.yaml", "--set", "name=猫"), 0),
+    (("explain", "good.plan.yaml", "--as", "yaml", "--set", "name=猫"), 0),
+    (("explain", "猫"), 2),
+    (("猫",), 2),
+]
+
+
+def spoken() -> Iterator[Any]:
+    """Each verb in two encodings by turns, a process each; in all four with ``pytest -m wide``."""
+    for number, (arguments, code) in enumerate(VERBS):
+        for at, encoding in enumerate(("cp1252", "ascii", "utf-8", "shift_jis")):
+            usual = at % 2 == number % 2
+            yield pytest.param(arguments, code, encoding, marks=() if usual else pytest.mark.wide)
+
+
+@pytest.mark.parametrize(("arguments", "code", "encoding"), spoken())
 def test_every_encoding_takes_every_verb(
     here: Path, arguments: tuple[str, ...], code: int, encoding: str
 ) -> None:
