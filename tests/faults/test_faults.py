@@ -25,13 +25,13 @@ from planner.virtual.device import SimDevice
 from planner.virtual.memory import METER
 
 SAMPLE = {
-    ("DiTPipeline", "offload"): 50,
-    ("DiTPipeline", "stream"): 50,
-    ("SanaPipeline", "stream-kept"): 50,
-    ("DiTPipeline", "resident"): 40,
-    ("DiTPipeline", "kept"): 50,
-    ("DiTPipeline", "budget"): 40,
-    ("StableDiffusionPipeline", "offload"): 20,
+    ("DiTPipeline", "offload"): 35,
+    ("DiTPipeline", "stream"): 35,
+    ("SanaPipeline", "stream-kept"): 35,
+    ("DiTPipeline", "resident"): 25,
+    ("DiTPipeline", "kept"): 35,
+    ("DiTPipeline", "budget"): 25,
+    ("StableDiffusionPipeline", "offload"): 10,
 }
 """How many of the cases of which pipeline under which policy."""
 

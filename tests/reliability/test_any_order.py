@@ -101,8 +101,9 @@ def at_random(seed: int) -> tuple[str, ...]:
     return (*life, "call")
 
 
+# One in each of the modes that LIVES leaves to wide.
 @pytest.mark.parametrize(
-    "seed", [*range(6), *(pytest.param(s, marks=pytest.mark.wide) for s in range(6, 24))]
+    "seed", [s if s in (1, 2, 5) else pytest.param(s, marks=pytest.mark.wide) for s in range(24)]
 )
 def test_what_is_done_at_random_gives_what_a_plain_pipeline_gives(seed: int, tmp_path: Path) -> None:
     assert_same_lives(at_random(seed), [*MODES][seed % len(MODES)], tmp_path)

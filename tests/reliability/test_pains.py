@@ -11,7 +11,7 @@ from pipelines.plans import attached, plan_for
 
 from planner.virtual.audit import audit
 from planner.virtual.device import SimDevice
-from reliability.world import MODES, SD
+from reliability.world import MODES, SD, modes
 
 
 def whole(name: str = SD, **more: Any) -> Any:
@@ -19,7 +19,7 @@ def whole(name: str = SD, **more: Any) -> Any:
     return run(build(name).to("sim:0"), name, **more)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_01_the_execution_device_is_the_plans_whatever_stands_where(mode: str) -> None:
     pipe = build(SD)
     with attached(plan_for(pipe, *MODES[mode]), pipe)[0]:
@@ -28,7 +28,7 @@ def test_01_the_execution_device_is_the_plans_whatever_stands_where(mode: str) -
         assert pipe._execution_device == torch.device("sim:0")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_02_no_loader_touches_the_plan(mode: str) -> None:
     from reliability.world import lora
 
@@ -114,7 +114,7 @@ def test_26_an_early_end_leaves_nothing(mode: str) -> None:
     session.remove()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", modes())
 def test_27_tied_weights_stay_tied_and_cross_once(mode: str) -> None:
     pipe = build(SD)
     text = pipe.text_encoder

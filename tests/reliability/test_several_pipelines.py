@@ -19,7 +19,7 @@ from planner.diagnostics.diagnostic import PlanError
 from planner.session.session import Session
 from planner.virtual.audit import audit
 from planner.virtual.device import SimDevice
-from reliability.world import MODES, SD, USUAL, lora
+from reliability.world import MODES, SD, lora, modes
 
 I2I = "StableDiffusionImg2ImgPipeline"
 
@@ -76,9 +76,7 @@ def whole(name: str) -> Any:
     return run(build(name).to("sim:0"), name)
 
 
-@pytest.mark.parametrize(
-    "first", [mode if mode in USUAL else pytest.param(mode, marks=pytest.mark.wide) for mode in MODES]
-)
+@pytest.mark.parametrize("first", modes())
 @pytest.mark.parametrize("second", ["offload", "offload, kept", "stream, kept"])
 def test_pipelines_in_turn_give_what_each_gives_alone(first: str, second: str) -> None:
     pair = Pair(MODES[first], MODES[second])

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from zlib import crc32
 
+import pytest
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from pipelines.all import arguments, build, run, same
@@ -36,6 +37,11 @@ MODES: dict[str, tuple[str, ...]] = {
     "resident": ("components: {unet: resident, text_encoder: resident}",),
     "excluded": ("exclude: [vae]",),
 }
+
+
+def modes() -> list[Any]:
+    """Parameters: the usual ones, and the others in ``pytest -m wide``."""
+    return [mode if mode in USUAL else pytest.param(mode, marks=pytest.mark.wide) for mode in MODES]
 
 
 class Stop(Exception):
