@@ -6,20 +6,27 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from planner.api import PathOrPlan, compile, load
 from planner.batches.check import Row, check_rows
-from planner.batches.devices import placed
+from planner.batches.devices import kind_for_ray, placed
 from planner.batches.disk import Folder, guarded, held
+from planner.batches.on_ray import on_ray
 from planner.batches.packed import packed
 from planner.batches.processes import processes
 from planner.batches.rows import STDIN, read_rows
 from planner.batches.stop import Stop, stoppable
 from planner.batches.todo import todo
 from planner.batches.worker import Job, Task, Worker
-from planner.diagnostics.diagnostic import PlanError, by_place, errors
+from planner.diagnostics.diagnostic import PlanError, by_place, errors, finding
+from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
 from planner.plan.model import Plan
+
+Engine = Generator[tuple[Task, bool]]
+"""Rows as they end, and whether each has its output; closed, it ends now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,9 @@ def batch(
     inputs: str | Path,
     out: str | Path,
     *,
+    engine: Literal["local", "ray"] = "local",
     workers: int | None = None,
+    address: str | None = None,
     simulate: bool = False,
     limit: int | None = None,
     retry: bool = False,
@@ -58,7 +67,8 @@ def batch(
 
     ``inputs``: ``.jsonl``, ``.csv``, ``.parquet`` or ``-``; a row is an ``id`` and arguments that override
     the plan's ``run``. ``workers``: processes, at most one a device that the plan's device key allows, which
-    is the default; one alone works in this process. ``simulate``: on ``sim:0``; ``limit``: rows to run at
+    is the default; one alone works in this process. ``engine``: ``ray`` has them as actors of Ray Data, in
+    the cluster at ``address`` or one of its own. ``simulate``: on ``sim:0``; ``limit``: rows to run at
     most; ``retry``: rows that failed, too; ``force``: outputs of another plan are made again; ``fail_fast``:
     no row starts after the first that fails; ``tell``: is given lines of progress. What is finished is known
     by ``out`` and not run again.
@@ -68,7 +78,13 @@ def batch(
 
     require()
     plan = load(source, overrides=(*overrides, "idle=keep"))
-    devices = placed(plan, workers, simulate=simulate)
+    if address is not None and engine != "ray":
+        said = f'the address "{address}" is for the engine ray'
+        raise PlanError([finding(WORKERS_REFUSED, said, hint="--engine ray")])
+    if engine == "ray":
+        devices = [f"{kind_for_ray(plan, simulate=simulate)}:0"]
+    else:
+        devices = placed(plan, workers, simulate=simulate)
     rows = _rows(plan, inputs)
     where = Path(out)
     if dry_run and not where.exists():  # which makes nothing
@@ -81,7 +97,15 @@ def batch(
             return Batch(done=0, skipped=skipped, failed=failed, left=len(tasks), results=None)
         for task in tasks:
             folder.renew(task.id)
-        interrupted = _run(folder, plan, devices, tasks, fail_fast, tell)
+        jobs = _jobs(plan, devices, folder)
+        run: Callable[[Stop], Engine]
+        if engine == "ray":
+            run = partial(on_ray, jobs[0], workers, address, tasks, folder)
+        elif len(jobs) == 1:
+            run = partial(alone, jobs[0], tasks)
+        else:
+            run = partial(processes, jobs, tasks, folder, tell)
+        interrupted = _run(run, _Progress(len(tasks), tell), fail_fast, tell) if tasks else False
         results = folder.results([row.id for row in rows])
         ended = [folder.ended(task.id, task.key) for task in tasks]
         done, failed = ended.count("done"), failed + ended.count("failed")
@@ -110,34 +134,30 @@ def _rows(plan: Plan, inputs: str | Path) -> list[Row]:
     return rows
 
 
+def _jobs(plan: Plan, devices: Sequence[str], folder: Folder) -> list[Job]:
+    import torch
+
+    data, out, threads = packed(plan), folder.out.absolute(), torch.get_num_threads()
+    return [Job(plan=data, device=device, out=out, token=folder.token, threads=threads) for device in devices]
+
+
 def _run(
-    folder: Folder,
-    plan: Plan,
-    devices: Sequence[str],
-    tasks: Sequence[Task],
-    fail_fast: bool,
-    tell: Callable[[str], None],
+    run: Callable[[Stop], Engine], progress: _Progress, fail_fast: bool, tell: Callable[[str], None]
 ) -> bool:
     """Whether somebody interrupted it. What came of the rows is in the folder."""
-    data, out = packed(plan), folder.out.absolute()
-    jobs = [Job(plan=data, device=device, out=out, token=folder.token) for device in devices]
-    progress = _Progress(len(tasks), tell)
     with stoppable(tell) as stop:
         try:
-            if len(jobs) == 1:
-                engine = alone(jobs[0], tasks, stop)
-            else:
-                engine = processes(jobs, tasks, folder, stop, tell)
-            with closing(engine):
+            with closing(run(stop)) as engine:
                 for task, good in engine:
                     progress.ended(task, good)
-                    stop.asked |= fail_fast and not good
+                    if fail_fast and not good:
+                        stop.ask()
         except KeyboardInterrupt:
             stop.interrupted = True
     return stop.interrupted
 
 
-def alone(job: Job, tasks: Sequence[Task], stop: Stop) -> Generator[tuple[Task, bool]]:
+def alone(job: Job, tasks: Sequence[Task], stop: Stop) -> Engine:
     """Runs ``tasks`` in this process; as ``processes`` else."""
     worker = None
     try:

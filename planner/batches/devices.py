@@ -27,6 +27,18 @@ def placed(plan: Plan, workers: int | None, *, simulate: bool) -> list[str]:
     return allowed[:workers]
 
 
+def kind_for_ray(plan: Plan, *, simulate: bool) -> str:
+    """The kind of device that each of Ray's actors has one of, at 0: ``auto`` is CUDA, whatever the machine
+    has that the batch is started from. Raises PlanError where the plan wants one by its index (P968)."""
+    if simulate:
+        return "sim"
+    kind, _, index = plan.device.partition(":")
+    if index or kind == "mps":
+        said = f'the plan\'s device is "{plan.device}", and which GPU an actor has is for Ray to say'
+        raise PlanError([finding(WORKERS_REFUSED, said, span=plan.place("/device"), hint="device: cuda")])
+    return "cuda" if kind == "auto" else kind
+
+
 def _allowed(plan: Plan) -> list[torch.device]:
     import torch
 

@@ -75,7 +75,16 @@ class Folder:
             folder.mkdir(exist_ok=True)
         for left in self.done.glob(".writing-*"):
             left.unlink()
+        (self.inside / "stop").unlink(missing_ok=True)
         self.loaded()
+
+    def stop(self) -> None:
+        """Has workers start no more rows, wherever they are."""
+        (self.inside / "stop").touch()
+
+    def stops(self) -> bool:
+        """Whether ``stop`` was called."""
+        return (self.inside / "stop").exists()
 
     def room(self) -> Path:
         """A folder of one worker's, for outputs that are not published yet."""

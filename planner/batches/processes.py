@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from planner.batches.disk import Folder, guarded
+from planner.batches.log import log_to
 from planner.batches.queue import Queue
 from planner.batches.stop import Stop
-from planner.batches.worker import DEATHS, Job, Task, Worker
-from planner.diagnostics.diagnostic import Diagnostic, PlanError
-from planner.source.text import SourceText
+from planner.batches.worker import DEATHS, Job, Stopped, Task, Worker
+from planner.diagnostics.diagnostic import PlanError
 
 SPAWN = multiprocessing.get_context("spawn")
 """A fork would share CUDA's context and torch's threads, which neither survives."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """Why no row can run in a worker: a PlanError, which is not one any more when it is pickled."""
-
-    diagnostics: tuple[Diagnostic, ...]
-    sources: tuple[SourceText, ...]
-
-
 def processes(
-    jobs: Sequence[Job], tasks: Sequence[Task], folder: Folder, stop: Stop, tell: Callable[[str], None]
+    jobs: Sequence[Job], tasks: Sequence[Task], folder: Folder, tell: Callable[[str], None], stop: Stop
 ) -> Generator[tuple[Task, bool]]:
     """Runs ``tasks``, a worker for each of ``jobs``; yields each as it ends, and whether it has its output.
 
@@ -139,7 +128,7 @@ def serve(pipe: Connection[Any, Any], job: Job, log: Path) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         with guarded(job.out):
-            _log_to(log)
+            log_to(log)
             worker = Worker(job)
             while True:
                 task = pipe.recv()
@@ -156,25 +145,3 @@ def _die_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _log_to(path: Path) -> None:
-    handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
-    for stream in (1, 2):
-        os.dup2(handle, stream)
-    os.close(handle)
-    sys.stdout = sys.stderr = io.TextIOWrapper(
-        io.BufferedWriter(_Log()), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
-
-
-class _Log(io.RawIOBase):
-    """The process's stdout. On a disk that is full a line is lost, and no row with it."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        with suppress(OSError):
-            os.write(1, data)
-        return len(data)

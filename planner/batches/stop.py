@@ -10,10 +10,17 @@ from typing import Any
 
 
 class Stop:
-    """``asked``: no row is started any more; ``interrupted``: somebody asked, and no row that failed."""
+    """``asked``: no row is started any more; ``interrupted``: somebody asked, and no row that failed;
+    ``also``: how an engine is told whose workers do not see this."""
 
     def __init__(self) -> None:
         self.asked = self.interrupted = False
+        self.also: Callable[[], None] = lambda: None
+
+    def ask(self) -> None:
+        """No row is started from here on."""
+        self.asked = True
+        self.also()
 
 
 @contextmanager
@@ -28,7 +35,8 @@ def stoppable(tell: Callable[[str], None]) -> Iterator[Stop]:
     def asked(number: int, frame: Any) -> None:
         if stop.interrupted:
             raise KeyboardInterrupt
-        stop.asked = stop.interrupted = True
+        stop.interrupted = True
+        stop.ask()
         tell("ends after the rows that run; once more ends it now")
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -17,7 +17,7 @@ from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
 from planner.loading.kinds import SUFFIXES
 from planner.plan.model import Plan
 from planner.plan.run import SEED
-from planner.source.text import Span
+from planner.source.text import SourceText, Span
 
 DEATHS = 3
 """So many starts without an end set a row aside."""
@@ -38,12 +38,22 @@ class Task:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What a worker is told when it starts. ``plan``: packed; ``device``: of torch; ``token``: of the batch
-    that holds ``out``, an absolute path."""
+    that holds ``out``, an absolute path; ``threads``: that torch computes with, which the order of a sum on
+    a CPU depends on."""
 
     plan: bytes
     device: str
     out: Path
     token: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Why no row can run in a worker: a PlanError, which is not one any more when it is pickled."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    sources: tuple[SourceText, ...]
 
 
 class Worker:
@@ -57,6 +67,7 @@ class Worker:
             from planner.virtual import backend
 
             backend.install()  # torch does not know the name before
+        torch.set_num_threads(job.threads)
         self.folder = Folder(job.out, job.token)
         self.plan = unpacked(job.plan)
         self.device = device_for(torch.device(job.device))

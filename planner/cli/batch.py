@@ -18,6 +18,10 @@ from planner.cli.terminal import log, overrides_option, put
 @click.option("--inputs", required=True, help="Rows: .jsonl, .csv, .parquet, or - for JSON lines on stdin.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder of the outputs.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; one a device by default.")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", help="Processes, or Ray Data."
+)
+@click.option("--address", help="Of a Ray cluster, for --engine ray; without it, one on this machine.")
 @click.option("--limit", type=click.IntRange(min=1), help="Run so many rows at most.")
 @click.option("--simulate", is_flag=True, help="On a virtual accelerator: no GPU needed.")
 @click.option("--dry-run", is_flag=True, help="Check the rows and say how many would run; load nothing.")

@@ -1,4 +1,4 @@
-"""P96x: rows of a batch, and the folder that its outputs go to."""
+"""P96x, P98x: rows of a batch, and the folder that its outputs go to."""
 
 from __future__ import annotations
 
@@ -106,6 +106,26 @@ WORKERS_DIED = Code(
     wrong='planner.batch("flux.plan.yaml", "rows.csv", "x", workers=2)',
     right='if __name__ == "__main__":\n    planner.batch("flux.plan.yaml", "rows.csv", "x", workers=2)',
 )
+RAY_MISSING = Code(
+    id="P980",
+    name="ray-missing",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="The engine ray is Ray Data, which the base installation does not bring. --engine local needs "
+    "nothing and gives the same files on one machine.",
+    wrong="plan batch flux.plan.yaml --inputs rows.csv --out x --engine ray",
+    right="pip install 'offload-planner[ray]'",
+)
+RAY_FAILED = Code(
+    id="P981",
+    name="ray-failed",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="The Ray cluster cannot be reached, or it broke while the batch ran. What is finished is kept, and "
+    "running the batch again goes on from there.",
+    wrong="plan batch flux.plan.yaml --inputs rows.csv --out x --engine ray --address gone:6379",
+    right="plan batch flux.plan.yaml --inputs rows.csv --out x --engine ray --address head:6379",
+)
 
 CODES = (
     ROW_UNREADABLE,
@@ -118,4 +138,6 @@ CODES = (
     BATCH_UNWRITABLE,
     WORKERS_REFUSED,
     WORKERS_DIED,
+    RAY_MISSING,
+    RAY_FAILED,
 )
