@@ -7,6 +7,7 @@ import importlib
 import inspect
 import sys
 import textwrap
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -130,10 +131,25 @@ def _body(cls: type) -> list[ast.stmt] | None:
     for part in cls.__qualname__.split("."):
         if scope is None or part == "<locals>":
             continue
-        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        inside = [n for n in ast.walk(scope) if isinstance(n, kinds) and n.name == part and n is not scope]
-        scope = inside[-1] if inside else None
+        scope = _inside(scope).get(part)
     return scope.body if isinstance(scope, ast.ClassDef) else None
+
+
+@cache
+def _inside(scope: ast.AST) -> dict[str, ast.AST]:
+    """Classes and functions anywhere in ``scope``, of several by one name the last in the order of
+    ``ast.walk``. Expressions, most of a tree, have none."""
+    found: dict[str, ast.AST] = {}
+    todo: deque[ast.AST] = deque([scope])
+    while todo:
+        node = todo.popleft()
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node is not scope:
+            found[node.name] = node
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            inner = getattr(node, field, None)
+            if isinstance(inner, list):  # a lambda's body is an expression
+                todo.extend(inner)
+    return found
 
 
 def _one_by_one(cls: type) -> Iterator[ast.stmt]:
