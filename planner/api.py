@@ -434,7 +434,7 @@ def simulate(source: PathOrPlan) -> Validation:
 
 def device_for(name: torch.device) -> Device:
     """The way to a device: the virtual one for ``sim``, torch's own for the others; one for all sessions."""
-    from planner.session.device_state import device_of
+    from planner.session.states import device_of
 
     if (found := device_of(name)) is not None:
         return found

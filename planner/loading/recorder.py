@@ -187,15 +187,15 @@ class Recorder:
             allocated = allocated - base if beside else max(0, allocated - weights)
             reserved = reserved - base + spare if beside else max(allocated, reserved - weights)
         driver = weights + reserved + self._context(reserved_now)
-        pins, components = self._session.applied.state.pins, self._session.applied.state.components
+        residency = self._session.applied.state.residency
         sample = Sample(
             at=0,
             weights=weights,
             allocated=allocated,
             reserved=reserved,
             driver=driver,
-            pinned=pins.nbytes,
-            host=sum(c.host.nbytes for c in components.values() if c.host is not None),
+            pinned=residency.pins.nbytes,
+            host=sum(c.host.nbytes for c in residency.components.values() if c.host is not None),
         )
         self._samples.append((self._last, sample))
         for span in self._open.values():

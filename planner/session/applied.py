@@ -29,7 +29,7 @@ it."""
 class Applied:
     """A set of wishes, and what was recorded of the call that goes on. What is on the device is the device's.
 
-    Invariant: ``components`` are in ``state.components`` while this is in ``state.applied``.
+    Invariant: ``components`` are in those of the ``Residency`` while this is in its ``applied``.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Applied:
         """The pipeline is as it was found. With the state's lock held; twice is once, and goes on where it
         was interrupted."""
         self.removed = True
-        self.state.leave(self)
+        self.state.residency.leave(self)
         self.undo.close()
 
     def name_of(self, component: ManagedComponent) -> str | None:
@@ -86,7 +86,7 @@ class Applied:
 
     def idle(self) -> tuple[str, ...]:
         """Those of them that do not run."""
-        running = self.state.running_components()
+        running = self.state.residency.running_components()
         return tuple(name for name in self.resident() if self.components[name] not in running)
 
     def begin(self) -> None:

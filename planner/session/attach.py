@@ -19,11 +19,13 @@ from planner.session import moves, stock
 from planner.session.applied import Applied
 from planner.session.checks import is_left_in_place, modules_of
 from planner.session.component_class import is_under_plan, put_under_plan, watch_entries
-from planner.session.device_state import applying, empty_cache, state_of
 from planner.session.hf_hook import is_hooked, put_hook
+from planner.session.onload import check
 from planner.session.pinning import prepare_all
 from planner.session.pipeline_class import put_under_plan as put_pipeline_under_plan
+from planner.session.residency import empty_cache
 from planner.session.session import Session
+from planner.session.states import applying, state_of
 from planner.session.undo import Undo
 
 Entries = dict[str, tuple[str, ...]]
@@ -72,7 +74,7 @@ def _put_on(applied: Applied, pipe: Any, failing: Undo) -> Session:
     """All of it, with the state's lock held."""
     state, entries = applied.state, _entries(applied.schedule)
     applied.notes += stock.take_off(pipe, failing)
-    state.join(applied)
+    state.residency.join(applied)
     for name, module in modules_of(pipe).items():
         _adopt(applied, name, module, entries.get(name, ()))
     empty_cache(state.device.name)
@@ -85,7 +87,7 @@ def _put_on(applied: Applied, pipe: Any, failing: Undo) -> Session:
     gone = weakref.finalize(pipe, _remove_gone, applied)
     gone.atexit = False
     applied.undo.add(gone.detach)
-    state.check(applied)
+    check(state.residency, applied)
     return session
 
 
@@ -93,17 +95,14 @@ def remove(applied: Applied) -> None:
     """Takes a plan off: the pipeline is as it was found. Twice is once, and goes on where it was interrupted.
     Inside of a call of the pipeline it is done when that is over, and another thread waits for it."""
     state = applied.state
-    in_call = state.wait_for_call()
-    with state.call_lock:
-        state.disown_calls(in_call)
-        state.entered(_remove_now, applied)
+    state.between_calls(state.entered, _remove_now, applied)
 
 
 def _remove_now(applied: Applied) -> None:
     state = applied.state
     if state.in_scope(applied):
         applied.removing = True
-    elif applied in state.applied or applied.components or applied.undo:
+    elif applied in state.residency.applied or applied.components or applied.undo:
         state.closing.append(applied.remove)
         state.finish()
 
@@ -111,31 +110,28 @@ def _remove_now(applied: Applied) -> None:
 def _remove_gone(applied: Applied) -> None:
     """The pipeline was deleted, at any moment and in any thread: its plan goes now, or with the next that
     enters."""
-    state = applied.state
-    state.closing.append(applied.remove)
-    if not state.is_locked():
-        with state.lock:
-            state.recover(nested=False)
+    applied.state.closing.append(applied.remove)
+    applied.state.recovered()
 
 
 def _adopt(applied: Applied, name: str, module: torch.nn.Module, entries: tuple[str, ...]) -> None:
     """One component under the plan, its weights on the CPU."""
-    state = applied.state
+    state, residency = applied.state, applied.state.residency
     left = is_left_in_place(module)
     if left:
         said = f'component "{name}" is 8-bit bitsandbytes and stays where it is'
         applied.notes.append(finding(LEFT_IN_PLACE, said))
-    known = state.components.get(id(module))
+    known = residency.components.get(id(module))
     if not left and (known is None or known.module is not module):
         _to_the_host(applied, name, module)
     tensors = (*module.parameters(), *module.buffers())
     if not left and any(parts(t) is None or repacked(t, state.device.name) for t in tensors):
         said = f'component "{name}" has tensors that only their own class can move'
         applied.notes.append(finding(MOVED_WHOLE, said))
-    component = state.manage(module, name, left_in_place=left)
+    component = residency.manage(module, name, left_in_place=left)
     applied.components[name] = component
     inside = {*module.modules()}
-    for other in state.components.values():
+    for other in residency.components.values():
         if (
             other is not component
             and other.module is not None
@@ -179,7 +175,7 @@ def _take_in(applied: Applied, entries: Entries, pipe: Any) -> None:
     now = modules_of(pipe)
     for name, known in [*applied.components.items()]:
         if not any(known.module is module for module in now.values()):
-            applied.state.dismiss(applied, name)
+            applied.state.residency.dismiss(applied, name)
     for name, module in now.items():
         mine = next((c for c in applied.components.values() if c.module is module), None)
         if mine is None:
@@ -191,7 +187,7 @@ def _take_in(applied: Applied, entries: Entries, pipe: Any) -> None:
 def _refresh(applied: Applied, entries: Entries, pipe: Any) -> None:
     """A call begins: what is new is adopted, what was changed comes again, and what stays is placed."""
     _take_in(applied, entries, pipe)
-    applied.state.check(applied)
+    check(applied.state.residency, applied)
 
 
 def _entries(schedule: Schedule) -> Entries:

@@ -11,9 +11,9 @@ from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p7_session import BUDGET_DIFFERS
 from planner.plan.model import Plan
 from planner.schedule.fit import gib
-from planner.session.device_state import state_of
 from planner.session.machine import Room, room
 from planner.session.pipeline_class import session_of
+from planner.session.states import state_of
 
 
 def agreed(
@@ -49,5 +49,5 @@ def _budgets(pipe: Any, device: Device) -> list[tuple[str, int | None]]:
     """Of the plans of other pipelines on the device. Names and figures: nothing that would keep them
     alive."""
     mine = session_of(pipe)
-    others = [a for a in state_of(device).applied if mine is None or a is not mine.applied]
+    others = [a for a in state_of(device).residency.applied if mine is None or a is not mine.applied]
     return [(other.schedule.plan, other.budget) for other in others]

@@ -29,8 +29,8 @@ from planner.diagnostics.table.p7_session import (
 )
 from planner.host.unread import unread_bytes
 from planner.plan.model import Name, Plan, Use
-from planner.session.device_state import device_of_module
 from planner.session.ram import short_of_memory
+from planner.session.states import device_of_module
 from planner.session.versions import version_notes
 from planner.target.loaded import components_of, known_class
 from planner.target.walks import callable_at

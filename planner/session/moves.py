@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from planner.diagnostics.diagnostic import PlanError, finding
+from planner.diagnostics.table.p7_session import MOVE_REFUSED
 from planner.session.component import ManagedComponent
 from planner.session.device_state import DeviceState
 from planner.session.undo import Undo
@@ -56,10 +58,36 @@ def _apply(self: torch.nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], re
     def apply() -> None:
         try:
             component.being_cast = True
-            if state.may_apply(component, fn):
+            if _may_apply(state, component, fn):
                 _original(self, fn, recurse)
         finally:
             component.being_cast = False
 
     state.entered(apply)
     return self
+
+
+def _may_apply(
+    state: DeviceState, component: ManagedComponent, fn: Callable[[torch.Tensor], torch.Tensor]
+) -> bool:
+    """``fn`` is about to be applied to tensors of ``component``. True when the host's should be changed by
+    it.
+
+    Pipelines move components themselves now and then (``self.safety_checker.to(device)``): to the execution
+    device inside a call that is a use, and back to the CPU an eviction. Raises PlanError (P713) for others.
+    """
+    with torch.no_grad():
+        target = fn(torch.empty(0)).device
+    found = state.charged(component)
+    in_scope = found is not None and state.in_scope(found[0])
+    if target.type not in ("cpu", state.device.name.type) or (target.type != "cpu" and not in_scope):
+        plan = found[0].schedule.plan if found is not None else ""
+        said = f'"{component.label}" is under plan "{plan}" and was asked to move to "{target}"'
+        raise PlanError([finding(MOVE_REFUSED, said, hint="session.remove() gives it back")])
+    if target.type != "cpu":
+        state.touch(component)
+        return False
+    if component.left_in_place or (component.on_device and component.unchanged_by(fn)):
+        return False
+    state.evict_idle(component, "was cast or moved")
+    return True

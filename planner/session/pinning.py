@@ -15,7 +15,7 @@ def prepare_all(applied: Applied) -> Iterator[Diagnostic]:
     """Packs and registers every component, those first whose bytes cross most often."""
     over: dict[str, int] = {}
     refused: dict[str, int] = {}
-    pins, components = applied.state.pins, applied.components
+    pins, components = applied.state.residency.pins, applied.components
     order = (*(name for name in applied.schedule.pins if name in components), *components)
     for name in dict.fromkeys(order):
         before = pins.over, pins.refused

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from planner.session.component import ManagedComponent
 from planner.session.device_state import DeviceState
+from planner.session.onload import evict_for_retry
 
 TRIES = 3
 
@@ -31,18 +32,28 @@ def again(state: DeviceState, component: ManagedComponent, call: Callable[[], An
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # they hold the activations of the failed call
             gc.collect()
-            made_room = (
-                state.activations.capped and _repeatable(component) and state.evict_for_retry(component)
-            )
-            if not made_room:
+            if not (_repeatable(component) and _made_room(state, component)):
                 raise
         except RuntimeError as error:
-            if "device" not in str(error) or not (
-                _repeatable(component) and state.hook_every_module(component)
-            ):
+            if "device" not in str(error) or not (_repeatable(component) and _hooked(state, component)):
                 raise
         _restore(device, random)
     return call()
+
+
+def _made_room(state: DeviceState, component: ManagedComponent) -> bool:
+    """Whether less is on the device when it runs next."""
+    found = state.charged(component) if state.residency.activations.capped else None
+    return found is not None and evict_for_retry(state.residency, *found)
+
+
+def _hooked(state: DeviceState, component: ManagedComponent) -> bool:
+    """It may have met weights that were not there: its modules are all hooked from now on. False where they
+    were, or it runs."""
+    if component.every_module or component in state.residency.running_components():
+        return False
+    component.hook_every_module()
+    return True
 
 
 def _repeatable(component: ManagedComponent) -> bool:

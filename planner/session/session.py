@@ -15,6 +15,7 @@ from planner.report.model import Measured, Report
 from planner.schedule.model import Schedule
 from planner.session.device_state import Scope
 from planner.session.machine import describe_device
+from planner.session.onload import check
 
 if TYPE_CHECKING:
     from planner.session.applied import Applied
@@ -109,7 +110,7 @@ class Call:
         state, applied = self._applied.state, self._applied
         self._scope = Scope(applied, None, weakref.ref(self))
         try:
-            state.open(self._scope, lambda: state.check(applied))
+            state.open(self._scope, lambda: check(state.residency, applied))
         except BaseException:
             state.close(self._scope)
             raise

@@ -30,7 +30,7 @@ def run(
     """
 
     def work() -> Any:
-        if component in state.running_components():
+        if component in state.residency.running_components():
             return state.use(component, entry, None, lambda: function(*args, **kwargs))
         return again(state, component, once)
 

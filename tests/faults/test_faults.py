@@ -19,7 +19,9 @@ from faults.cases import cases
 from faults.found import as_found, difference
 from faults.lines import counting, failing, lines_of
 from faults.world import Subject, World
-from planner.session.device_state import DeviceState, Scope, Use, applying, state_of
+from planner.session.device_state import DeviceState, Scope
+from planner.session.residency import Use
+from planner.session.states import applying, state_of
 from planner.session.undo import Undo
 from planner.virtual.device import SimDevice
 from planner.virtual.memory import METER
@@ -98,7 +100,7 @@ def test_a_scope_whose_call_is_dead_keeps_nobody_waiting() -> None:
     subject.state.scopes.append(Scope(subject.session.applied, threading.get_ident()))
     subject.session.remove()
     assert difference(there.shape, as_found(subject.pipe), there.noise) == []
-    assert subject.state.components == {}
+    assert subject.state.residency.components == {}
 
 
 def test_a_use_that_an_interrupt_left_is_over_at_the_next_entry() -> None:
@@ -112,8 +114,8 @@ def test_a_use_that_an_interrupt_left_is_over_at_the_next_entry() -> None:
         state.begin(Use(component, ""))
     assert subject.device.ledger.live
     with state.lock:
-        state.recover(nested=False)
-    assert not state.running
+        state.recover()
+    assert not state.residency.running
     assert subject.device.ledger.live == 0
     subject.end()
 

@@ -18,7 +18,7 @@ from faults.case import Case
 from faults.found import Shape, as_found, difference, modules_of, on_device
 from faults.lines import ROOT
 from faults.sites import Callback, Counts, counted, struck
-from planner.session import device_state, moves
+from planner.session import moves, states
 from planner.session.attach import attach_schedule
 from planner.session.component import State
 from planner.session.device_state import DeviceState
@@ -298,7 +298,7 @@ class Subject:
                     continue
                 try:
                     if name == "lock":
-                        state.recover(False)
+                        state.recover()
                 except BaseException as error:
                     wrong.append(f"recover raised {type(error).__name__}: {str(error)[:120]}")
                 finally:
@@ -330,11 +330,13 @@ class Subject:
         if state is None or session is None:
             return []
         wrong = []
-        for name in ("running", "scopes", "closing"):
-            if getattr(state, name):
+        residency = state.residency
+        lists = {"running": residency.running, "scopes": state.scopes, "closing": state.closing}
+        for name, left in lists.items():
+            if left:
                 wrong.append(f"{when}: {name} is not empty")
         held = 0
-        for component in state.components.values():
+        for component in residency.components.values():
             if component.unfinished or component.state is State.RUNNING:
                 wrong.append(
                     f"{when}: {component.label} is {component.state}, unfinished {component.unfinished}"
@@ -376,7 +378,8 @@ class Subject:
             wrong.append("without a plan: the device is capped")
         if torch.nn.Module._apply is not _apply and not moves._guarded:
             wrong.append("without a plan: Module._apply is ours")
-        if self.state is not None and (self.state.components or self.state.applied):
+        held = None if self.state is None else self.state.residency
+        if held is not None and (held.components or held.applied):
             wrong.append("without a plan: the device's state has components or plans")
         if case.phase not in ("lora", "apply-stock"):
             found = difference(self.world.shape, as_found(self.pipe), self.world.noise)
@@ -394,7 +397,7 @@ class Subject:
 
     def _after_apply(self, case: Case) -> list[str]:
         """Applying failed."""
-        self.state = device_state._states.get(id(self.device))
+        self.state = states._states.get(id(self.device))
         wrong = self._probe() if self.state is not None else []
         wrong += self._gone(case)
         if case.phase == "apply-stock":

@@ -159,7 +159,7 @@ def test_a_dropped_pipeline_does_not_hold_the_budget() -> None:
     gc.collect()
     pipe = build(SD)
     second, _ = attached(plan_for(pipe), pipe, 1 << 20 << 3, device)
-    assert second.applied.state.applied == [second.applied]
+    assert second.applied.state.residency.applied == [second.applied]
     assert run(pipe, SD)
     nothing_left(pipe, second, device)
 

@@ -19,7 +19,7 @@ from planner.diagnostics.diagnostic import PlanError
 from planner.forms.cast import Cast
 from planner.forms.formats import named
 from planner.quantization.backends import CAST_SKIPS
-from planner.session import device_state
+from planner.session import states
 from planner.session.attach import remove
 from planner.target.parts import parts_of
 from planner.virtual.device import SimDevice
@@ -68,8 +68,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory, lora: Path) -> Callable[[
 def no_other_plans() -> None:
     """What other tests left under a plan would share its budget."""
     gc.collect()
-    for state in [*device_state._states.values()]:
-        for applied in [*state.applied]:
+    for state in [*states._states.values()]:
+        for applied in [*state.residency.applied]:
             remove(applied)
 
 

@@ -66,7 +66,7 @@ def stays_within(name: str, idle: str, room: Callable[[Any, int], int], *, lasti
     device = SimDevice(capped=True, lasting=lasting)
     session, _ = attached(plan_for(pipe, f"idle: {idle}"), pipe, budget, device)
     METER.limit = before + budget
-    assert session.applied.state.activations.capped
+    assert session.applied.state.residency.activations.capped
     METER.high = METER.allocated
     for _ in range(3):
         with audit(pipe, device) as seen:
@@ -205,7 +205,7 @@ def test_what_is_kept_gives_way_in_part_and_comes_back() -> None:
     session, _ = attached(plan_for(pipe := build(cls), "idle: keep"), pipe, 1 << 30, SimDevice(capped=True))
     run(pipe, cls)
     most, least = (
-        session.applied.state.activations.need(session.applied.components[name]) or 0
+        session.applied.state.residency.activations.need(session.applied.components[name]) or 0
         for name in ("vae", "transformer")
     )
     budget = weights + most - (most - least) // 2 - (1 << 30) // SLACK

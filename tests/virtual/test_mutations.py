@@ -17,6 +17,7 @@ from planner.loading.inputs import call_of
 from planner.session.applied import Applied
 from planner.session.component import State
 from planner.session.device_state import DeviceState
+from planner.session.residency import Residency
 from planner.streaming.binding import Binding
 from planner.streaming.device_weights import DeviceWeights
 from planner.virtual.audit import snapshot
@@ -38,9 +39,9 @@ class Nth:
 
 def dropped_evict(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, evict = Nth(n), DeviceState.evict
+        now, evict = Nth(n), Residency.evict
 
-        def mutant(self: DeviceState, applied: Applied, name: str, stage: str = "") -> None:
+        def mutant(self: Residency, applied: Applied, name: str, stage: str = "") -> None:
             if now:
                 component = applied.components[name]
                 component.weights = None  # it believes that the component left
@@ -48,16 +49,16 @@ def dropped_evict(n: int) -> Patch:
                 return
             evict(self, applied, name, stage)
 
-        monkeypatch.setattr(DeviceState, "evict", mutant)
+        monkeypatch.setattr(Residency, "evict", mutant)
 
     return patch
 
 
 def ignored_evict(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, evict = Nth(n), DeviceState.evict
+        now, evict = Nth(n), Residency.evict
         monkeypatch.setattr(
-            DeviceState,
+            Residency,
             "evict",
             lambda self, applied, name, stage="": None if now else evict(self, applied, name, stage),
         )
@@ -107,14 +108,14 @@ def no_waits(lane: str) -> Patch:
 
 def dropped_load(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), DeviceState._load
+        now, load = Nth(n), Residency.load
 
-        def mutant(self: DeviceState, applied: Applied, name: str, stage: str, entry: str = "") -> None:
+        def mutant(self: Residency, applied: Applied, name: str, stage: str, entry: str = "") -> None:
             if now:
                 return
             load(self, applied, name, stage, entry)
 
-        monkeypatch.setattr(DeviceState, "_load", mutant)
+        monkeypatch.setattr(Residency, "load", mutant)
 
     return patch
 
@@ -123,14 +124,14 @@ def early_load(n: int) -> Patch:
     """The component after the next comes with the ``n``-th."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), DeviceState._load
+        now, load = Nth(n), Residency.load
 
-        def mutant(self: DeviceState, applied: Applied, name: str, stage: str, entry: str = "") -> None:
+        def mutant(self: Residency, applied: Applied, name: str, stage: str, entry: str = "") -> None:
             load(self, applied, name, stage, entry)
             if now:
                 load(self, applied, other(applied, name), stage)
 
-        monkeypatch.setattr(DeviceState, "_load", mutant)
+        monkeypatch.setattr(Residency, "load", mutant)
 
     return patch
 
@@ -139,12 +140,12 @@ def swapped_load(n: int) -> Patch:
     """Another component comes in the place of the ``n``-th."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), DeviceState._load
+        now, load = Nth(n), Residency.load
 
-        def mutant(self: DeviceState, applied: Applied, name: str, stage: str, entry: str = "") -> None:
+        def mutant(self: Residency, applied: Applied, name: str, stage: str, entry: str = "") -> None:
             load(self, applied, other(applied, name) if now else name, stage, entry)
 
-        monkeypatch.setattr(DeviceState, "_load", mutant)
+        monkeypatch.setattr(Residency, "load", mutant)
 
     return patch
 
@@ -157,15 +158,15 @@ def other(applied: Applied, name: str) -> str:
 
 def twice_loaded(n: int) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        now, load = Nth(n), DeviceState._load
+        now, load = Nth(n), Residency.load
 
-        def mutant(self: DeviceState, applied: Applied, name: str, stage: str, entry: str = "") -> None:
+        def mutant(self: Residency, applied: Applied, name: str, stage: str, entry: str = "") -> None:
             load(self, applied, name, stage, entry)
             if now:
                 self.evict(applied, name, stage)
                 load(self, applied, name, stage, entry)
 
-        monkeypatch.setattr(DeviceState, "_load", mutant)
+        monkeypatch.setattr(Residency, "load", mutant)
 
     return patch
 
