@@ -26,8 +26,8 @@ from planner.target import catalogue
 from planner.target.catalogue import Own
 from planner.target.loaded import describe
 from planner.target.model import Target
+from planner.translation.convert import NAME, TOOLS, class_of, from_script, from_tool, tool_of
 from planner.translation.sequence import folder_of, is_sequence, target_of, translate, translate_string
-from planner.translation.tools.convert import NAME, TOOLS, class_of, from_script, from_tool, tool_of
 
 
 @click.command("translate")

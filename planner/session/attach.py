@@ -1,4 +1,4 @@
-"""Puts a schedule on a pipeline, whole or not at all, and takes it off again."""
+"""Puts a schedule on a pipeline, whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from planner.session.hf_hook import is_hooked, put_hook
 from planner.session.onload import check
 from planner.session.pinning import prepare_all
 from planner.session.pipeline_class import put_under_plan as put_pipeline_under_plan
+from planner.session.remove import remove_gone
 from planner.session.residency import empty_cache
 from planner.session.session import Session
 from planner.session.states import applying, state_of
@@ -84,34 +85,11 @@ def _put_on(applied: Applied, pipe: Any, failing: Undo) -> Session:
     given = (applied, entries)
     adopt = partial(state.entered, _take_in, *given)
     put_pipeline_under_plan(pipe, session, adopt, partial(_refresh, *given), applied.undo)
-    gone = weakref.finalize(pipe, _remove_gone, applied)
+    gone = weakref.finalize(pipe, remove_gone, applied)
     gone.atexit = False
     applied.undo.add(gone.detach)
     check(state.residency, applied)
     return session
-
-
-def remove(applied: Applied) -> None:
-    """Takes a plan off: the pipeline is as it was found. Twice is once, and goes on where it was interrupted.
-    Inside of a call of the pipeline it is done when that is over, and another thread waits for it."""
-    state = applied.state
-    state.between_calls(state.entered, _remove_now, applied)
-
-
-def _remove_now(applied: Applied) -> None:
-    state = applied.state
-    if state.in_scope(applied):
-        applied.removing = True
-    elif applied in state.residency.applied or applied.components or applied.undo:
-        state.closing.append(applied.remove)
-        state.finish()
-
-
-def _remove_gone(applied: Applied) -> None:
-    """The pipeline was deleted, at any moment and in any thread: its plan goes now, or with the next that
-    enters."""
-    applied.state.closing.append(applied.remove)
-    applied.state.recovered()
 
 
 def _adopt(applied: Applied, name: str, module: torch.nn.Module, entries: tuple[str, ...]) -> None:

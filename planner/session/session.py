@@ -16,6 +16,7 @@ from planner.schedule.model import Schedule
 from planner.session.device_state import Scope
 from planner.session.machine import describe_device
 from planner.session.onload import check
+from planner.session.remove import remove
 
 if TYPE_CHECKING:
     from planner.session.applied import Applied
@@ -59,8 +60,6 @@ class Session:
     def remove(self) -> None:
         """Gives the pipeline back as it was found. Twice is once; after an exception it may be called
         again."""
-        from planner.session.attach import remove
-
         remove(self.applied)
 
     def __enter__(self) -> Session:

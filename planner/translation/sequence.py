@@ -16,9 +16,9 @@ from planner.target.find import SEEN, by_class
 from planner.target.folder import read_folder
 from planner.target.model import Target
 from planner.translation.candidates import candidates, chosen
+from planner.translation.convert import from_tool
 from planner.translation.improve import improved, named
 from planner.translation.lint import chain_of, lint, lint_string
-from planner.translation.tools.convert import from_tool
 
 ORIGIN = "# from enable_model_cpu_offload: {}"
 """What the tool's own translation writes in the head."""

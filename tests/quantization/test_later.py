@@ -20,7 +20,7 @@ from planner.forms.cast import Cast
 from planner.forms.formats import named
 from planner.quantization.backends import CAST_SKIPS
 from planner.session import states
-from planner.session.attach import remove
+from planner.session.remove import remove
 from planner.target.parts import parts_of
 from planner.virtual.device import SimDevice
 

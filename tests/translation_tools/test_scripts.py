@@ -19,7 +19,7 @@ from planner.source.text import SourceText
 from planner.target import catalogue
 from planner.target.find import by_class
 from planner.target.model import Target
-from planner.translation.tools.convert import class_of, from_script, from_tool, tool_of
+from planner.translation.convert import class_of, from_script, from_tool, tool_of
 
 
 def known(cls: str) -> Target:

@@ -17,7 +17,7 @@ from planner.diagnostics.machine import as_json
 from planner.diagnostics.render import text
 from planner.target import catalogue
 from planner.target.model import Target
-from planner.translation.tools.convert import TOOLS, from_tool
+from planner.translation.convert import TOOLS, from_tool
 from planner.translation.tools.model import WRONG
 
 CLASSES = ("StableDiffusionXLPipeline", "FluxPipeline", "WanPipeline", "StableDiffusionPipeline")

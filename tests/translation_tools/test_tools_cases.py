@@ -17,7 +17,7 @@ from planner.diagnostics.diagnostic import Severity, errors
 from planner.diagnostics.render import text
 from planner.source.text import SourceText
 from planner.target import catalogue
-from planner.translation.tools.convert import NAME, TOOLS, from_script, from_tool
+from planner.translation.convert import NAME, TOOLS, from_script, from_tool
 
 CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.in"))

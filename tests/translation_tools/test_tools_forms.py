@@ -19,7 +19,7 @@ from planner.diagnostics.table.p8_tools import CARRIED_OVER
 from planner.source.text import SourceText
 from planner.target import catalogue
 from planner.target.model import Target
-from planner.translation.tools.convert import TOOLS, from_tool
+from planner.translation.convert import TOOLS, from_tool
 from planner.translation.tools.device import SETTINGS
 from planner.translation.tools.kinds import device, size, written
 from planner.translation.tools.model import WRONG

@@ -12,7 +12,7 @@ from pipelines.plans import attached, judged, read
 
 from planner.plan.model import Idle, Policy
 from planner.target.loaded import describe
-from planner.translation.tools.convert import from_tool
+from planner.translation.convert import from_tool
 from planner.virtual.audit import snapshot
 from planner.virtual.backend import install
 

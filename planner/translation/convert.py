@@ -22,6 +22,7 @@ from planner.source.text import SourceText
 from planner.target.model import Target
 from planner.translation.script.compose import class_in, compose
 from planner.translation.script.source import Script
+from planner.translation.text import Given, given_in, is_python
 from planner.translation.tools import (
     cache_dit,
     device_map,
@@ -39,7 +40,6 @@ from planner.translation.tools.kinds import shown
 from planner.translation.tools.model import Draft, Tool
 from planner.translation.tools.parts import modules
 from planner.translation.tools.read import placed, read
-from planner.translation.tools.text import Given, given_in, is_python
 from planner.translation.tools.write import to_text
 
 SHOWN = 240
