@@ -58,11 +58,6 @@ class Pool:
         """From the driver, under a range or spare."""
         return sum(chunk.nbytes for chunk in self._chunks if chunk.handle.value)
 
-    @property
-    def spare(self) -> int:
-        """Bytes that lie under no range."""
-        return sum(chunk.nbytes for chunk in self._free())
-
     def lacks(self, nbytes: int) -> int:
         """Bytes that the driver would be asked for, to have ``nbytes``."""
         spare = Counter(chunk.nbytes for chunk in self._free())

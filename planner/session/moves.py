@@ -38,14 +38,9 @@ def guard(state: DeviceState, component: ManagedComponent, undo: Undo) -> None:
             torch.nn.Module._apply = _original  # type: ignore[method-assign]
 
     undo.add(end)
-    guard_new_modules(state, component)
-    torch.nn.Module._apply = _apply  # type: ignore[method-assign]
-
-
-def guard_new_modules(state: DeviceState, component: ManagedComponent) -> None:
-    """Those that were put into it since (LoRA layers)."""
     if component.module is not None:
         _guarded.update((part, (state, component)) for part in component.module.modules())
+    torch.nn.Module._apply = _apply  # type: ignore[method-assign]
 
 
 def _apply(self: torch.nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:

@@ -36,8 +36,7 @@ class DeviceWeights:
 
     Invariants:
     - every piece of device memory that it has is in ``_owned`` from before it gets memory until it is freed
-      or
-      abandoned; ``_memory`` are those that hold what stays, in the order of ``_pieces.sizes``,
+      or abandoned; ``_memory`` are those that hold what stays, in the order of ``_pieces.sizes``,
       ``_ring_piece`` the ring;
     - a block's bytes on the device are those of the host tensors at the versions in ``_versions`` (``stale``
       compares), unless its copy was never queued (``_stepper.missing``) or it is not in the ring;
@@ -92,9 +91,9 @@ class DeviceWeights:
         self._timer = Timer(device)
         self._coming: dict[int, Any] = {}
         self._unrecorded = False
+        """Whether copies are queued that no event of ``_coming`` tells of: one was interrupted."""
         self._settled: bool | None = None
         """What stays is bound and waited for, with gradients or without; None: it may not be."""
-        """Whether copies are queued that no event of ``_coming`` tells of: one was interrupted."""
         self._versions: dict[int, list[int]] = {}
         self._regions: dict[int, int] = {}
         """Blocks by the storage of their tensors on the device."""
