@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def codes(inputs: str | Path, **options: bool) -> set[str]:
+def codes(inputs: str | Path, **options: Any) -> set[str]:
     with pytest.raises(planner.PlanError) as raised:
         planner.batch("x.plan.yaml", inputs, "out", simulate=True, **options)
     return {d.code.id for d in raised.value.diagnostics}

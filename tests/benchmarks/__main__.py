@@ -118,13 +118,15 @@ def _reload(pipe: Any) -> None:
     """Each component saved and read again: its parameters are then views of mapped files."""
     import torch
 
-    for name, component in pipe.components.items():
-        if isinstance(component, torch.nn.Module):
-            folder = tempfile.mkdtemp(dir=os.environ.get("TMPDIR"))
-            component.save_pretrained(folder)
-            made = type(component).from_pretrained(folder, torch_dtype=component.dtype)
-            setattr(pipe, name, made.eval().requires_grad_(False))
-            component.to("meta")
+    modules: dict[str, Any] = {
+        name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)
+    }
+    for name, component in modules.items():
+        folder = tempfile.mkdtemp(dir=os.environ.get("TMPDIR"))
+        component.save_pretrained(folder)
+        made = type(component).from_pretrained(folder, torch_dtype=component.dtype)
+        setattr(pipe, name, made.eval().requires_grad_(False))
+        component.to("meta")
     os.sync()  # a page that is still being written makes its reader wait
 
 

@@ -27,7 +27,7 @@ def test_every_mode_gives_the_same_picture(pipeline: str, tmp_path: Path) -> Non
 
 
 def test_quantized_plans_give_the_picture_of_their_peers() -> None:
-    pictures = {}
+    pictures: dict[str, str] = {}
     for modes in ("cast: int8:", "cast-model", "int8-model"):  # a peer leaves the pipeline as it made it
         asked = ["tiny-flux", "--small", "--one", "--device", "sim:0", "--steps", "1", "--modes", modes]
         result = CliRunner().invoke(main, asked)

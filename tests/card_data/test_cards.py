@@ -19,8 +19,10 @@ from planner.diagnostics.diagnostic import PlanError
 from planner.document.schema import schema_text
 from planner.source.text import SourceText
 
-PROMISED = ("h100", "h200", "a100", "l4", "t4", "rtx-3060", "rtx-3090", "rtx-4060", "rtx-4070", "rtx-4080")
-PROMISED += ("rtx-4090", "rtx-5080", "rtx-5090", "m3-max", "m4-max")
+PROMISED = (
+    *("h100", "h200", "a100", "l4", "t4", "rtx-3060", "rtx-3090", "rtx-4060", "rtx-4070", "rtx-4080"),
+    *("rtx-4090", "rtx-5080", "rtx-5090", "m3-max", "m4-max"),
+)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 
 import planner
-from planner.cli.main import VERBS, run
+from planner.cli.main import run
+from planner.cli.verbs import VERBS
 from planner.diagnostics.codes import all_codes
 from planner.document.language.plan import schema
 from planner.document.schema import schema_text

@@ -17,7 +17,7 @@ import pytest
 import planner
 from planner.cli.main import run
 from planner.document.schema import schema_text
-from planner.loading import keep, written
+from planner.loading import keep
 from planner.loading.destination import Destination
 from planner.loading.reads import read_by
 from planner.loading.written import written as write_whole
@@ -191,7 +191,7 @@ def test_a_name_is_taken_once(tmp_path: Path, links: bool, monkeypatch: pytest.M
         def refused(*_: Any) -> None:
             raise PermissionError(1, "Operation not permitted")
 
-        monkeypatch.setattr(written.os, "link", refused)
+        monkeypatch.setattr(os, "link", refused)
     path = tmp_path / "a.txt"
     write_whole(path, lambda to: to.write_text("first"))
     with pytest.raises(FileExistsError):

@@ -14,6 +14,7 @@ from pipelines.plans import plan_for, schedule_for
 from planner.api import attach
 from planner.device.torch_device import TorchDevice
 from planner.report.model import Report
+from planner.schedule.card import MAPPED
 from planner.session import machine
 from planner.session.attach import attach_schedule
 from planner.session.machine import Room, describe_device, room
@@ -95,5 +96,5 @@ def test_registered_weights_take_a_part_of_the_context(monkeypatch: pytest.Monke
     assert replace(there, overhead=0).beside(weights).overhead == 0
     monkeypatch.setattr(machine, "room", lambda *_: (there, ()))
     session, _ = attach(plan_for(pipe), pipe, SimDevice())
-    assert session.schedule.course.budget == GIB - 1000 - weights // machine.MAPPED
+    assert session.schedule.course.budget == GIB - 1000 - weights // MAPPED
     session.remove()

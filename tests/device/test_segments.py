@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "native")
     for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(segments.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     for name in ("_before", "_left"):
         monkeypatch.setattr(segments, name, "")
     return made
@@ -59,7 +60,7 @@ def test_left_alone(why: str, given: list[str], monkeypatch: pytest.MonkeyPatch)
     elif why == "another allocator":
         monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
     else:
-        monkeypatch.setattr(segments.sys, "platform", "win32")
+        monkeypatch.setattr(sys, "platform", "win32")
     before = given.copy()
     holder = object()
     segments.expand(holder)

@@ -10,6 +10,7 @@ import sys
 from datetime import UTC
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -99,7 +100,7 @@ def named(name: str, page: str) -> str:
     return next(block.text for block in blocks((FOLDER / page).read_text("utf-8")) if block.file == name)
 
 
-def workflow_schema() -> object:
+def workflow_schema() -> Any:
     builtin = pytest.importorskip("check_jsonschema.builtin_schemas")
     return builtin.get_builtin_schema("vendor.github-workflows")
 

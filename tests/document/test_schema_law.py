@@ -44,7 +44,7 @@ def ecma(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]
 OF_THE_CALL = (UNKNOWN_ARGUMENT, BAD_ARGUMENT, MISSING_ARGUMENT)
 """Codes of a class's own arguments, which a schema of all classes does not know."""
 
-JUDGE = extend(Draft202012Validator, {"pattern": ecma})(json.loads(schema_text()))  # type: ignore[no-untyped-call]
+JUDGE = extend(Draft202012Validator, {"pattern": ecma})(json.loads(schema_text()))
 
 
 def plain(path: Path) -> Any:
@@ -100,7 +100,7 @@ RULES = {
 }
 SEEDS = [WHOLE, PART, RULES, *map(plain, PLANS)]
 
-odd = st.sampled_from(
+odd: st.SearchStrategy[Any] = st.sampled_from(
     [
         *(None, True, 0, -1, 1.5, 10**7, float("nan"), "", " ", "x", "é", "a\n", "unet\u00a0", "a" * 5000),
         *("nf4", "int8", "float8_e4m3fn", "bfloat16", "quanto", "torchao", "gguf", "FluxPipeline", "Own"),
@@ -169,7 +169,7 @@ def test_the_schema_and_the_tool_agree_on_every_file(
 
 @cache
 def narrowed(cls: str) -> Any:
-    return extend(Draft202012Validator, {"pattern": ecma})(editor_schema(find(cls)))  # type: ignore[no-untyped-call]
+    return extend(Draft202012Validator, {"pattern": ecma})(editor_schema(find(cls)))
 
 
 @settings(max_examples=300, deadline=None)

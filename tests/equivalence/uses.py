@@ -46,8 +46,8 @@ class _Watch:
         for entry in dict.fromkeys(names):
             *path, last = entry.split(".")
             owner: Any = self._module
-            for part in path:
-                owner = getattr(owner, part, None)
+            for name in path:
+                owner = getattr(owner, name, None)
             part = getattr(owner, last, None)
             if isinstance(part, torch.nn.Module):
                 self._forward(entry, part)

@@ -6,7 +6,7 @@ import gc
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 
 import pytest
@@ -186,16 +186,17 @@ def _hits(function: object, name: str, line: int) -> int:
 
 def test_an_undo_that_was_interrupted_goes_on_and_forgets_no_step() -> None:
     for first in ("RuntimeError", "KeyboardInterrupt"):
-        undo, taken, fails = Undo(), [], [True]
+        undo, fails = Undo(), [True]
+        taken: list[int] = []
 
         def step(taken: list[int] = taken, fails: list[bool] = fails, first: str = first) -> None:
             if fails and fails.pop():
                 raise ERRORS[first]("injected")
             taken.append(2)
 
-        undo.add(lambda taken=taken: taken.append(1))
+        undo.add(partial(taken.append, 1))
         undo.add(step)
-        undo.add(lambda taken=taken: taken.append(3))
+        undo.add(partial(taken.append, 3))
         with pytest.raises(ERRORS[first]):
             undo.close()
         assert undo

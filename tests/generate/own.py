@@ -15,11 +15,11 @@ class Net(torch.nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.blocks[0].weight.dtype
+        return next(self.blocks.parameters()).dtype
 
     @property
     def device(self) -> torch.device:
-        return self.blocks[0].weight.device
+        return next(self.blocks.parameters()).device
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:

@@ -71,14 +71,14 @@ def test_a_class_of_a_notebook_has_no_file(monkeypatch: pytest.MonkeyPatch) -> N
 def test_two_classes_of_one_name_in_one_file_are_two() -> None:
     def first() -> type:
         class Same(own.OmniGen2Pipeline):
-            def __call__(self) -> Any:
+            def __call__(self, *_: Any, **__: Any) -> Any:
                 return self.enc(1)
 
         return Same
 
     def second() -> type:
         class Same(own.OmniGen2Pipeline):
-            def __call__(self) -> Any:
+            def __call__(self, *_: Any, **__: Any) -> Any:
                 return self.dec(1)
 
         return Same
@@ -99,7 +99,7 @@ def test_reading_does_not_run_the_class() -> None:
         def __init__(self, enc: Any) -> None:
             sys.exit("ran")
 
-        def __call__(self) -> Any:
+        def __call__(self, *_: Any, **__: Any) -> Any:
             sys.exit("ran")
 
     assert target_of(Bomb).modules == ("enc",)

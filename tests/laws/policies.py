@@ -95,7 +95,7 @@ class Part(torch.nn.Module):
         return x
 
 
-class Small(DiffusionPipeline):  # type: ignore[misc]
+class Small(DiffusionPipeline):
     """Three components, the second in a loop."""
 
     model_cpu_offload_seq = "encoder->big->decoder"

@@ -75,7 +75,7 @@ def test_never_above_the_budget(text: str, share: float, uses: list[str], capped
     budget = int(tight(pipe, plan) * share) + (200 << 10 if capped else 0)
     device = Watched(aliases=True, seed=seed, capped=capped)
     session, _ = attached(plan, pipe, budget, device)
-    kept = []
+    kept: list[torch.Tensor] = []
     with torch.no_grad():
         for use in uses:
             if use == "call":

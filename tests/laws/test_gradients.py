@@ -4,6 +4,7 @@ where they cannot be, an error with a code comes before the first wrong number."
 from __future__ import annotations
 
 import gc
+import inspect
 from functools import partialmethod
 from typing import Any
 
@@ -141,7 +142,7 @@ def test_attend_and_excite_is_as_without_a_plan(policy: str, monkeypatch: pytest
 def test_backward_after_the_component_left(policy: str) -> None:
     """A loss after the call: the U-Net and the VAE have left when backward reads their weights."""
     install()
-    raw = type(build(SD)).__call__.__wrapped__
+    raw = inspect.unwrap(type(build(SD)).__call__)
 
     def gradient(pipe: Any) -> torch.Tensor:
         e = torch.randn(2, 1, 77, 32, generator=torch.Generator().manual_seed(1)).to("sim:0").requires_grad_()

@@ -32,7 +32,7 @@ def replaces(pipe: Any) -> None:
     new = torch.nn.Conv2d(8, 4, 3, padding=1).to("sim:0")
     with torch.no_grad():
         new.weight.fill_(0.01)
-        new.bias.fill_(0.0)
+        new.get_parameter("bias").fill_(0.0)
     pipe.vae.decoder.conv_out = torch.nn.Sequential(pipe.vae.decoder.conv_out)
     pipe.unet.conv_out = torch.nn.Sequential(pipe.unet.conv_out)
 

@@ -178,7 +178,8 @@ def test_a_callback_that_waits_for_another_threads_call_gets_a_code(monkeypatch:
 
 @pytest.mark.parametrize("mode", ["offload", "stream", "resident"])
 def test_remove_in_a_callback_is_done_after_the_call(mode: str) -> None:
-    expected = run(build(SD).to("sim:0") if install() is None else build(SD), SD)
+    install()
+    expected = run(build(SD).to("sim:0"), SD)
     pipe, session, device = on_sim(mode)
 
     def callback(pipe: Any, step: int, t: Any, more: Any) -> dict[str, Any]:

@@ -134,6 +134,8 @@ class Counting(torch.nn.Module):
         super().__init__()
         self.linear = torch.nn.Linear(32, 32)
         self.norm = torch.nn.BatchNorm1d(32)
+        self.calls: torch.Tensor
+        self.seen: torch.Tensor
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.register_buffer("seen", torch.zeros(32))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,6 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import planner
-from planner.device import mapped
 from planner.device.pinned import file_backed
 from planner.diagnostics.diagnostic import PlanError
 from planner.loading.builtin import NAMES, builtin_folder, dtype_argument, quiet
@@ -270,7 +270,7 @@ def test_a_file_cut_short_while_it_is_read_is_an_error_with_its_name(
     tmp_path: Path, make_plan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs(builtin_folder("tiny-sdxl")).save_pretrained(tmp_path / "sdxl")
-    monkeypatch.setattr(mapped.os, "preadv", lambda *_: 0)
+    monkeypatch.setattr(os, "preadv", lambda *_: 0)
     with pytest.raises(PlanError) as caught:
         load_pipeline(make_plan("pipeline: {class: StableDiffusionXLPipeline, source: ./sdxl}"))
     (found,) = caught.value.diagnostics

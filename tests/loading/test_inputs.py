@@ -154,7 +154,7 @@ def test_every_image_argument_of_the_installed_pipelines_is_known() -> None:
 
     import diffusers
 
-    from planner.loading.inputs import IMAGES, VIDEOS
+    from planner.plan.run import IMAGES, VIDEOS
 
     tensors = {"ip_adapter_image_embeds", "masked_image_latents", "image_latents", "prompt"}
     unknown = set()

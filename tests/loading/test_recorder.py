@@ -101,7 +101,7 @@ class Timed(SimDevice):
         super().__init__()
         self.lanes: list[str] = []
 
-    def mark(self, lane: str = "compute") -> Any:  # type: ignore[override]
+    def mark(self, lane: str = "compute") -> Any:
         self.lanes.append(lane)
         return len(self.lanes)
 

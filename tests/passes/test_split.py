@@ -166,7 +166,7 @@ class Deep(torch.nn.Module):
             torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.ReLU(), torch.nn.Linear(64, 32))
             for _ in range(30)
         )
-        self.blocks[7][0].register_buffer("count", torch.zeros(3))
+        self.blocks.get_submodule("7.0").register_buffer("count", torch.zeros(3))
         self.head = torch.nn.Linear(32, 16, bias=False)
         self.head.weight = self.embed.weight
 

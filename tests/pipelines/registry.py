@@ -21,7 +21,7 @@ diffusers.logging.set_verbosity_error()
 torch.set_num_threads(1)  # the tensors are tiny, and the tests run beside each other
 warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
 
-Shelf = Mapping[str, Callable[[], Any]]
+Shelf = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

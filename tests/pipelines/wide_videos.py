@@ -174,7 +174,7 @@ def motif(**more: Any) -> Any:
     )
 
 
-class _OnItsDevice(SiglipImageProcessor):  # type: ignore[misc]  # untyped
+class _OnItsDevice(SiglipImageProcessor):  # untyped
     """Takes tensors of any device, as the one does that needs torchvision; that without asks for numpy."""
 
     def preprocess(self, images: torch.Tensor, **kwargs: Any) -> BatchFeature:

@@ -126,8 +126,10 @@ def test_without_overrides_a_plan_is_itself(tmp_path: Path, source: Callable[[Pa
 
 def test_the_last_one_counts(tmp_path: Path) -> None:
     plan = planner.load(a_path(tmp_path), overrides=["budget.vram=9GiB", "budget.vram=8GiB"])
+    assert plan.budget.vram is not None
     assert plan.budget.vram.text == "8GiB"
     plan = planner.load(plan, overrides=["budget.vram=7GiB"])
+    assert plan.budget.vram is not None
     assert plan.budget.vram.text == "7GiB"
     assert (plan.budget.vram.span.file, plan.budget.vram.span.line) == ("--set", 3)
 

@@ -51,7 +51,7 @@ def levels(draw: st.DrawFn, depth: int = 2) -> list[dict[str, Any]]:
             stage["runs"] = draw(st.lists(uses, min_size=1, max_size=3))
         if draw(st.booleans()):
             stage["loop"] = draw(st.sampled_from(["steps", 4, "12.5%"]))
-        if made and draw(st.booleans()):
+        if bool(made) and draw(st.booleans()):
             stage["after"] = draw(st.lists(st.sampled_from([s["id"] for s in made]), unique=True))
         if draw(st.booleans()):
             stage["optional"] = draw(st.booleans())

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ WITHIN = {
 """Where the replay does not give the very bytes that were measured: the share by which it may differ."""
 
 
-def use_of(row):
+def use_of(row: dict[str, Any]) -> UseProfile:
     return UseProfile(
         component=row["component"],
         entry=row["entry"],
@@ -32,7 +33,7 @@ def use_of(row):
 
 @pytest.mark.parametrize("mode", ["plain", "expandable"])
 @pytest.mark.parametrize("row", MEASURED, ids=lambda row: row["name"])
-def test_as_measured(row, mode):
+def test_as_measured(row: dict[str, Any], mode: str) -> None:
     allocator = Allocator(expandable=mode == "expandable")
     allocator.alloc(row["inputs"])
     found, measured = peak_of(use_of(row), allocator), row["measured"][mode]
@@ -42,42 +43,42 @@ def test_as_measured(row, mode):
     assert (again.reserved, again.allocated) == (0, found.allocated), "a second use takes from the cache"
 
 
-def test_scratch_is_left_out():
+def test_scratch_is_left_out() -> None:
     use = UseProfile(component="vae", events=(30 * MIB, 50 * MIB, -1, 20 * MIB), scratch=frozenset({1}))
     assert peak_of(use).allocated == 80 * MIB
     assert peak_of(use, scratch=False).allocated == use.peak(scratch=False) == 50 * MIB
     assert peak_of(use, scratch=False).reserved == 50 * MIB
 
 
-def test_scratch_that_finds_no_room_is_done_without():
+def test_scratch_that_finds_no_room_is_done_without() -> None:
     use = UseProfile(component="vae", events=(30 * MIB, 50 * MIB, -1, 20 * MIB), scratch=frozenset({1}))
     found = peak_of(use, Allocator(cap=64 * MIB))
     assert (found.allocated, found.reserved) == (50 * MIB, 50 * MIB)
     assert found.retries == 1
 
 
-def test_what_must_be_there_raises_and_is_freed():
+def test_what_must_be_there_raises_and_is_freed() -> None:
     allocator = Allocator(cap=64 * MIB)
     with pytest.raises(NoRoom):
         play(allocator, UseProfile(component="vae", events=(30 * MIB, 50 * MIB)))
     assert allocator.allocated == 0
 
 
-def test_inputs_come_first():
+def test_inputs_come_first() -> None:
     use = UseProfile(component="vae", inputs=20 * MIB, events=(30 * MIB, -1))
     allocator = Allocator()
     assert peak_of(use, allocator, inputs=True).allocated == 30 * MIB
     assert (allocator.allocated, allocator.reserved) == (0, 50 * MIB)
 
 
-def test_earlier_uses_leave_their_cache():
+def test_earlier_uses_leave_their_cache() -> None:
     allocator = Allocator()
     peak_of(UseProfile(component="text_encoder", events=(100 * MIB, -1)), allocator)
     found = peak_of(UseProfile(component="vae", events=(40 * MIB, 60 * MIB)), allocator)
     assert (found.allocated, found.reserved) == (100 * MIB, 0)
 
 
-def test_the_profile_and_the_replay_agree_on_allocated_bytes():
+def test_the_profile_and_the_replay_agree_on_allocated_bytes() -> None:
     for row in MEASURED:
         use = use_of(row)
         assert peak_of(use, Allocator(expandable=True)).allocated == use.peak()

@@ -27,7 +27,7 @@ def quanto(name: str) -> Make:
         library.quantize(model, weights=getattr(library, name))
         library.freeze(model)
         for part in model.modules():
-            weight = part._parameters.get("weight")
+            weight: Any = part._parameters.get("weight")
             if type(weight).__name__ == "TinyGemmWeightQBitsTensor":  # packed for the CPU's kernels
                 part._parameters["weight"] = nn.Parameter(weight.weight_qbits_tensor(), False)
 

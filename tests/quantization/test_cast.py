@@ -28,7 +28,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 STORAGE = [torch.float8_e4m3fn, torch.float8_e5m2]
 
 
-def made(layer: str) -> tuple[nn.Module, torch.Tensor]:
+def made(layer: str) -> tuple[Any, torch.Tensor]:
     torch.manual_seed(0)
     make, shape = LAYERS[layer]
     if layer == "embedding":
@@ -36,7 +36,7 @@ def made(layer: str) -> tuple[nn.Module, torch.Tensor]:
     return make().to(torch.bfloat16), torch.randn(shape, dtype=torch.bfloat16)
 
 
-def cast(module: nn.Module, storage: torch.dtype = torch.float8_e4m3fn) -> nn.Module:
+def cast(module: nn.Module, storage: torch.dtype = torch.float8_e4m3fn) -> Any:
     with torch.no_grad():
         for part in module.modules():
             for key, weight in part._parameters.items():

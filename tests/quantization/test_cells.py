@@ -86,7 +86,7 @@ def test_an_adapter_is_added_to_it(name: str, kind: str, column: str) -> None:
     """The quantized layer's output and the adapter's, summed; without the adapter as before."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    model = quantized(name, kind, Two())
+    model: Any = quantized(name, kind, Two())
     x = torch.randn(2, 256, dtype=torch.bfloat16)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -104,7 +104,7 @@ def test_an_adapter_is_added_to_it(name: str, kind: str, column: str) -> None:
 def test_it_is_captured_whole(name: str, kind: str, column: str) -> None:
     """One graph without a break, and the same output."""
     torch.compiler.reset()
-    model = quantized(name, kind, Two())
+    model: Any = quantized(name, kind, Two())
     x = torch.randn(2, 256, dtype=torch.bfloat16)
     with torch.no_grad():
         truth = model(x)

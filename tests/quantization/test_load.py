@@ -219,7 +219,7 @@ def test_bitsandbytes_would_replace_exactly_those_layers(kind: str, name: str, t
 @torch.no_grad()
 def by_bitsandbytes(pipe: Any, kind: str) -> None:
     """As its quantizer would, on the CPU: bitsandbytes has 4-bit kernels for it, and diffusers wants none."""
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for name, plain_one in [*linears(pipe.transformer, SINGLE)]:
         layer = Linear4bit(
@@ -266,7 +266,9 @@ def test_another_thread_loads_as_ever(tmp_path: Path) -> None:
 
 def write_gguf(path: Path, model: torch.nn.Module, kind: gguf.GGMLQuantizationType) -> Path:
     """The weights of Linears whose rows are whole blocks in ``kind``, everything else as float32."""
-    layers = {f"{name}.weight" for name, part in linears(model) if part.in_features % 32 == 0}
+    layers = {
+        f"{name}.weight" for name, part in linears(model) if part.get_parameter("weight").shape[1] % 32 == 0
+    }
     writer = gguf.GGUFWriter(path, "flux")
     for name, tensor in model.state_dict().items():
         values = tensor.float().numpy()
@@ -446,7 +448,7 @@ def test_what_the_libraries_call_their_formats_is_known() -> None:
         "diffusers",
         "layerwise casting",
     )
-    from bitsandbytes.nn import Linear4bit, Linear8bitLt
+    from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 
     assert quantization_of(Linear4bit(64, 64, quant_type="nf4").to("cpu")) == ("bitsandbytes", "nf4")
     assert quantization_of(Linear8bitLt(64, 64, has_fp16_weights=False)) == ("bitsandbytes", "int8")

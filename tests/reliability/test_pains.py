@@ -150,7 +150,7 @@ def test_28_a_component_that_is_there_and_does_not_run_holds_nobody() -> None:
 
 
 def test_33_a_generator_of_the_device_makes_the_same_picture() -> None:
-    seeds = {"generator": torch.Generator("sim:0").manual_seed(3)}
+    seeds: dict[str, Any] = {"generator": torch.Generator("sim:0").manual_seed(3)}
     expected = whole(**seeds)
     pipe = build(SD)
     with attached(plan_for(pipe), pipe)[0]:

@@ -57,6 +57,7 @@ def test_it_is_what_its_schema_says(report: Report) -> None:
 
 def test_the_schema_refuses_what_a_report_never_has() -> None:
     validator = jsonschema.Draft202012Validator(SCHEMA)
+    harm: dict[str, Any]
     for harm in ({"format": 2}, {"extra": 1}, {"seed": "x"}, {"image": None}, {"measured": {}}):
         assert not validator.is_valid(made().to_dict() | harm), harm
     for key in made().to_dict():

@@ -59,6 +59,7 @@ def test_it_is_what_its_schema_says(values: dict[str, Any]) -> None:
 def test_the_schema_refuses_what_a_schedule_never_has() -> None:
     validator = jsonschema.Draft202012Validator(SCHEMA)
     values = written(plan(ORDER))
+    harm: dict[str, Any]
     for harm in ({"format": 0}, {"extra": 1}, {"steps": [{}]}, {"semantics": "eager"}, {"peak": -1}):
         assert not validator.is_valid(values | harm), harm
     for key in values:

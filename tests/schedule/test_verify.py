@@ -26,7 +26,7 @@ def stages(draw: st.DrawFn, depth: int = 2) -> list[Stage]:
     made: list[Stage] = []
     for number in range(draw(st.integers(1, 4))):
         after = None
-        if made and draw(st.booleans()):
+        if bool(made) and draw(st.booleans()):
             after = draw(st.lists(st.sampled_from([s.id for s in made]), unique=True))
         runs = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3))
         loop = draw(st.sampled_from([None, None, "steps", "3"]))

@@ -102,7 +102,7 @@ def test_what_it_may_come_to_hold_is_known_for_uses_like_the_last_calls() -> Non
 
 
 def test_uses_are_alike_by_shapes_dtypes_values_and_the_settings_of_the_module() -> None:
-    module = torch.nn.Linear(2, 2)
+    module: Any = torch.nn.Linear(2, 2)
     x = torch.zeros(1, 2)
 
     def of(*args: Any, entry: str = "decode", **kwargs: Any) -> object:

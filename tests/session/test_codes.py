@@ -184,7 +184,8 @@ def test_versions(sd: Any) -> None:
 
 
 def test_bytes_that_are_not_the_hosts() -> None:
-    verdict = Verdict(**{**dict.fromkeys(Verdict.__dataclass_fields__, ()), "left": {}, "wrong": ("unet",)})
+    fields: dict[str, Any] = dict.fromkeys(Verdict.__dataclass_fields__, ())
+    verdict = Verdict(**{**fields, "left": {}, "wrong": ("unet",)})
     assert of(findings(verdict)) == ["wrong-bytes"]
 
 

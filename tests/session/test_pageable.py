@@ -17,6 +17,7 @@ from registering import Runtime
 import planner
 from planner.cli.main import run
 from planner.device import pinned
+from planner.device.mapped import copy_out
 from planner.device.pinned import Pins
 from planner.diagnostics.diagnostic import Diagnostic, PlanError
 from planner.host import layout
@@ -201,7 +202,7 @@ def test_memory_is_registered_while_the_files_are_read_into_it(
     machine: Any, mapped: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, begun = machine(), threading.Event()
-    register, copy_out = runtime.cudaHostRegister, layout.copy_out
+    register = runtime.cudaHostRegister
 
     def registers(*args: Any) -> Any:
         begun.set()

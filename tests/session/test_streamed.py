@@ -229,7 +229,7 @@ def test_few_modules_are_watched_once_the_order_is_known_and_another_order_is_st
 class Hidden(torch.nn.Module):
     """A block that is called, not a list: nobody is expected to call what is in it."""
 
-    def __init__(self, inside: torch.nn.Sequential) -> None:
+    def __init__(self, inside: Any) -> None:
         super().__init__()
         self.inside = inside
 
@@ -250,6 +250,7 @@ def test_who_reaches_into_a_container_is_heard() -> None:
     placed.start_forward("")
     reached = module.enter(x.to("sim:0"))
     for block in module.blocks:
+        assert isinstance(block, torch.nn.Sequential)
         reached = reached + block[2](block[1](block[0](reached)))
     assert torch.equal(module.leave(reached).cpu(), expected)
     placed.release()
@@ -258,13 +259,14 @@ def test_who_reaches_into_a_container_is_heard() -> None:
 
 def test_who_reaches_into_a_block_past_its_entry_fails_or_is_heard() -> None:
     module, x = Blocks(40), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
-    module.blocks = torch.nn.ModuleList(map(Hidden, module.blocks))
+    module.blocks = torch.nn.ModuleList(Hidden(block) for block in module.blocks)
     device = SimDevice()
     expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
 
     def inside() -> torch.Tensor:
         made = module.enter(x.to("sim:0"))
         for block in module.blocks:
+            assert isinstance(block, Hidden)
             made = made + block.inside[2](block.inside[1](block.inside[0](made)))
         return module.leave(made).cpu()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def by_quanto(kind: str) -> Layers:
 
 
 def by_bitsandbytes(kind: str, nested: bool) -> Layers:
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     def linear(inside: int, outside: int) -> torch.nn.Module:
         return Linear4bit(
@@ -83,7 +84,7 @@ def by_gguf(kind: str) -> Layers:
     made = Layers()
     for block in made.blocks:
         for name in ("0", "2"):
-            plain = block.get_submodule(name)
+            plain: Any = block.get_submodule(name)
             layer = GGUFLinear(plain.in_features, plain.out_features, compute_dtype=torch.bfloat16)
             number = getattr(gguf.GGMLQuantizationType, kind)
             packed = gguf.quants.quantize(plain.weight.detach().float().numpy(), number)
@@ -94,15 +95,13 @@ def by_gguf(kind: str) -> Layers:
 
 
 VIRTUAL: dict[str, Callable[[], Layers]] = {
-    **{
-        kind: lambda kind=kind: by_torchao(f"{kind}Config") for kind in ("Int8WeightOnly", "Float8WeightOnly")
-    },
+    **{kind: partial(by_torchao, f"{kind}Config") for kind in ("Int8WeightOnly", "Float8WeightOnly")},
     "Int8Dynamic": lambda: by_torchao("Int8DynamicActivationInt8WeightConfig"),
-    **{kind: lambda kind=kind: by_quanto(kind) for kind in ("qint8", "qfloat8", "qint4", "qint2")},
+    **{kind: partial(by_quanto, kind) for kind in ("qint8", "qfloat8", "qint4", "qint2")},
 }
 ON_CPU: dict[str, Callable[[], Layers]] = {
-    **{f"{k}-{n}": lambda k=k, n=n: by_bitsandbytes(k, n) for k in ("nf4", "fp4") for n in (True, False)},
-    **{kind: lambda kind=kind: by_gguf(kind) for kind in ("Q8_0", "Q4_0")},
+    **{f"{k}-{n}": partial(by_bitsandbytes, k, n) for k in ("nf4", "fp4") for n in (True, False)},
+    **{kind: partial(by_gguf, kind) for kind in ("Q8_0", "Q4_0")},
 }
 
 
@@ -152,7 +151,8 @@ def test_a_scale_that_was_written_on_the_device_comes_home() -> None:
     placed = DeviceWeights(HostWeights(module, Pins(device.name)), device, "m", None, lambda _: None)
     placed.begin()
     placed.settle()
-    module.blocks[0][0].weight.scale.fill_(2)
+    layer: Any = module.blocks.get_submodule("0.0")
+    layer.weight.scale.fill_(2)
     placed.release()
-    assert torch.all(module.blocks[0][0].weight.scale == 2)
-    assert module.blocks[0][0].weight.scale.device.type == "cpu"
+    assert torch.all(layer.weight.scale == 2)
+    assert layer.weight.scale.device.type == "cpu"

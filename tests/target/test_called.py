@@ -84,7 +84,7 @@ class OtherNames(Calls):
 
 
 class Assigned(Calls):
-    forward = torch.no_grad()(lambda self, x: x @ self.up.weight)  # type: ignore[assignment]
+    forward = torch.no_grad()(lambda self, x: x @ self.up.weight)
 
 
 def _elsewhere(module: Any, x: torch.Tensor) -> torch.Tensor:
@@ -141,7 +141,7 @@ def test_leaves_beside_what_is_split_come_where_they_are_only_called(
 ) -> None:
     """As in a block of experts, or one that has its projections beside its attention."""
     monkeypatch.setattr(blocks, "LIGHT", 0)
-    module = torch.nn.Module()
+    module: Any = torch.nn.Module()
     module.head = torch.nn.Linear(8, 8)
     module.blocks = torch.nn.ModuleList(cls() for _ in range(4))
     counted = blocks_of(module)

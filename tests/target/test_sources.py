@@ -22,7 +22,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 34381675
 WORDS = {"F32": 4, "F16": 2, "BF16": 2}
 
 
-def save(path: Path, dtype: str = "F32", **tensors: int) -> Path:
+def save(path: Path, dtype: str = "F32", /, **tensors: int) -> Path:
     """A safetensors file of zeros: elements by name."""
     header, at = {}, 0
     for name, count in tensors.items():

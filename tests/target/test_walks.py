@@ -132,7 +132,7 @@ class Net(torch.nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.blocks[0].weight.device
+        return next(self.blocks.parameters()).device
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
@@ -235,7 +235,7 @@ def test_a_subclass_whose_vae_has_other_methods() -> None:
         def decode_all(self, x: torch.Tensor) -> Any:
             return self.inner.decode(x)
 
-    class Renamed(diffusers.StableDiffusionXLPipeline):  # type: ignore[misc]
+    class Renamed(diffusers.StableDiffusionXLPipeline):
         pass
 
     pipe = Renamed(**build("StableDiffusionXLPipeline").components)
@@ -272,7 +272,7 @@ def test_a_component_that_is_no_module() -> None:
 
 
 def test_a_class_that_diffusers_itself_cannot_list() -> None:
-    class Fewer(diffusers.FluxPipeline):  # type: ignore[misc]
+    class Fewer(diffusers.FluxPipeline):
         def __init__(
             self, scheduler: Any, vae: Any, text_encoder: Any, tokenizer: Any, transformer: Any
         ) -> None:

@@ -56,7 +56,7 @@ class Real:
                 given = torch.utils._pytree.tree_leaves((args, kwargs))
                 if self._inside or not any(isinstance(t, torch.Tensor) for t in given):
                     return _old(*args, **kwargs)
-                self._note(*_as, (args, kwargs))
+                self._note(_as[0], _as[1], (args, kwargs))
                 self._inside = True
                 try:
                     return _old(*args, **kwargs)

@@ -80,7 +80,7 @@ POOL: list[Any] = [
     {"mode": "module", "components": ["dit", "vae", "text_encoder"], "pin_memory": False},
     {"mode": "layer", "components": ["dit"], "layer_options": {"dit": {"resident_layers": 3}}},
 ]
-BASES = {
+BASES: dict[str, dict[str, Any]] = {
     "group-offload": {"onload_device": "cuda", "offload_type": "leaf_level"},
     "device-map": {"device_map": 0},
 }

@@ -91,8 +91,8 @@ def test_sizes_are_accelerates() -> None:
     for text in ("3GB", "3gb", "3Gb", "1.5GiB", "10MB", "10MiB", "7KB", "7KiB", "0GB"):
         assert size(text) == modeling.convert_file_size_to_int(text), text
     assert size(12) == 12
-    for text in ("3", "GB", "-3GB", "3TB", "1e3GB", "", None, True, 3.5, "9" * 60 + "GB"):
-        assert size(text) is WRONG, text
+    for wrong in ("3", "GB", "-3GB", "3TB", "1e3GB", "", None, True, 3.5, "9" * 60 + "GB"):
+        assert size(wrong) is WRONG, wrong
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_component_within_its_budget_comes_whole() -> None:
     """mmgp drops a budget that is larger than the model."""
     sizes = {"transformer": 24000 * MIB, "text_encoder": 235 * MIB, "text_encoder_2": 9000 * MIB}
     sized = replace(FLUX, components={n: replace(c, bytes=sizes.get(n)) for n, c in FLUX.components.items()})
-    made, _ = from_tool("mmgp", 2, sized)
+    made, _ = from_tool("mmgp", "2", sized)
     assert "  text_encoder: offload  # within its budget of 3000 MiB: whole\n" in made
     assert "  text_encoder_2: {policy: stream, resident: 3000MiB, prefetch: 1}" in made
     assert "  transformer: {policy: stream, resident: 1200MiB, prefetch: 1}" in made

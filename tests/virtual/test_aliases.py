@@ -11,7 +11,9 @@ import torch.nn.functional as F
 
 from planner.virtual.audit import Verdict
 from planner.virtual.compare import findings
-from planner.virtual.device import SimDevice, SimPiece, SimTensor
+from planner.virtual.device import Fault, SimDevice
+from planner.virtual.piece import SimPiece
+from planner.virtual.tensor import SimTensor
 
 DATA = torch.arange(32, dtype=torch.float32).reshape(8, 4)
 HALF = 64
@@ -101,7 +103,8 @@ def test_an_alias_is_seen_when_its_memory_is_written(way: str) -> None:
     device, piece, weight = brought()
     kept = WAYS[way](weight)
     again(device, piece, 1024, 128)
-    assert [fault.kind for fault in device.faults] == ["overwrite-while-aliased"]
+    faults: list[Fault] = [*device.faults]
+    assert [fault.kind for fault in faults] == ["overwrite-while-aliased"]
     del kept
 
 
@@ -132,7 +135,8 @@ def test_the_bytes_count_and_not_the_piece() -> None:
     again(device, piece, 1152, 128)
     assert device.faults == ()
     again(device, piece, 1024, HALF)
-    assert [fault.kind for fault in device.faults] == ["overwrite-while-aliased"]
+    faults: list[Fault] = [*device.faults]
+    assert [fault.kind for fault in faults] == ["overwrite-while-aliased"]
     del kept
 
 

@@ -11,7 +11,7 @@ from pipelines.all import build, run
 from pipelines.plans import attached, judged, plan_for
 
 from planner.virtual.audit import snapshot
-from planner.virtual.compare import compare
+from planner.virtual.compare import Event, compare
 from planner.virtual.device import SimDevice, SimFault
 
 DATA = torch.arange(128, dtype=torch.float32)
@@ -152,7 +152,7 @@ def test_mixed_devices_raise_as_on_a_card() -> None:
 
 
 def test_the_first_difference_is_shown() -> None:
-    planned = [("load", "unet", 512), ("use", "unet"), ("free", "unet", 512)]
+    planned: list[Event] = [("load", "unet", 512), ("use", "unet"), ("free", "unet", 512)]
     assert compare(planned, [("load", "unet", 256), ("load", "unet", 256), *planned[1:]]) == ()
     (found,) = compare(planned, planned[:2])
     assert str(found) == 'event 3: planned free "unet" of 512 bytes, seen nothing more [P759 ledger-departs]'

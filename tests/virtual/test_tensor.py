@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import pytest
@@ -151,7 +151,7 @@ def test_a_compiled_module_runs_and_says_nothing(compiler: str, capfd: pytest.Ca
 def test_flex_attention_is_the_cpus_and_has_a_gradient() -> None:
     offset, parts = torch.tensor(3), torch.arange(128) // 16
     inputs = [torch.randn(1, 2, 128, 8) for _ in range(3)]
-    seen = []
+    seen, attention = [], cast(Any, flex.flex_attention)
     for device in ("cpu", "sim:0"):
         there, ours = offset.to(device), parts.to(device)
 
@@ -162,12 +162,12 @@ def test_flex_attention_is_the_cpus_and_has_a_gradient() -> None:
         tensors = [tensor.to(device) for tensor in inputs]
         for context in (torch.no_grad, torch.inference_mode):
             with context():
-                seen.append(flex.flex_attention(*tensors, block_mask=blocks).cpu())
-        seen.append(flex.flex_attention(*tensors, score_mod=lambda s, *_: s * 2, block_mask=blocks).cpu())
+                seen.append(attention(*tensors, block_mask=blocks).cpu())
+        seen.append(attention(*tensors, score_mod=lambda s, *_: s * 2, block_mask=blocks).cpu())
     assert all(map(torch.equal, seen[:3], seen[3:]))
     assert torch.equal(seen[0], seen[1])
     leaves = [tensor.requires_grad_() for tensor in tensors]
-    flex.flex_attention(*leaves, block_mask=blocks).sum().backward()
+    attention(*leaves, block_mask=blocks).sum().backward()
     assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
 
 
