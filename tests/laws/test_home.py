@@ -9,14 +9,24 @@ from typing import Any
 
 import pytest
 import torch
+from pipelines import wide  # noqa: F401 - adds the wide classes
 from pipelines.all import build, run, same
 
+import planner
 from laws.policies import SD, Part, Small, mostly_wide, nothing_left, on_sim, small, tensors_on
 from planner.diagnostics.diagnostic import PlanError
 from planner.virtual.backend import install
 
 MODES = mostly_wide("offload", "stream", "kept", "streamed, kept", "resident")
 SENT = ("offload", "stream")
+EXCLUDING = (
+    *("IFPipeline", "IFImg2ImgPipeline", "IFInpaintingPipeline", "IFSuperResolutionPipeline"),
+    *("IFImg2ImgSuperResolutionPipeline", "IFInpaintingSuperResolutionPipeline"),
+    *("KandinskyV22CombinedPipeline", "KandinskyV22Img2ImgCombinedPipeline"),
+    *("KandinskyV22InpaintCombinedPipeline", "ShapEPipeline", "ShapEImg2ImgPipeline"),
+    *("StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline"),
+)
+"""Classes that diffusers' own offload leaves a component of on the device."""
 
 
 def calling_back(pipe: Any, edit: Callable[[Any], Any]) -> Any:
@@ -182,3 +192,18 @@ def test_a_component_replaced_in_a_call_goes_home_and_the_new_one_is_under_the_p
     assert same(run(pipe, SD), plain)
     nothing_left(pipe, session, device)
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n == "StableUnCLIPPipeline" else pytest.mark.wide) for n in EXCLUDING],
+)
+def test_a_translated_plan_leaves_what_the_class_excludes_and_an_improved_one_nothing(name: str) -> None:
+    pipe = build(name)
+    excluded = {n for n in pipe._exclude_from_cpu_offload if isinstance(pipe.components[n], torch.nn.Module)}
+    assert excluded
+    for improve, left in ((False, excluded), (True, set())):
+        session = planner.apply(planner.translate(pipe, improve=improve), pipe, device="sim:0")
+        run(pipe, name)
+        assert {tensor.split(".")[0] for tensor in tensors_on(pipe)} == left
+        session.remove()
