@@ -17,6 +17,7 @@ from planner.batches.disk import Folder, guarded, held
 from planner.batches.on_ray import on_ray
 from planner.batches.packed import packed
 from planner.batches.processes import processes
+from planner.batches.results import write_results
 from planner.batches.rows import STDIN, read_rows
 from planner.batches.stop import Stop, stoppable
 from planner.batches.todo import todo
@@ -106,7 +107,7 @@ def batch(
         else:
             run = partial(processes, jobs, tasks, folder, tell)
         interrupted = _run(run, _Progress(len(tasks), tell), fail_fast, tell) if tasks else False
-        results = folder.results([row.id for row in rows])
+        results = write_results(folder, [row.id for row in rows])
         ended = [folder.ended(task.id, task.key) for task in tasks]
         done, failed = ended.count("done"), failed + ended.count("failed")
         left = len(rows) - skipped - done - failed

@@ -22,8 +22,6 @@ from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_batch import BATCH_LOCKED, BATCH_UNWRITABLE, WORKERS_DIED
 from planner.loading.written import to_disk, written
 
-RESULTS = "results.jsonl"
-
 
 @contextmanager
 def guarded(out: Path) -> Iterator[None]:
@@ -167,14 +165,6 @@ class Folder:
     def loaded(self) -> None:
         """A worker has its pipeline."""
         (self.inside / "loading").unlink(missing_ok=True)
-
-    def results(self, names: Sequence[str]) -> Path:
-        """``results.jsonl`` of these rows, in this order, whole or as it was."""
-        records = [record for name in names if (record := self.record(name)) is not None]
-        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        path = self.out / RESULTS
-        written(path, lambda to: to.write_text(text, encoding="utf-8"), replace=True)
-        return path
 
 
 def _bytes(path: Path) -> int:

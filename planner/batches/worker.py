@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.api import attach, device_for
 from planner.batches.disk import Folder, digest_of
@@ -18,6 +20,9 @@ from planner.loading.kinds import SUFFIXES
 from planner.plan.model import Plan
 from planner.plan.run import SEED
 from planner.source.text import SourceText, Span
+
+if TYPE_CHECKING:
+    from planner.loading.call import Outcome
 
 DEATHS = 3
 """So many starts without an end set a row aside."""
@@ -116,13 +121,14 @@ class Worker:
         return pipe, session, truth
 
     def _called(self, task: Task) -> bool:
-        from planner.loading.call import attempt
-        from planner.loading.inputs import call_of
-
-        pipe, session, truth = self._work
         plan = replace(self.plan, run=MappingProxyType(dict(task.run)))
         try:
-            outcome = attempt(session, plan, pipe, call_of(plan, pipe).arguments, truth)
+            outcome = self._attempted(plan)
+            if _out_of_memory(outcome):
+                print(f"{task.id} ran out of memory: once more, with a device that is empty", file=sys.stderr)
+                del outcome  # its error holds what the call had made
+                self._emptied()
+                outcome = self._attempted(plan)
             if outcome.raised is not None:
                 raise outcome.raised
             if outcome.found:
@@ -139,6 +145,20 @@ class Worker:
         for name in {*before["outputs"]} - {path.name for path in paths}:
             (self.folder.out / name).unlink(missing_ok=True)  # of a row that had more outputs
         return True
+
+    def _attempted(self, plan: Plan) -> Outcome:
+        from planner.loading.call import attempt
+        from planner.loading.inputs import call_of
+
+        pipe, session, truth = self._work
+        return attempt(session, plan, pipe, call_of(plan, pipe).arguments, truth)
+
+    def _emptied(self) -> None:
+        """No weights are on the device, and the session knows what the call before took: it may leave fewer
+        of them there."""
+        _, session, _ = self._work
+        gc.collect()
+        session.applied.state.at_home_all(session.applied, session.device.release_freed)
 
     def _written(self, task: Task, plan: Plan, result: Any) -> list[Path]:
         """The outputs on the disk, under names that nobody looks for."""
@@ -167,3 +187,9 @@ class Worker:
                 "key": task.key,
             }
         )
+
+
+def _out_of_memory(outcome: Outcome) -> bool:
+    import torch
+
+    return outcome.raised is not None and isinstance(outcome.raised.__cause__, torch.OutOfMemoryError)

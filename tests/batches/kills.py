@@ -212,7 +212,7 @@ def faults(out: Path, whole: dict[str, str]) -> Iterator[str]:
 
 def digests(out: Path) -> dict[str, str]:
     """Of the files that people look at."""
-    files = [path for path in out.iterdir() if path.is_file() and path.name != "results.jsonl"]
+    files = [path for path in out.iterdir() if path.is_file() and path.stem != "results"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -17,6 +17,8 @@ import pytest
 
 import planner
 from planner.batches.check import derived_seed
+from planner.batches.disk import held
+from planner.batches.results import write_results
 from planner.cli.main import run
 
 PLAN = """version: 1
@@ -58,6 +60,36 @@ def test_outputs_seeds_and_a_second_run(here: Path, capsys: pytest.CaptureFixtur
     assert "P965" in capsys.readouterr().out
     assert run([*BATCH, "r.jsonl", "--set", "run.num_inference_steps=2", "--force"]) == 0
     assert Path("out/a.png").read_bytes() != first["a.png"]
+
+
+def test_rows_of_parquet_and_their_places(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"id": ["a", "b"], "height": [64, None], "prompt": ["x", "y"]})
+    parquet.write_table(table, "r.parquet")
+    assert planner.batch("x.plan.yaml", "r.parquet", "out", simulate=True, dry_run=True).left == 2
+    parquet.write_table(table.set_column(0, "id", pa.array(["a", "../b"])), "r.parquet")
+    assert run([*BATCH, "r.parquet"]) == 1
+    assert "r.parquet:2:1: " in capsys.readouterr().out
+    Path("r.parquet").write_bytes(b"no")
+    assert codes("r.parquet") == {"P962"}
+
+
+def test_results_as_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    record = {"id": "a", "status": "done", "seed": 1 << 63, "seconds": 0.5, "peak": 3, "moved": 4}
+    record |= {"outputs": ["a-0.png", "a-1.png"], "digest": "d", "finding": None, "key": "k"}
+    empty = dict.fromkeys(["seconds", "peak", "moved", "digest"])
+    failed = record | empty | {"id": "b", "outputs": [], "finding": {"code": "P004", "message": "no"}}
+    with held(tmp_path) as folder:
+        folder.keep(record)
+        folder.keep(failed)
+        path = write_results(folder, ["b", "c", "a"])
+        assert parquet.read_table(tmp_path / "results.parquet").to_pylist() == [failed, record]
+        assert [json.loads(line) for line in path.read_text().splitlines()] == [failed, record]
+        monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+        write_results(folder, ["a"])
+        assert not (tmp_path / "results.parquet").exists()
 
 
 def test_all_bad_rows_at_once_with_their_places(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import planner
 from planner.batches import processes
@@ -20,9 +21,11 @@ from planner.batches.devices import placed
 from planner.batches.disk import held
 from planner.batches.packed import packed, unpacked
 from planner.batches.queue import Queue
-from planner.batches.worker import Task
+from planner.batches.worker import Job, Task, Worker
 from planner.source.text import Span
 from planner.virtual import backend
+from planner.virtual.device import SimDevice
+from planner.virtual.operations import Fail
 
 PLAN = """version: 1
 pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}
@@ -132,6 +135,23 @@ def test_a_worker_stays_with_its_shape() -> None:
     queue.back(first)
     order = [queue.take("b", ["a"]) for _ in range(5)]
     assert [one and one.id for one in order] == ["b1", "b2", "b3", "a2", None]
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_out_of_memory_is_tried_once_more(good: bool, here: Path) -> None:
+    plan = planner.load("x.plan.yaml", overrides=("idle=keep",))
+    with held(here / "out") as folder:
+        job = Job(plan=packed(plan), device="sim:0", out=folder.out, token=folder.token, threads=1)
+        worker = Worker(job)
+        once = Fail(op="alloc", error=torch.OutOfMemoryError)
+        worker.device = SimDevice(fail=once) if good else SimDevice(capacity=1 << 20)
+        one = replace(task("a", ""), run=dict(plan.run))
+        assert worker.row(one) is good
+        worker.close()
+        record = folder.record("a")
+        assert record is not None
+        assert (record["finding"] or {}).get("code") == (None if good else "P004")
+        assert folder.started("a") == 0
 
 
 @pytest.mark.wide
