@@ -26,7 +26,7 @@ EXCLUDING = (
     *("KandinskyV22InpaintCombinedPipeline", "ShapEPipeline", "ShapEImg2ImgPipeline"),
     *("StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline"),
 )
-"""Classes that diffusers' own offload leaves a component of on the device."""
+"""Classes that exclude a component from diffusers' own offload, which leaves it on the device."""
 
 
 def calling_back(pipe: Any, edit: Callable[[Any], Any]) -> Any:
