@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from planner.api import PathOrPlan, compile, load
+from planner.batches.ahead import Ahead, ahead
 from planner.batches.check import Row, check_rows
 from planner.batches.devices import kind_for_ray, placed
 from planner.batches.disk import Folder, guarded, held
@@ -20,7 +21,7 @@ from planner.batches.processes import processes
 from planner.batches.results import write_results
 from planner.batches.rows import STDIN, read_rows
 from planner.batches.stop import Stop, stoppable
-from planner.batches.todo import todo
+from planner.batches.todo import task_of, todo
 from planner.batches.worker import Job, Task, Worker
 from planner.diagnostics.diagnostic import PlanError, by_place, errors, finding
 from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
@@ -32,7 +33,8 @@ Engine = Generator[tuple[Task, bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """How a batch ended: its rows' records are in ``results``. ``left``: rows that did not run."""
+    """How a batch ended: its rows' records are in ``results``. ``left``: rows that did not run;
+    ``ahead``: of a dry run, what they will take."""
 
     done: int
     skipped: int
@@ -40,6 +42,7 @@ class Batch:
     left: int
     results: Path | None
     interrupted: bool = False
+    ahead: Ahead | None = None
 
     @property
     def exit_code(self) -> int:
@@ -89,13 +92,16 @@ def batch(
     rows = _rows(plan, inputs)
     where = Path(out)
     if dry_run and not where.exists():  # which makes nothing
-        return Batch(done=0, skipped=0, failed=0, left=len(rows[:limit]), results=None)
+        new = [task_of(row, "") for row in rows][:limit]
+        return _dry(plan, new, workers or len(devices), where, [])
     with guarded(where), held(where) as folder:
         kind = devices[0].partition(":")[0]
         tasks, skipped, failed = todo(folder, rows, kind, retry=retry, force=force)
         del tasks[limit or len(tasks) :]
         if dry_run:
-            return Batch(done=0, skipped=skipped, failed=failed, left=len(tasks), results=None)
+            finished = folder.finished([row.id for row in rows])
+            dry = _dry(plan, tasks, workers or len(devices), where, finished)
+            return replace(dry, skipped=skipped, failed=failed)
         for task in tasks:
             folder.renew(task.id)
         jobs = _jobs(plan, devices, folder)
@@ -119,6 +125,13 @@ def batch(
             results=results,
             interrupted=interrupted and left > 0,
         )
+
+
+def _dry(
+    plan: Plan, tasks: Sequence[Task], workers: int, out: Path, done: Sequence[Mapping[str, Any]]
+) -> Batch:
+    told = ahead(plan, tasks, workers, out, done) if tasks else None
+    return Batch(done=0, skipped=0, failed=0, left=len(tasks), results=None, ahead=told)
 
 
 def _rows(plan: Plan, inputs: str | Path) -> list[Row]:

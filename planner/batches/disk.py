@@ -113,6 +113,11 @@ class Folder:
         paths = [self.out / name for name in record["outputs"]]
         return all(path.is_file() for path in paths) and digest_of(paths) == record["digest"]
 
+    def finished(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """The records of those of the rows that have their outputs."""
+        found = (self.record(name) for name in names)
+        return [one for one in found if one and one["status"] == "done" and self.whole(one)]
+
     def keep(self, record: Mapping[str, Any]) -> None:
         """Writes a record; the row's starts are over."""
         name = record["id"]

@@ -48,7 +48,7 @@ def todo(
             taken = [] if folder.known(row.id) else [p for p in _names(folder.out, row.id) if p.exists()]
             if taken and not force:
                 found.append(finding(OUTPUT_TAKEN, f'"{taken[0]}" is there already', span=row.span))
-            tasks.append(_task(row, key))
+            tasks.append(task_of(row, key))
         elif record["status"] == "done" and record["key"] != key and not force:
             said = f'the output of "{row.id}" was made of another plan, row, image or version'
             found.append(finding(BATCH_CHANGED, said, span=row.span, hint="--force, or another --out"))
@@ -57,13 +57,14 @@ def todo(
         elif record["status"] == "failed" and not retry and record["key"] == key:
             failed += 1
         else:
-            tasks.append(_task(row, key))
+            tasks.append(task_of(row, key))
     if found:
         raise PlanError(found)
     return sorted(tasks, key=lambda task: task.shape), skipped, failed
 
 
-def _task(row: Row, key: str) -> Task:
+def task_of(row: Row, key: str) -> Task:
+    """A row for a worker, with the key of its output."""
     run = dict(row.plan.run)
     shape = repr(sorted((name, value) for name, value in run.items() if COUNTS.fullmatch(name)))
     return Task(id=row.id, run=run, key=key, shape=shape, span=row.span)

@@ -10,7 +10,7 @@ import click
 from planner.batches.batch import batch
 from planner.cli.complete import plan_files
 from planner.cli.source import source_of
-from planner.cli.terminal import log, overrides_option, put
+from planner.cli.terminal import log, overrides_option, put, show
 
 
 @click.command("batch")
@@ -37,6 +37,9 @@ def batch_command(file: Path, inputs: str, overrides: tuple[str, ...], **options
     made = batch(source_of(file), inputs, overrides=overrides, tell=log, **options)
     what = "to run" if options["dry_run"] else "left"
     put(f"{made.done} done, {made.skipped} finished before, {made.failed} failed, {made.left} {what}")
+    if made.ahead is not None:
+        put(str(made.ahead))
+        show(made.ahead.found)
     if made.results is not None:
         put(f"wrote {made.results}")
     return made.exit_code
