@@ -132,8 +132,8 @@ def killed_often(case: Case, folder: Path) -> tuple[int, int]:
         if victims and process.poll() is None:
             os.kill(moments.choice(sorted(victims)), signal.SIGKILL)
             killed += 1
-        if case.victim != "worker":
-            ended(process)
+            if case.victim != "worker":
+                ended(process)
     if process is not None:
         ended(process)
     return killed, starts
