@@ -23,9 +23,10 @@ from planner.batches.rows import STDIN, read_rows
 from planner.batches.stop import Stop, stoppable
 from planner.batches.todo import task_of, todo
 from planner.batches.worker import Job, Task, Worker
-from planner.diagnostics.diagnostic import PlanError, by_place, errors, finding
-from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, by_place, errors, finding
+from planner.diagnostics.table.p9_batch import WEIGHTS_COPIED, WORKERS_REFUSED
 from planner.plan.model import Plan
+from planner.schedule.fit import gib
 
 Engine = Generator[tuple[Task, bool]]
 """Rows as they end, and whether each has its output; closed, it ends now."""
@@ -111,6 +112,7 @@ def batch(
         elif len(jobs) == 1:
             run = partial(alone, jobs[0], tasks)
         else:
+            tell(str(_copies(plan, len(jobs))))
             run = partial(processes, jobs, tasks, folder, tell)
         interrupted = _run(run, _Progress(len(tasks), tell), fail_fast, tell) if tasks else False
         results = write_results(folder, [row.id for row in rows])
@@ -153,6 +155,12 @@ def _jobs(plan: Plan, devices: Sequence[str], folder: Folder) -> list[Job]:
 
     data, out, threads = packed(plan), folder.out.absolute(), torch.get_num_threads()
     return [Job(plan=data, device=device, out=out, token=folder.token, threads=threads) for device in devices]
+
+
+def _copies(plan: Plan, workers: int) -> Diagnostic:
+    size = compile(plan).target.bytes
+    said = f"{workers} workers hold {workers} copies of the weights in the host's memory"
+    return finding(WEIGHTS_COPIED, f"{said}, {gib(workers * size)}" if size else said)
 
 
 def _run(

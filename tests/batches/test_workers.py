@@ -64,6 +64,8 @@ def test_a_worker_that_is_killed_and_the_same_bytes_as_one(here: Path) -> None:
     made = planner.batch("x.plan.yaml", "r.jsonl", "two", workers=2, simulate=True, tell=tell)
     assert (made.done, made.failed, made.left) == (4, 0, 0)
     assert any("exit code -9" in line for line in said)
+    assert said[0].startswith("2 workers hold 2 copies of the weights")
+    assert said[0].endswith("[P982 weights-copied]")
     assert {path.name for path in Path("two/.batch").glob("*.log")} == {"worker-0.log", "worker-1.log"}
     assert "denoise" in Path("two/.batch/worker-0.log").read_text()
     planner.batch("x.plan.yaml", "r.jsonl", "one", simulate=True)

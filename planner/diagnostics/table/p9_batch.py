@@ -126,6 +126,15 @@ RAY_FAILED = Code(
     wrong="plan batch flux.plan.yaml --inputs rows.csv --out x --engine ray --address gone:6379",
     right="plan batch flux.plan.yaml --inputs rows.csv --out x --engine ray --address head:6379",
 )
+WEIGHTS_COPIED = Code(
+    id="P982",
+    name="weights-copied",
+    severity=Severity.NOTE,
+    help="Each worker of a batch reads the weights into memory of its own: this version does not share them "
+    "between the processes of a machine. Fewer workers take less of the host's memory.",
+    wrong="plan batch flux.plan.yaml --inputs rows.csv --out x --workers 8  # 8 x 33.7 GB",
+    right="plan batch flux.plan.yaml --inputs rows.csv --out x --workers 4",
+)
 
 CODES = (
     ROW_UNREADABLE,
@@ -140,4 +149,5 @@ CODES = (
     WORKERS_DIED,
     RAY_MISSING,
     RAY_FAILED,
+    WEIGHTS_COPIED,
 )
