@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from planner.cards.data import CardData
 from planner.diagnostics.diagnostic import (
     Diagnostic,
     InternalError,
@@ -42,9 +43,14 @@ from planner.plan.resolve import check_names
 from planner.plan.run import check_run
 from planner.plan.seen import target_from
 from planner.plan.write import to_yaml
+from planner.predict.call import forecast
+from planner.predict.forecast import Forecast
+from planner.predict.graph import as_predicted, as_traced
+from planner.predict.needs import expectations
 from planner.quantization.check import check_parts, check_rules
 from planner.quantization.sizes import sized
-from planner.schedule.card import Card, Place
+from planner.schedule.card import Card, Here, Place
+from planner.schedule.card import Room as CardRoom
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
@@ -109,7 +115,9 @@ class Validation:
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
     """A plan compiled for a target: ``schedule`` is what will happen, ``timeline`` how it reads;
-    ``card``: for which one, None for the plan's own budget; ``commit``: of the hub, that its sizes are of."""
+    ``card``: for which one, None for the plan's own budget; ``commit``: of the hub, that its sizes are of;
+    ``call``: for which call its activations were predicted; ``data``: the rates of the card, None where they
+    are not known."""
 
     plan: Plan
     target: Target
@@ -118,6 +126,16 @@ class Compiled:
     diagnostics: tuple[Diagnostic, ...]
     card: Card | None = None
     commit: str | None = None
+    call: CallProfile | None = None
+    data: CardData | None = None
+
+    @cached_property
+    def forecast(self) -> Forecast | None:
+        """What the call takes, moment by moment; None where it was not traced, or the card's rates are not
+        known."""
+        if self.call is None or self.data is None:
+            return None
+        return forecast(self.graph, self.schedule, self.call, self.data)
 
     @cached_property
     def timeline(self) -> tuple[Row, ...]:
@@ -161,6 +179,7 @@ def validate(
     card: Place | None = None,
     catalogue: Given = (),
     activations: Predicted | None = None,
+    call: CallProfile | None = None,
     locked: bool = False,
 ) -> Validation:
     """Everything that can be said of a plan without a GPU, weights, torch or the network.
@@ -170,9 +189,9 @@ def validate(
     and notes of what was not checked, count as errors; ``card``: whether it fits there
     (``planner.schedule.card.imagined(12 << 30)``); ``catalogue``: files that ``planner.catalogue`` made, or
     classes, for pipelines of one's own; ``activations``: what ``planner.activations`` predicted, to be
-    checked beside the weights; ``locked``: against the lock beside the plan's file, whose sizes and card are
-    taken where the plan's files and the caller say none; each item that drifted is an error (P954). Raises
-    nothing for a bad plan: the result is falsy.
+    checked beside the weights; ``call``: as for ``compile``; ``locked``: against the lock beside the plan's
+    file, whose sizes and card are taken where the plan's files and the caller say none; each item that
+    drifted is an error (P954). Raises nothing for a bad plan: the result is falsy.
     """
     front = _front(source, overrides)
     plan, found = front.plan, front.found
@@ -181,10 +200,10 @@ def validate(
         lock, wrong = read_lock(lock_path(_file(plan)), _file(plan)) if locked else (None, [])
         if lock is not None and card is None:
             card = card_of(lock)
-        done, more = _back(plan, target, own, card=card, activations=activations, lock=lock)
+        done, more = _back(plan, target, own, card=card, activations=activations, call=call, lock=lock)
         found = found + more + wrong
         if lock is not None and done is not None:
-            found += drift(lock, _compiled(*done, (), card, lock).lock().content, plan)
+            found += drift(lock, _compiled(*done, (), card, lock, call).lock().content, plan)
     kept = (*problems, *by_place(apply_ignores(found, front.sources)))
     if strict:
         kept = tuple(
@@ -225,6 +244,7 @@ def compile(
     card: Place | None = None,
     catalogue: Given = (),
     activations: Predicted | None = None,
+    call: CallProfile | None = None,
     lock: Lock | None = None,
 ) -> Compiled:
     """The schedule of a plan: what is loaded, used and evicted, with the bytes after each step.
@@ -232,7 +252,9 @@ def compile(
     ``target`` and ``catalogue`` as for ``validate``; ``budget`` and ``overhead``: bytes that a machine
     reported (see ``planner.session.machine.room``), in place of the plan's; ``card``: where to compile for,
     which says both; ``activations``: what ``planner.activations`` predicted, which then decides what stays
-    in place of a share of the budget; ``lock``: where sizes are taken from that the plan's files do not say.
+    in place of a share of the budget; ``call``: a traced call (``planner.profile``), which says that too, and
+    how weights split in blocks and how long each computes on ``card``; ``lock``: where sizes are taken from
+    that the plan's files do not say.
     Raises PlanError, and InternalError if the replay of the schedule finds a fault, which would be ours.
     """
     front = _front(source, overrides)
@@ -249,6 +271,7 @@ def compile(
             overhead=overhead,
             card=card,
             activations=activations,
+            call=call,
             lock=lock,
         )
         found = found + more
@@ -257,7 +280,7 @@ def compile(
     kept = tuple(by_place(apply_ignores(found, front.sources)))
     if compiled is None or errors(kept):  # what stopped the compiler is told, ignored or not
         raise PlanError(kept if errors(kept) else found, front.sources)
-    return _compiled(*compiled, kept, card, lock)
+    return _compiled(*compiled, kept, card, lock, call)
 
 
 def _compiled(
@@ -266,6 +289,7 @@ def _compiled(
     found: tuple[Diagnostic, ...],
     card: Place | None,
     lock: Lock | None,
+    call: CallProfile | None = None,
 ) -> Compiled:
     return Compiled(
         plan=graph.plan,
@@ -275,6 +299,8 @@ def _compiled(
         diagnostics=found,
         card=card if isinstance(card, Card) else None,
         commit=None if lock is None else commit_of(lock),
+        call=call,
+        data=None if card is None else card.data,
     )
 
 
@@ -287,6 +313,7 @@ def apply(
     budget: int | None = None,
     overrides: Sequence[str] = (),
     catalogue: Given = (),
+    call: CallProfile | None = None,
 ) -> Session:
     """Puts a plan on a loaded pipeline, in place of ``pipe.enable_model_cpu_offload()``.
 
@@ -296,8 +323,10 @@ def apply(
     an earlier session's, overrules it. The plan holds until ``session.remove()`` or until the pipeline is
     gone, whether or not the result is kept. Applying the same plan again changes nothing; another plan takes
     the first one's place. Rules for torchao and layerwise_cast are done to what is not quantized yet; what
-    other backends should have done while the pipeline was loaded is compared with what is there. Raises
-    PlanError with the pipeline as it was, but for a plan with other rules, which is off by then.
+    other backends should have done while the pipeline was loaded is compared with what is there. ``call``:
+    as for ``compile``: the first call of this kind then has the room for activations that it needs, where it
+    would have had to learn it. Raises PlanError with the pipeline as it was, but for a plan with other rules,
+    which is off by then.
     """
     from planner.loading.packages import require
 
@@ -310,7 +339,7 @@ def apply(
 
         backend.install()  # torch does not know the name before
     there = device_for(pick_device(plan, device, gpu_id))
-    return attach(plan, pipe, there, budget=budget, catalogue=catalogue)[0]
+    return attach(plan, pipe, there, budget=budget, catalogue=catalogue, call=call)[0]
 
 
 def activations(source: PathOrPlan, *, overrides: Sequence[str] = ()) -> Predicted:
@@ -455,13 +484,14 @@ def attach(
     budget: int | None = None,
     loaded_by_us: bool = False,
     catalogue: Given = (),
+    call: CallProfile | None = None,
 ) -> tuple[Session, Compiled]:
     """``apply`` on a device that is chosen already."""
     from planner.forms.quantized import quantized, same_rules
     from planner.session.attach import attach_schedule
     from planner.session.budget import agreed
     from planner.session.checks import check_pipeline, excluded_by
-    from planner.session.machine import room
+    from planner.session.machine import card_data, room
     from planner.session.pipeline_class import session_of
     from planner.target.loaded import pipeline_bytes
 
@@ -471,17 +501,19 @@ def attach(
     plan, heard = excluded_by(pipe, plan)
     there, lowered = agreed(plan, pipe, device, budget) or room(plan, device.name)
     there = there.beside(pipeline_bytes(pipe))
+    where = Here(CardRoom(there.budget, there.overhead), card_data(device.name) if call is not None else None)
     before = session_of(pipe)
     if before is not None and before.device.name == device.name and same_rules(before.plan, plan):
-        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead, catalogue=catalogue)
+        compiled = compile(plan, pipe, card=where, catalogue=catalogue, call=call)
         if before.schedule == compiled.schedule:
             return before, compiled
     if before is not None:
         before.remove()
     with quantized(plan, pipe, device.name, keep=not loaded_by_us) as undo:
-        compiled = compile(plan, pipe, budget=there.budget, overhead=there.overhead, catalogue=catalogue)
+        compiled = compile(plan, pipe, card=where, catalogue=catalogue, call=call)
         notes = (*compiled.diagnostics, *notes, *heard, *lowered)
-        session = attach_schedule(plan, compiled.schedule, pipe, device, notes, undo)
+        expected = {} if call is None else expectations(call)
+        session = attach_schedule(plan, compiled.schedule, pipe, device, notes, undo, expected)
     session.applied.budget = there.budget
     return session, compiled
 
@@ -542,10 +574,11 @@ def _back(
     overhead: int = 0,
     card: Place | None = None,
     activations: Predicted | None = None,
+    call: CallProfile | None = None,
     lock: Lock | None = None,
 ) -> tuple[tuple[Graph, Schedule] | None, list[Diagnostic]]:
     """Plan to schedule, checked by the replay."""
-    known, found = _target(plan, target, own)
+    known, found = _target(plan, target, own, {} if call is None else call.weights)
     if known is None or errors(found):
         return None, found
     if lock is not None:
@@ -559,7 +592,7 @@ def _back(
     found += check_parts(plan, known)
     if errors(found):
         return None, found
-    known = sized(plan, known)
+    known = sized(plan, known if call is None else as_traced(known, plan, call))
     if lock is not None:  # sizes under rules are those of the rules that it was made with
         known, found = filled(known, plan, lock, found)
     if card is not None:
@@ -571,6 +604,8 @@ def _back(
     if graph is None:
         return None, found
     graph = replace(graph, activations=activations or {})
+    if call is not None:
+        graph = as_predicted(graph, call, None if card is None else card.data)
     graph, notes = residency(graph, budget, overhead)
     found += notes
     schedule, problems = lower(graph, budget=budget, overhead=overhead)
@@ -582,13 +617,15 @@ def _back(
     return (graph, schedule), found
 
 
-def _target(plan: Plan, target: Any, own: Own) -> tuple[Target | None, list[Diagnostic]]:
+def _target(
+    plan: Plan, target: Any, own: Own, traced: Collection[str] = ()
+) -> tuple[Target | None, list[Diagnostic]]:
     """What the plan is for: ``target`` (a Target, a pipeline, its class, a folder, a file, a built-in, the
     name of a class), else what it names."""
     if isinstance(target, Target):
         return target, []
     if target is None:
-        return _found(plan, plan.pipeline.cls, plan.pipeline.source, own)
+        return _found(plan, plan.pipeline.cls, plan.pipeline.source, own, traced)
     if isinstance(target, type):
         own = own if _ships(target) else (*own_of(target)[0], *own)
         return _found(plan, target.__name__, plan.pipeline.source, own)
@@ -609,12 +646,14 @@ def _target(plan: Plan, target: Any, own: Own) -> tuple[Target | None, list[Diag
         said = f'the target "{text}" is no class, built-in, folder or file here'
         return None, [finding(NO_SUCH_SOURCE, said, hint=place.hint)]
     source = text if text.startswith(BUILTIN) else str(Path(text).expanduser().absolute())
-    known, found = _found(plan, plan.pipeline.cls, source, own)
+    known, found = _found(plan, plan.pipeline.cls, source, own, traced)
     # What is wrong with it stands in no line of the plan.
     return known, [replace(d, span=None, pointer="") if d.pointer == PIPELINE else d for d in found]
 
 
-def _found(plan: Plan, cls: str, source: str | None, classes: Own) -> tuple[Target | None, list[Diagnostic]]:
+def _found(
+    plan: Plan, cls: str, source: str | None, classes: Own, traced: Collection[str] = ()
+) -> tuple[Target | None, list[Diagnostic]]:
     """Of a class that nothing tells of, what the plan's own order says."""
     pipeline = plan.pipeline
     own = {name: said for name, said in plan.components.items() if said.source is not None}
@@ -630,6 +669,7 @@ def _found(plan: Plan, cls: str, source: str | None, classes: Own) -> tuple[Targ
         sources={name: said.source or "" for name, said in own.items()},
         own=classes,
         ordered=ordered,
+        traced=traced,
         span=pipeline.span,
         source_span=pipeline.spans.get("source"),
         spans={name: said.spans.get("source", said.span) for name, said in own.items()},

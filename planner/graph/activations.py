@@ -12,8 +12,9 @@ of it streams, and the first call learns how much there really is."""
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """Bytes beside the weights while a component runs: ``reserved`` by torch's allocator, and ``needed``:
-    those allocated where libraries do without the scratch that they can do without."""
+    """Bytes beside the weights while a component runs: ``reserved``: that torch's allocator must be let have
+    for all to go well, and ``needed``: those allocated where libraries do without the scratch that they can
+    do without."""
 
     reserved: int
     needed: int

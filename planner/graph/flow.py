@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from planner.graph.model import LINK, Placement
 from planner.graph.ring import Ring
-from planner.graph.split import Split, fitted, split
+from planner.graph.split import PREFETCH, Split, fitted, split
 from planner.graph.stepping import Stepper
 from planner.target.model import Blocks
-
-LINK = 50e9
-"""Bytes a second from pinned host memory to the device, as measured over PCIe 5 with blocks of this kind. On
-a slower link everything waits for it, and the ways to spread differ less."""
 
 FORWARDS = 3
 SHARES = (0.0, 0.5, 0.75, 1.0)
@@ -28,18 +25,20 @@ def quickest(
     depths: Sequence[int],
     pace: Mapping[int, float],
     anyway: Collection[int] = (),
+    link: float = LINK,
 ) -> Split | None:
     """The split of at most ``room`` bytes whose forward is the shortest, of those in which the blocks
     ``anyway`` stay; None where none fits.
 
     ``depths``: how many blocks may come ahead, the first where nothing is known; ``pace``: seconds that each
-    block computes, by its number, in the order in which they run.
+    block computes, by its number, in the order in which they run; ``link``: bytes a second to the device.
     """
     if not any(pace.values()) or blocks.bytes <= room:
         return fitted(blocks, room, depths[0], anyway=anyway)
     order = [*pace, *(n for n in range(len(blocks.streamable)) if n not in pace)]
     ran = replace(blocks, streamable=tuple(blocks.streamable[n] for n in order))
-    made = _quickest(ran, room, depths, [pace.get(n, 0.0) for n in order], {*map(order.index, anyway)})
+    times = [pace.get(n, 0.0) for n in order]
+    made = _quickest(ran, room, depths, times, {*map(order.index, anyway)}, link)
     if made is None:
         return None
     stay = dict(zip(order, made.stay, strict=True))
@@ -47,11 +46,16 @@ def quickest(
 
 
 def _quickest(
-    blocks: Blocks, room: int, depths: Sequence[int], pace: Sequence[float], anyway: Collection[int]
+    blocks: Blocks,
+    room: int,
+    depths: Sequence[int],
+    pace: Sequence[float],
+    anyway: Collection[int],
+    link: float,
 ) -> Split | None:
     """Of blocks in the order in which they run. What stays is spread evenly over their bytes, over their
     seconds, and over both: which is best depends on where they disagree."""
-    if (hidden := _hidden(blocks, room, depths[0], pace, anyway)) is not None:
+    if (hidden := _hidden(blocks, room, depths[0], pace, anyway, link)) is not None:
         return hidden
     size, time = sum(blocks.streamable), sum(pace)
     made = []
@@ -62,22 +66,43 @@ def _quickest(
                 for t, b in zip(pace, blocks.streamable, strict=True)
             ]
             if (one := fitted(blocks, room, ahead, weights, anyway)) is not None:
-                made.append((seconds(blocks, one, pace), one))
+                made.append((seconds(blocks, one, pace, link), one))
     return min(made, key=lambda pair: pair[0])[1] if made else None
 
 
 def _hidden(
-    blocks: Blocks, room: int, prefetch: int, pace: Sequence[float], anyway: Collection[int]
+    blocks: Blocks,
+    room: int,
+    prefetch: int,
+    pace: Sequence[float],
+    anyway: Collection[int],
+    link: float,
 ) -> Split | None:
     """Where little has to come: only small blocks do, through a ring that is small as well. None where the
     computing would wait for them."""
     for largest in sorted({*blocks.streamable}):
         stay = {n for n, size in enumerate(blocks.streamable) if size > largest}.union(anyway)
         made = split(blocks, room - (prefetch + 1) * largest, prefetch, pace, stay)
-        slow = made.crossing / LINK > sum(pace) / 2
-        if made.held <= room and not slow and seconds(blocks, made, pace) <= sum(pace) * 1.001:
+        slow = made.crossing / link > sum(pace) / 2
+        if made.held <= room and not slow and seconds(blocks, made, pace, link) <= sum(pace) * 1.001:
             return made
     return None
+
+
+def in_room(
+    placement: Placement,
+    blocks: Blocks,
+    room: int,
+    pace: Mapping[int, float],
+    stays: Collection[int] = (),
+) -> Split | None:
+    """What stays of a component in ``room`` bytes, with the policy left to us; None: all of it. ``stays``:
+    the blocks that stay now, which are kept if they can be."""
+    ahead = PREFETCH if placement.split is None else placement.split.ahead
+    depths = (ahead,) if placement.prefetch is not None else (ahead, ahead + 1)
+    found = (quickest(blocks, room, depths, pace, anyway, placement.link) for anyway in (stays, ()))
+    made = next(filter(None, found), split(blocks, 0, 0))
+    return made if made.buffer else None
 
 
 def seconds(blocks: Blocks, split: Split, pace: Sequence[float], link: float = LINK) -> float:

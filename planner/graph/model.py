@@ -13,6 +13,10 @@ from planner.plan.model import Loop, Plan, Policy
 from planner.source.text import Span
 from planner.target.model import Target
 
+LINK = 50e9
+"""Bytes a second from pinned host memory to the device, as measured over PCIe 5 with blocks of this kind:
+where nothing says how fast a card's link is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -59,7 +63,9 @@ class Placement:
     ``split``: which part of a streamed component stays; None where its blocks are not known, or it does
     not stream. ``room``: bytes that the budget leaves for its weights and for activations, where the compiler
     may choose how much of it stays; None where the plan says so itself, or where there is no budget.
-    ``prefetch``: blocks that come ahead, where the plan says so.
+    ``prefetch``: blocks that come ahead, where the plan says so; ``pace``: number and predicted seconds of
+    each block, in the order in which they run, () where nothing is predicted; ``link``: bytes a second to the
+    device.
     """
 
     component: str
@@ -70,6 +76,8 @@ class Placement:
     split: Split | None = None
     room: int | None = None
     prefetch: int | None = None
+    pace: tuple[tuple[int, float], ...] = ()
+    link: float = LINK
 
     @property
     def streams(self) -> bool:

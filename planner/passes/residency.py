@@ -12,8 +12,9 @@ from dataclasses import replace
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p5_passes import RESIDENT_OVER_WHOLE, STREAMS
 from planner.graph.activations import left_free_beside_all, needed
+from planner.graph.flow import quickest
 from planner.graph.model import Graph, Placement
-from planner.graph.split import PREFETCH, Split, fitted, split
+from planner.graph.split import PREFETCH, Split, split
 from planner.plan.model import Idle, Plan, Policy, Semantics
 from planner.target.model import Blocks
 
@@ -75,7 +76,7 @@ def _kept(graph: Graph, room: int | None) -> Graph | None:
     shared = left + sum(free[name].bytes for name in loops)
     for name in loops if left < 0 else ():
         share = shared * free[name].bytes // sum(free[n].bytes for n in loops)
-        part = fitted(free[name], share, _prefetch(graph, name))
+        part = _quickest(graph, name, free[name], share)
         if part is None:
             return None
         left += free[name].bytes - part.held
@@ -145,9 +146,16 @@ def _chosen(graph: Graph, name: str, blocks: Blocks, room: int | None, prefetch:
     if room is None:
         return split(blocks, 0, prefetch)
     left, runs = room - _beside(graph, name), _run_beside(graph, name)
-    comfortable = fitted(blocks, left - left_free_beside_all(graph.activations, runs, room), prefetch)
+    comfortable = _quickest(graph, name, blocks, left - left_free_beside_all(graph.activations, runs, room))
     least = max(needed(graph.activations, other) for other in runs)
-    return comfortable or fitted(blocks, left - least, prefetch)
+    return comfortable or _quickest(graph, name, blocks, left - least)
+
+
+def _quickest(graph: Graph, name: str, blocks: Blocks, room: int) -> Split | None:
+    """By how long its blocks compute, where that is predicted."""
+    placement, prefetch = graph.placements[name], _prefetch(graph, name)
+    depths = (prefetch,) if placement.prefetch is not None else (prefetch, prefetch + 1)
+    return quickest(blocks, room, depths, dict(placement.pace), link=placement.link)
 
 
 def _beside(graph: Graph, name: str) -> int:

@@ -86,13 +86,16 @@ class Allocator:
 
     ``expandable``: as under ``expandable_segments:True``. ``cap``: the most that may be reserved, as
     ``torch.cuda.set_per_process_memory_fraction`` says it; None: no limit. ``allocated``, ``reserved``:
-    now; ``peak_allocated``, ``peak_reserved``: at most since the last ``reset_peak``; ``retries``: how
+    now; ``peak_allocated``, ``peak_reserved``: at most since the last ``reset_peak``; ``peak_asked``: the
+    least ``cap`` under which all went well since then: torch compares with it what is reserved and a whole
+    new segment, where segments expand and a part would do, too; ``retries``: how
     often the cache was given back because an allocation found no room.
     """
 
     def __init__(self, *, expandable: bool = False, cap: int | None = None) -> None:
         self.expandable, self.cap = expandable, cap
         self.allocated = self.reserved = self.peak_allocated = self.peak_reserved = self.retries = 0
+        self.peak_asked = 0
         self._small, self._large = _Pool(small=True), _Pool(small=False)
         self._heads: dict[int, Block] = {}
         self._top = _FIRST  # segments never meet; the device's own order only breaks ties
@@ -141,6 +144,7 @@ class Allocator:
     def reset_peak(self) -> None:
         """Peaks from now on."""
         self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
+        self.peak_asked = self.reserved
 
     def blocks(self) -> Iterator[Block]:
         """All there are, segment by segment, in the order of their addresses there."""
@@ -165,6 +169,7 @@ class Allocator:
             segment = SMALL_SEGMENT
         else:
             segment = LARGE_SEGMENT if size < LARGE else -(-size // ROUND_LARGE) * ROUND_LARGE
+        self.peak_asked = max(self.peak_asked, self.reserved + segment)
         if self.cap is not None and self.reserved + segment > self.cap:
             self.retries += 1
             self.empty_cache()

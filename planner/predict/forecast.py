@@ -64,7 +64,9 @@ class UseForecast:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """A whole call, its first (``first``: seconds with what only a first call does) or a later one
-    (``seconds``). ``peak``: bytes that the driver shows at most; ``source``: of the weakest number in it."""
+    (``seconds``). ``peak``: bytes that the driver shows at most; ``moved``: bytes that are copied to the
+    device; ``fits``: no allocation finds too little, so that none is tried again and no library takes another
+    kernel; ``source``: of the weakest number in it."""
 
     uses: tuple[UseForecast, ...]
     intervals: tuple[Interval, ...]
@@ -72,5 +74,7 @@ class Forecast:
     peak: int
     seconds: float
     first: float
+    moved: int = 0
+    fits: bool = True
     source: Source
     notes: tuple[str, ...] = ()

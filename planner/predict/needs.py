@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
-from planner.graph.activations import Activations, Predicted
-from planner.predict.profile import CallProfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-RESERVED = 1.04
-"""Bytes that torch's allocator holds for each that is allocated at the peak of a use, with expandable
-segments: 1.01 to 1.04 were measured over the uses of nine pipelines on an H200 with torch 2.11. Without
-expandable segments it may be more."""
+from planner.graph.activations import Activations, Predicted
+from planner.predict.allocator import LARGE_SEGMENT, SMALL_SEGMENT
+from planner.predict.profile import CallProfile
 
 
 def activations_of(call: CallProfile) -> Predicted:
-    """The most that any use of each component takes: what the pipeline itself keeps on the device then, the
-    inputs among it, and what the use allocates."""
+    """The most that any use of each component takes: what libraries keep, what the pipeline itself has on the
+    device then, the inputs among it, and what the use takes. Reserved: what is held lies in whole
+    pages of torch's allocator, beside those of the use."""
     found: dict[str, Activations] = {}
     for turn in call.turns:
         use = call.uses[turn.use]
-        held = max(turn.held, use.inputs)
+        kept = max(turn.held, use.inputs)
+        held, pages = call.workspace + kept, _pages(call.workspace) + _pages(kept) + SMALL_SEGMENT
         before = found.get(use.component, Activations(0, 0))
         found[use.component] = Activations(
-            max(before.reserved, int((held + use.peak()) * RESERVED)),
+            max(before.reserved, pages + max(use.room, use.peak())),
             max(before.needed, held + use.peak(scratch=False)),
         )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Bytes that torch's allocator must be let have while a component runs, when the use of it that is first
+    in a call has this ``signature``."""
+
+    nbytes: int
+    signature: str
+
+
+def expectations(call: CallProfile) -> Mapping[str, Expected]:
+    """By component."""
+    first: dict[str, str] = {}
+    for turn in call.turns:
+        first.setdefault(call.uses[turn.use].component, call.uses[turn.use].signature)
+    return {name: Expected(one.reserved, first[name]) for name, one in activations_of(call).items()}
+
+
+def _pages(nbytes: int) -> int:
+    return -(-nbytes // LARGE_SEGMENT) * LARGE_SEGMENT

@@ -8,7 +8,7 @@ size, nor on a plan's policies.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["matmul", "conv", "attention", "memory"]
@@ -44,17 +44,22 @@ class UseProfile:
     """One distinct use: a component's entry ("" for ``forward``) with inputs of certain shapes.
 
     ``inputs``: bytes of the tensors that it is given, on the device; ``output``: bytes that stay when it is
-    over. ``events``: positive numbers allocate so many bytes (multiples of 512, as torch's allocator rounds),
-    ``-k`` frees the allocation made ``k`` allocations before (1: the latest); inputs are no events.
+    over; ``room``: bytes that torch's allocator must be let have for it, beside what is held already, in
+    segments that expand. ``events``: positive numbers allocate so many bytes (multiples of 512, as torch's
+    allocator rounds), ``-k`` frees the allocation made ``k`` allocations before (1: the latest); inputs are
+    no events.
     ``scratch``: which allocations, by number from 0, a library can do without where memory is short (it takes
     another kernel).
+    ``signature``: by which a run knows whether its first use is this one, "" where that is not known;
     ``notes``: what had to be assumed, in words.
     """
 
     component: str
     entry: str = ""
+    signature: str = ""
     inputs: int = 0
     output: int = 0
+    room: int = 0
     events: tuple[int, ...] = ()
     scratch: frozenset[int] = frozenset()
     operations: tuple[Operation, ...] = ()
@@ -80,6 +85,15 @@ class UseProfile:
         return max(self.live(scratch=scratch), default=0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """A component's weights on the device, in bytes. ``fixed``: there whenever it is in use; ``blocks``: path
+    and bytes of each block that may come and go, as ``planner.target.model.Blocks`` has them."""
+
+    fixed: int
+    blocks: tuple[tuple[str, int], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One use in the order of the call. ``use``: index into the profile's ``uses``; ``held``: bytes on the
@@ -92,7 +106,9 @@ class Turn:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallProfile:
     """A whole call. ``steps``: how many denoising steps were traced (few: they are alike); ``arguments``:
-    of the call, as far as they decide shapes; ``kernels``: by whose rules (a card's ``kernels``)."""
+    of the call, as far as they decide shapes; ``kernels``: by whose rules (a card's ``kernels``);
+    ``weights``: of each component that has any, quantized ones as if they were not; ``workspace``: bytes that
+    libraries allocate at their first call and keep."""
 
     pipeline: str
     arguments: Mapping[str, object]
@@ -101,4 +117,6 @@ class CallProfile:
     steps: int
     uses: tuple[UseProfile, ...]
     turns: tuple[Turn, ...]
+    weights: Mapping[str, Weights] = field(default_factory=dict)
+    workspace: int = 0
     notes: tuple[str, ...] = ()

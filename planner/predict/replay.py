@@ -10,11 +10,13 @@ from planner.predict.profile import UseProfile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """Bytes beyond what was there before: ``allocated`` at most, ``reserved`` at most, and ``kept``,
-    reserved when all was freed. ``retries``: how often the cache was given back for want of room."""
+    """Bytes beyond what was there before: ``allocated`` at most, ``reserved`` at most, ``asked``: what a cap
+    must leave for them, and ``kept``, reserved when all was freed. ``retries``: how often the cache was given
+    back for want of room."""
 
     allocated: int
     reserved: int
+    asked: int
     kept: int
     retries: int = 0
 
@@ -64,6 +66,7 @@ def peak_of(
     return Peak(
         allocated=there.peak_allocated - allocated,
         reserved=there.peak_reserved - reserved,
+        asked=there.peak_asked - reserved,
         kept=there.reserved - reserved,
         retries=there.retries - retries,
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from planner.predict.profile import CallProfile, Operation, Section, Turn, UseProfile
+from planner.predict.profile import CallProfile, Operation, Section, Turn, UseProfile, Weights
 
-FORM = 2
+FORM = 5
 """Raised when the form changes, so that none of before is read as one of now."""
 
 
@@ -34,6 +34,8 @@ def from_json(text: str) -> CallProfile:
             steps=said["steps"],
             uses=tuple(map(_read_use, said["uses"])),
             turns=tuple(Turn(use, held) for use, held in said["turns"]),
+            weights={name: _read_weights(one) for name, one in said["weights"].items()},
+            workspace=said["workspace"],
             notes=tuple(said["notes"]),
         )
     except FormError:
@@ -52,6 +54,8 @@ def _call(profile: CallProfile) -> dict[str, Any]:
         "steps": profile.steps,
         "uses": [_use(use) for use in profile.uses],
         "turns": [[turn.use, turn.held] for turn in profile.turns],
+        "weights": {name: [w.fixed, *map(list, w.blocks)] for name, w in profile.weights.items()},
+        "workspace": profile.workspace,
         "notes": list(profile.notes),
     }
 
@@ -60,8 +64,10 @@ def _use(use: UseProfile) -> dict[str, Any]:
     return {
         "component": use.component,
         "entry": use.entry,
+        "signature": use.signature,
         "inputs": use.inputs,
         "output": use.output,
+        "room": use.room,
         "events": list(use.events),
         "scratch": sorted(use.scratch),
         "operations": [[o.kind, o.dtype, o.flops, o.bytes, list(o.shape)] for o in use.operations],
@@ -74,8 +80,10 @@ def _read_use(said: Any) -> UseProfile:
     return UseProfile(
         component=said["component"],
         entry=said["entry"],
+        signature=said["signature"],
         inputs=said["inputs"],
         output=said["output"],
+        room=said["room"],
         events=tuple(said["events"]),
         scratch=frozenset(said["scratch"]),
         operations=tuple(Operation(k, d, f, b, tuple(s)) for k, d, f, b, s in said["operations"]),
@@ -84,3 +92,8 @@ def _read_use(said: Any) -> UseProfile:
         ),
         notes=tuple(said["notes"]),
     )
+
+
+def _read_weights(said: Any) -> Weights:
+    fixed, *blocks = said
+    return Weights(fixed=fixed, blocks=tuple((path, nbytes) for path, nbytes in blocks))

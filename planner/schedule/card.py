@@ -35,6 +35,10 @@ class Room:
 class Place(Protocol):
     """What a plan can be compiled for."""
 
+    @property
+    def data(self) -> CardData | None:
+        """Its rates, link and kernels, None where nobody knows them."""
+
     def room(self, plan: Plan, weights: int) -> tuple[Room, list[Diagnostic]]:
         """What ``plan`` has there beside ``weights`` bytes in host memory; a warning where that is less than
         it asks for."""
@@ -71,6 +75,18 @@ class Card:
         return Room(ceiling, overhead), [
             finding(BUDGET_LOWERED, said, span=plan.place("/budget/vram"), pointer="/budget/vram")
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where a session is: what there is for it was found out already."""
+
+    found: Room
+    data: CardData | None = None
+
+    def room(self, plan: Plan, weights: int) -> tuple[Room, list[Diagnostic]]:
+        """As it was found."""
+        return self.found, []
 
 
 def imagined(total: int) -> Card:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, NOT_PUT_BACK
 from planner.forms.wrapped import parts, repacked
 from planner.plan.model import Plan
+from planner.predict.needs import Expected
 from planner.schedule.model import Schedule
 from planner.session import moves, stock
 from planner.session.applied import Applied
@@ -40,19 +43,21 @@ def attach_schedule(
     device: Device,
     notes: tuple[Diagnostic, ...] = (),
     done: ExitStack | None = None,
+    expected: Mapping[str, Expected] = MappingProxyType({}),
 ) -> Session:
     """A session on ``pipe``. The pipeline must have passed ``check_pipeline``. ``done``: what was done to it
-    for this plan already; it is taken back with the plan.
+    for this plan already; it is taken back with the plan. ``expected``: what activations are predicted to
+    take, by component.
 
     Every component is brought to the CPU first and the device's cache emptied, as
     ``enable_model_cpu_offload`` does; then classes, then what stays is placed. If anything raises,
     the pipeline is as it was found and the error goes on.
     """
     applied = Applied(plan, schedule, state_of(device), notes)
-    return applied.state.entered(_attach, applied, pipe, done)
+    return applied.state.entered(_attach, applied, pipe, done, expected)
 
 
-def _attach(applied: Applied, pipe: Any, done: ExitStack | None) -> Session:
+def _attach(applied: Applied, pipe: Any, done: ExitStack | None, expected: Mapping[str, Expected]) -> Session:
     state, failing = applied.state, Undo()
     give_up = [failing.close, applied.remove]
     try:
@@ -60,7 +65,7 @@ def _attach(applied: Applied, pipe: Any, done: ExitStack | None) -> Session:
         state.closing += give_up  # before anything is done, wherever an interrupt falls
         if done is not None:
             applied.undo.add(done.close)
-        session = _put_on(applied, pipe, failing)
+        session = _put_on(applied, pipe, failing, expected)
         state.closing = [step for step in state.closing if step not in give_up]
         applying.discard(state)
         return session
@@ -71,13 +76,16 @@ def _attach(applied: Applied, pipe: Any, done: ExitStack | None) -> Session:
         raise
 
 
-def _put_on(applied: Applied, pipe: Any, failing: Undo) -> Session:
+def _put_on(applied: Applied, pipe: Any, failing: Undo, expected: Mapping[str, Expected]) -> Session:
     """All of it, with the state's lock held."""
     state, entries = applied.state, _entries(applied.schedule)
     applied.notes += stock.take_off(pipe, failing)
     state.residency.join(applied)
     for name, module in modules_of(pipe).items():
         _adopt(applied, name, module, entries.get(name, ()))
+    for name, one in expected.items():
+        if name in applied.components:
+            state.activations.expect(applied.components[name], one.nbytes, one.signature)
     empty_cache(state.device.name)
     _tile(applied.plan, pipe, applied.undo)
     applied.notes += prepare_all(applied)

@@ -29,12 +29,12 @@ from planner.device.pinned import Pins
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p7_session import COMPILED_WHOLE
-from planner.graph.flow import quickest
+from planner.graph.flow import in_room
 from planner.graph.model import Placement
-from planner.graph.split import PREFETCH, Split, split
+from planner.graph.split import Split, split
 from planner.host.layout import HostWeights
 from planner.plan.model import Policy
-from planner.session.activations import ActivationEstimate
+from planner.schedule.estimate import ActivationEstimate
 from planner.session.frames import release_locals
 from planner.session.undo import Undo
 from planner.streaming.device_weights import DeviceWeights
@@ -98,7 +98,7 @@ class ManagedComponent:
         self._device = device
         self._pins = pins
         self._activations = activations
-        self._chosen: tuple[object, Split] | None = None
+        self._chosen: tuple[object, Split | None] | None = None
         self._module = weakref.ref(module)
 
     @property
@@ -289,15 +289,13 @@ class ManagedComponent:
         planned, sizes = placement.split, self.host.sizes
         room = self._activations.room(self, placement.room)
         if room is not None:
-            ahead = PREFETCH if planned is None else planned.ahead
-            depths = (ahead,) if placement.prefetch is not None else (ahead, ahead + 1)
-            pace = self.host.pace()
+            known = {n: seconds for n, seconds in placement.pace if n < len(sizes.streamable)}
+            pace = self.host.pace() or known
             asked = (room, tuple(pace.items()), placement)
             if self._chosen is None or self._chosen[0] != asked:
-                tries = (() if self.weights is None else self.weights.stays, ())
-                found = (quickest(sizes, room, depths, pace, anyway) for anyway in tries)
-                self._chosen = (asked, next(filter(None, found), split(sizes, 0, 0)))
-            return self._chosen[1] if self._chosen[1].buffer else None
+                stays = () if self.weights is None else self.weights.stays
+                self._chosen = (asked, in_room(placement, sizes, room, pace, stays))
+            return self._chosen[1]
         if planned is None or not planned.buffer:
             return None
         if len(planned.stay) == len(sizes.streamable):

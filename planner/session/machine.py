@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from planner.cards.data import CardData
+from planner.cards.shipped import find_card
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p7_session import CPU_REFUSED, DEVICE_TWICE, NO_ACCELERATOR
 from planner.plan.model import Plan
@@ -84,8 +86,23 @@ def card_on(device: torch.device) -> Card:
     free = None if info.free is None else info.free + held + context
     left = SIMULATED.left if device.type == "sim" else LEFT_FREE
     return Card(
-        name=info.name, kind=info.kind, total=info.total, free=free, context=context, held=held, left=left
+        name=info.name,
+        kind=info.kind,
+        total=info.total,
+        free=free,
+        context=context,
+        held=held,
+        left=left,
+        data=card_data(device),
     )
+
+
+def card_data(device: torch.device) -> CardData | None:
+    """The rates of a card by its name, where a card that ships has it."""
+    if device.type != "cuda":
+        return None
+    kind = describe_device(device).kind or ""
+    return find_card(kind)[0]
 
 
 def describe_device(device: torch.device) -> DeviceInfo:

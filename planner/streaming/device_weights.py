@@ -20,13 +20,13 @@ from typing import Any
 import torch
 
 from planner.device.protocol import Device, Piece
+from planner.graph.pieces import Pieces
 from planner.graph.ring import Ring
 from planner.graph.split import Split
 from planner.graph.stepping import Stepper
 from planner.host.layout import Block, HostWeights, Path
 from planner.streaming.apart import Apart
 from planner.streaming.binding import Binding, Place
-from planner.streaming.pieces import Pieces
 from planner.streaming.watch import Timer, Watch
 from planner.target.blocks import compiled
 

@@ -84,6 +84,11 @@ def blocks_of(module: Any) -> Blocks:
 
     A group stays when its tensors are read by others: tied weights, or a parent that reads its layers.
     """
+    return streamed(module)[0]
+
+
+def streamed(module: Any) -> tuple[Blocks, tuple[Group, ...]]:
+    """``blocks_of`` the module, and the group of each of its ``streamable``."""
     groups = groups_of(module)
     by_storage: dict[int, list[tuple[int, tuple[int, int]]]] = {}
     for number, _, _, tensor in sorted(members(groups), key=lambda member: member[0]):
@@ -100,10 +105,11 @@ def blocks_of(module: Any) -> Blocks:
                 shared.add(inside[0])
     totals = {number: device_bytes(found) for number, found in sizes.items()}
     free = [n for n in sorted(totals) if may_leave(groups[n]) and n not in shared]
-    return Blocks(
+    blocks = Blocks(
         fixed=sum(size for n, size in totals.items() if n not in free),
         streamable=tuple(totals[n] for n in free),
     )
+    return blocks, tuple(groups[n] for n in free)
 
 
 def may_leave(group: Group) -> bool:

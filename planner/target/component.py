@@ -8,7 +8,7 @@ may be a little larger: by a few KiB of rotary tables, by tens of MiB of CogVide
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -53,13 +53,15 @@ class Given:
 class Reader:
     """Reads components with one pipeline's ``dtype`` and ``variant``; findings are gathered on the way.
 
-    ``plain``: the components that have no files of the variant, ``variants``: those that have nothing but
-    files of variants, and which.
+    ``traced``: the components whose weights the caller knows from their configs, so that they may have no
+    files; ``plain``: those that have no files of the variant, ``variants``: those that have nothing but files
+    of variants, and which.
     """
 
     dtype: str
     variant: str | None
     classes: Catalogue
+    traced: Collection[str] = ()
     found: list[Diagnostic] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
     variants: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -241,6 +243,8 @@ class Reader:
             return
         elif other := other_format(place):
             raise Broken(f"{place.name} has weights for {other} only", "from_pretrained reads safetensors")
+        elif info.name in self.traced:
+            return
         else:
             raise Broken(f"{place.name} has no weight files")
         hint = "plan apply --allow-pickle reads them, if you trust them"

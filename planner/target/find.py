@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
@@ -49,6 +49,7 @@ def find_target(
     sources: Mapping[str, str] | None = None,
     own: Own = (),
     ordered: bool = False,
+    traced: Collection[str] = (),
     span: Span | None = None,
     source_span: Span | None = None,
     spans: Mapping[str, Span] | None = None,
@@ -58,7 +59,8 @@ def find_target(
     ``relative_to``: the plan's folder; ``requires``: the plan's specifier of diffusers; ``sources``: of
     components that have one of their own; ``span``, ``source_span``, ``spans``: where the plan names the
     class, the source, and those of components; ``own``: catalogues of a user's own classes; ``ordered``: the
-    plan says by itself what runs, so that a class which nothing tells of is no error. A hub id, and no
+    plan says by itself what runs, so that a class which nothing tells of is no error; ``traced``: the
+    components whose weights the caller knows from their configs. A hub id, and no
     source, give the class without sizes, and a note. A path that leads nowhere is an error.
     """
     version, admitted = catalogue.pick(requires)
@@ -91,6 +93,7 @@ def find_target(
             variant=variant,
             version=version,
             own_classes=own,
+            traced=traced,
             given=given,
             span=asked.span,
             class_span=span,

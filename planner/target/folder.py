@@ -31,6 +31,7 @@ def read_folder(
     variant: str | None = None,
     version: str | None = None,
     own_classes: Own = (),
+    traced: Collection[str] = (),
     given: Mapping[str, Given] | None = None,
     span: Span | None = None,
     class_span: Span | None = None,
@@ -40,7 +41,8 @@ def read_folder(
     ``cls``: the class to load it as, its own when None or generic; many classes read each other's folders
     (text to image and image to image), and one that this folder cannot be loaded as is an error. ``given``:
     the components that have a source of their own, which are read too; ``own_classes``: catalogues of a
-    user's own; ``span``, ``class_span``: where a plan names the folder and the class. Raises nothing.
+    user's own; ``traced``: the components that may have no files, since the caller knows their weights;
+    ``span``, ``class_span``: where a plan names the folder and the class. Raises nothing.
     """
     given, asked = given or {}, Asked(span=span)
     classes = Catalogue(version or catalogue.versions()[0], own_classes)
@@ -57,7 +59,7 @@ def read_folder(
     own = classes.find(index.cls)
     if wanted is not None:
         found += _differs(folder, index, wanted, own, given, span, class_span or span)
-    reader = Reader(dtype=dtype or "float32", variant=variant, classes=classes, found=found)
+    reader = Reader(dtype=dtype or "float32", variant=variant, classes=classes, traced=traced, found=found)
     known = wanted if wanted is not None and index.suits(wanted, own, given) else own
     components = _components(reader, folder, index, known, given, asked)
     sized = [name for name, info in components.items() if info.bytes is not None and name not in given]

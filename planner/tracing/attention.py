@@ -10,14 +10,16 @@ from torch.overrides import TorchFunctionMode
 
 from planner.cards.kernels import Kernels
 from planner.tracing.ledger import Ledger
+from planner.tracing.norms import RMS_NORM, rms_norm
 from planner.tracing.tensor import Traced
 
 HALF = (torch.float16, torch.bfloat16)
 NAME = torch.nn.functional.scaled_dot_product_attention
 
 
-class Attention(TorchFunctionMode):
-    """Stands in for the function, from wherever it was imported. It must be the innermost mode."""
+class OneKernel(TorchFunctionMode):
+    """Stands in for functions that a GPU runs as one kernel, and torch for the CPU as several operations:
+    attention and ``rms_norm``, from wherever they were imported. It must be the innermost mode."""
 
     def __init__(self, kernels: Kernels, ledger: Ledger) -> None:
         super().__init__()
@@ -27,12 +29,13 @@ class Attention(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Attention is ours where its query is on the GPU."""
-        if func is NAME:
-            query = args[0] if args else (kwargs or {})["query"]
-            if isinstance(query, Traced) and query.device.type == "cuda":
-                return self._run(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        """They are ours where their first argument is on the GPU."""
+        named = kwargs or {}
+        if func is NAME and _on_gpu(args[0] if args else named["query"]):
+            return self._run(*args, **named)
+        if func is RMS_NORM and _on_gpu(args[0] if args else named["input"]):
+            return rms_norm(self._ledger, *args, **named)
+        return func(*args, **named)
 
     def _run(
         self,
@@ -68,6 +71,10 @@ class Attention(TorchFunctionMode):
         shape = (b, h, s, k.shape[-2], d)
         self._ledger.count("attention", str(q.dtype).removeprefix("torch."), flops, size, shape)
         return out
+
+
+def _on_gpu(tensor: Any) -> bool:
+    return isinstance(tensor, Traced) and tensor.device.type == "cuda"
 
 
 def chosen(kernels: Kernels, q: Any, k: Any, v: Any, mask: Any, gqa: bool) -> str:

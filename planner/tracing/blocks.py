@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.target.blocks import groups_of, may_leave
+from planner.predict.profile import Weights
+from planner.target.blocks import streamed
 
 
-def blocks(module: Any) -> dict[int, str]:
-    """The path of its block by ``id`` of each module below ``module``, "" for what always stays."""
+def blocks(module: Any) -> tuple[Weights, dict[int, str]]:
+    """The weights of ``module`` block by block, and by ``id`` of each module in a block that block's path."""
     paths = {id(part): path for path, part in module.named_modules()}
-    found: dict[int, str] = {}
-    for group in groups_of(module):
-        name = paths.get(id(group.root), "") if may_leave(group) else ""
-        for owner in group.owners:
-            found[id(owner)] = name
-    return found
+    found, groups = streamed(module)
+    named = [paths.get(id(group.root), "") for group in groups]
+    inside = {id(owner): name for name, group in zip(named, groups, strict=True) for owner in group.owners}
+    return Weights(fixed=found.fixed, blocks=tuple(zip(named, found.streamable, strict=True))), inside

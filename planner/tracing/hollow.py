@@ -160,7 +160,7 @@ def _made(name: str, part: Part, notes: list[str]) -> Any:
             return cls.from_config(dict(part.config)).eval()
     if hasattr(cls, "from_config"):
         return cls.from_config(dict(part.config))
-    if part.folder is not None and part.folder.is_dir() and any(part.folder.iterdir()):
+    if part.folder is not None and _has_files(cls, part.folder):
         try:
             return cls.from_pretrained(str(part.folder))
         except Exception as error:  # only configs are there
@@ -171,6 +171,15 @@ def _made(name: str, part: Part, notes: list[str]) -> Any:
         notes.append(f"{name}: a token for each word, its vocabulary is not here")
         return StandInTokenizer(min(length, 4096), int(part.config.get("end", 2)))
     return cls()
+
+
+def _has_files(cls: Any, folder: Path) -> bool:
+    """Whether ``cls`` can be read from ``folder``: a tokenizer without its vocabulary is made all the same,
+    with one of a few words."""
+    if not folder.is_dir():
+        return False
+    vocabulary = {*(getattr(cls, "vocab_files_names", None) or {}).values()}
+    return any(path.name in vocabulary or not vocabulary for path in folder.iterdir())
 
 
 def _class(part: Part) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from planner.tracing.attention import Attention
+from planner.tracing.attention import OneKernel
 from planner.tracing.guard import ensure_guard
 from planner.tracing.mode import Tracer
 from planner.tracing.tensor import CPU, running
@@ -47,7 +47,7 @@ def as_on_gpu(tracer: Tracer) -> Iterator[None]:
         stack.enter_context(_runs(tracer))
         stack.enter_context(torch.no_grad())
         stack.enter_context(tracer)
-        stack.enter_context(Attention(tracer.kernels, tracer.ledger))
+        stack.enter_context(OneKernel(tracer.kernels, tracer.ledger))
         yield
 
 

@@ -11,12 +11,16 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from planner.predict.profile import Turn, UseProfile
+from planner.predict.allocator import Allocator
+from planner.predict.profile import Turn, UseProfile, Weights
+from planner.predict.replay import peak_of
+from planner.session.signature import signature
 from planner.tracing.blocks import blocks
 from planner.tracing.glue import Glue
 from planner.tracing.inputs import again, mark
@@ -60,6 +64,7 @@ class Recorder:
         self._active = False
         self.uses: list[UseProfile] = []
         self.turns: list[Turn] = []
+        self.weights: dict[str, Weights] = {}
         self.prepared = self._prepare()
 
     def _prepare(self) -> tuple[str, ...]:
@@ -68,7 +73,8 @@ class Recorder:
             if isinstance(module, torch.nn.Module) and id(module) not in self._owners:
                 for path, part in module.named_modules():
                     self._owners.setdefault(id(part), (name, path))
-                self._blocks |= blocks(module)
+                self.weights[name], inside = blocks(module)
+                self._blocks |= inside
                 module.__class__ = self._dressed(type(module))
                 names.append(name)
         return tuple(names)
@@ -146,10 +152,11 @@ class Recorder:
         key = (component, where, dtype, mark(parameters, args, kwargs))
         held = self._glue.live
         if key not in self._seen:
+            said = signature(module if not path else None, where, (args, kwargs))
             self._inside = True
             try:
                 with self._glue.left():
-                    self._seen[key] = self._traced(component, where, function, args, kwargs)
+                    self._seen[key] = self._traced(component, where, said, function, args, kwargs)
             finally:
                 self._inside = False
         use, out = self._seen[key]
@@ -157,7 +164,13 @@ class Recorder:
         return again(out)
 
     def _traced(
-        self, component: str, entry: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        component: str,
+        entry: str,
+        said: str,
+        function: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> tuple[int, Any]:
         ledger = self._tracer.ledger
         flat, spec = tree_flatten((args, kwargs))
@@ -173,19 +186,19 @@ class Recorder:
                 output = ledger.live
             finally:
                 ledger.end()
-        self.uses.append(
-            UseProfile(
-                component=component,
-                entry=entry,
-                inputs=size,
-                output=output,
-                events=tuple(ledger.events),
-                scratch=frozenset(ledger.scratch),
-                operations=ledger.operations,
-                sections=ledger.sections,
-                notes=tuple(sorted(ledger.notes)),
-            )
+        use = UseProfile(
+            component=component,
+            entry=entry,
+            signature=said,
+            inputs=size,
+            output=output,
+            events=tuple(ledger.events),
+            scratch=frozenset(ledger.scratch),
+            operations=ledger.operations,
+            sections=ledger.sections,
+            notes=tuple(sorted(ledger.notes)),
         )
+        self.uses.append(replace(use, room=peak_of(use, Allocator(expandable=True)).asked))
         return len(self.uses) - 1, out
 
 

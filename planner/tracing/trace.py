@@ -60,6 +60,8 @@ def trace(
         steps=_steps(pipe, arguments),
         uses=tuple(recorder.uses),
         turns=tuple(recorder.turns),
+        weights=recorder.weights,
+        workspace=kernels.cublas,
         notes=tuple(sorted({note for use in recorder.uses for note in use.notes})),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from planner.session.activations import SLACK, ActivationEstimate
+from planner.schedule.estimate import SLACK, ActivationEstimate
 from planner.session.signature import signature
 
 

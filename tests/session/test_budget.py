@@ -13,7 +13,7 @@ from pipelines import wide
 from pipelines.all import CASES, build, run, same
 from pipelines.plans import attached, plan_for, schedule_for
 
-from planner.session.activations import SLACK
+from planner.schedule.estimate import SLACK
 from planner.virtual.audit import audit
 from planner.virtual.device import SimDevice
 from planner.virtual.memory import METER

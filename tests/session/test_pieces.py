@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.streaming.pieces import Pieces
+from planner.graph.pieces import Pieces
 
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=20)
 CUTS = st.lists(st.integers(0, 400), max_size=8)

@@ -8,8 +8,7 @@ more weights stay, or fewer.
 from __future__ import annotations
 
 from collections.abc import Hashable
-
-from planner.device.protocol import Device
+from typing import Protocol
 
 SLACK = 512
 """One of so many bytes of the budget is left free beside what activations took last time: torch asks for a
@@ -20,10 +19,34 @@ PIECES = 16
 the rest of which is wasted."""
 
 
+class Memory(Protocol):
+    """What is asked of a device, or of its model: as in ``planner.device.protocol.Device``."""
+
+    @property
+    def own(self) -> int:
+        """See there."""
+
+    @property
+    def abandoned(self) -> int:
+        """See there."""
+
+    def allocator_reserved(self) -> int:
+        """See there."""
+
+    def oom_count(self) -> int:
+        """See there."""
+
+    def retry_count(self) -> int:
+        """See there."""
+
+    def cap(self, nbytes: int | None) -> bool:
+        """See there."""
+
+
 class ActivationEstimate:
     """Of each component of one device. ``budget``: bytes for weights and activations, None for no limit."""
 
-    def __init__(self, device: Device, budget: int | None) -> None:
+    def __init__(self, device: Memory, budget: int | None) -> None:
         """Caps the device, where it can be."""
         self.capped = budget is not None and device.cap(budget)
         self._device = device
@@ -38,6 +61,13 @@ class ActivationEstimate:
         """Whether the activations of what runs lie among those of others that are still held."""
         self._refused = 0
         self._retried = 0
+
+    def expect(self, component: Hashable, nbytes: int, signature: Hashable) -> None:
+        """Before it ever ran: ``component`` is predicted to take so many bytes in a use of this
+        ``signature``. What was seen of it is not overwritten."""
+        if component not in self._known:
+            self._known[component] = nbytes
+            self._like[component] = signature
 
     def begin(self) -> None:
         """A call begins."""

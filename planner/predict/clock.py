@@ -1,0 +1,102 @@
+"""A call's time, without a device: the host that hands out work, the device that computes, the link that
+copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from planner.cards.data import CardData
+from planner.predict.forecast import Interval
+
+MICRO = 1e6
+TOGETHER = 50
+"""Microseconds: copies of one component that follow each other within them are one interval."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """``host``, ``compute``, ``copy``: seconds from the start of the call until which each lane has work.
+
+    The host runs ahead of the device, as under CUDA: what it hands out waits on the device for its turn. A
+    copy from memory that is not registered holds it until it is done.
+    """
+
+    card: CardData
+    host: float = 0.0
+    compute: float = 0.0
+    copy: float = 0.0
+    waited: float = 0.0
+    """Seconds that computing waited for copies."""
+    moved: int = 0
+    intervals: list[Interval] = field(default_factory=list)
+    stage: str = ""
+    """In which the call is."""
+    _last: int | None = None
+    """Which of ``intervals`` is the last copy."""
+
+    def computes(self, seconds: float, operations: int) -> float:
+        """``operations`` that take so many ``seconds`` on the device, which they keep busy, or the host does.
+        Returns when they are done."""
+        begin = max(self.compute, self.host)
+        self.host += operations * self.card.dispatch
+        self.compute = max(begin + seconds, self.host)
+        return self.compute
+
+    def copies(self, component: str, nbytes: int, after: float, *, pinned: bool) -> float:
+        """Bytes to the device, once its compute lane was at ``after``. Returns when they are there."""
+        begin = max(self.copy, self.host, after)
+        self.copy = begin + self.card.copy_seconds(nbytes, pinned=pinned)
+        self.moved += nbytes
+        if not pinned:
+            self.host = self.copy
+        self._draw(component, begin, self.copy, nbytes)
+        return self.copy
+
+    def waits(self, until: float) -> None:
+        """Computing goes on ``until`` then at the earliest."""
+        if until > self.compute:
+            self.waited += until - max(self.compute, self.host) if until > self.host else 0.0
+            self.compute = until
+
+    @property
+    def now(self) -> float:
+        """When all that was handed out is done."""
+        return max(self.host, self.compute, self.copy)
+
+    def used(self, component: str, entry: str, begin: float, end: float) -> None:
+        """``component`` computed from ``begin`` to ``end``."""
+        self.intervals.append(
+            Interval(
+                lane="compute",
+                name=f"{component}.{entry}" if entry else component,
+                stage=self.stage,
+                component=component,
+                start=micros(begin),
+                end=micros(end),
+            )
+        )
+
+    def _draw(self, component: str, begin: float, end: float, nbytes: int) -> None:
+        start, stop = micros(begin), micros(end)
+        last = None if self._last is None else self.intervals[self._last]
+        same = last is not None and (last.component, last.stage) == (component, self.stage)
+        if last is not None and same and start - last.end <= TOGETHER:
+            self.intervals[self._last or 0] = replace(last, end=stop, bytes=last.bytes + nbytes)
+            return
+        self._last = len(self.intervals)
+        self.intervals.append(
+            Interval(
+                lane="copy",
+                name=component,
+                stage=self.stage,
+                component=component,
+                start=start,
+                end=stop,
+                bytes=nbytes,
+            )
+        )
+
+
+def micros(seconds: float) -> int:
+    """As forecasts have it."""
+    return round(seconds * MICRO)

@@ -1,0 +1,214 @@
+"""One component's weights on a clock: what ``planner.streaming.device_weights`` does on a device.
+
+The order of copies, what is overwritten and what waits are those of ``planner.graph.stepping``, which a
+session runs as well; pieces are cut by the same ``planner.graph.pieces``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from planner.graph.pieces import Pieces
+from planner.graph.ring import Ring
+from planner.graph.split import Split
+from planner.graph.stepping import Stepper
+from planner.predict.clock import Clock
+from planner.predict.memory import Memory, NoMemory
+from planner.target.model import Blocks
+
+FIXED = 0
+"""The number of what lies outside of all blocks; block ``n`` of ``Blocks.streamable`` is ``n + 1``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A stretch of a forward: the ``block`` (by number) in which it computes, so many ``seconds`` of the
+    device in ``operations``."""
+
+    block: int
+    seconds: float
+    operations: int
+
+
+class ClockWeights:
+    """On the device, as far as ``begin``, ``complete`` and ``shed`` say, until ``release``.
+
+    Invariant: ``_taken`` are the bytes of the pieces that have memory, the first ones of ``_pieces``;
+    ``_ring_taken`` those of the ring, 0 while it has none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        blocks: Blocks,
+        order: Sequence[int],
+        split: Split | None,
+        clock: Clock,
+        memory: Memory,
+        *,
+        pinned: bool,
+        early: int | None = None,
+        grain: int = 0,
+    ) -> None:
+        """``order``: in which blocks run, by number; the rest as for ``DeviceWeights``."""
+        self._name = name
+        self._sizes = (blocks.fixed, *blocks.streamable)
+        self._order = order
+        self._clock = clock
+        self._memory = memory
+        self._pinned = pinned
+        self._early = early
+        self.partial = True
+        ring = self._ring_of(split)
+        stay = [n for n in range(len(self._sizes)) if n not in ring and (self._sizes[n] or not n)]
+        cuts = [
+            *(range(grain, blocks.bytes, grain) if grain else ()),
+            *([] if early is None else [early]),
+        ]
+        self._pieces = Pieces(((n, self._sizes[n]) for n in stay), cuts)
+        self._stepper = Stepper(ring, self)
+        self._stepper.missing = set(stay)
+        self._stepper.follow(order)
+        self._taken: list[int] = []
+        self._ring_taken = 0
+        self._arrivals: dict[int, float] = {}
+        self._free_since = 0.0
+
+    # -- coming and leaving
+
+    def begin(self) -> None:
+        """The first copies are queued. Raises ``NoMemory``; then ``release`` is due."""
+        if self._early is None:
+            self.complete()
+            return
+        for piece, size in enumerate(self._pieces.sizes[: self._pieces.within(self._early)]):
+            self._taken.append(self._take(size))
+            for index in self._pieces.inside(piece):
+                self._stepper.fetch(index)
+
+    def complete(self) -> None:
+        """All of it gets its place. Raises ``NoMemory`` with what was there as it was."""
+        more: list[int] = []
+        try:
+            for size in self._pieces.sizes[len(self._taken) :]:
+                more.append(self._take(size))
+            if self._stepper.ring.room:
+                self._ring_taken = self._take(self._stepper.ring.room)
+        except NoMemory:
+            for size in more:
+                self._memory.free(size)
+            raise
+        self._taken += more
+        self.partial = False
+        self._stepper.fetch(FIXED)
+        self._stepper.look_ahead()
+
+    def shed(self, nbytes: int) -> None:
+        """As ``DeviceWeights.shed``."""
+        core = self._pieces.left(len(self._taken), nbytes - self._stepper.ring.room)
+        if core < len(self._taken) or self._stepper.ring.places:
+            self._withdraw(core)
+
+    def grows(self, split: Split | None) -> bool:
+        """Whether more of it would stay by ``split``, and all that stays now."""
+        return self._ring_of(split).places.keys() < self._stepper.ring.places.keys()
+
+    def grow(self, split: Split | None) -> None:
+        """More of it stays, once ``complete`` has fetched it."""
+        self._withdraw(len(self._taken))
+        before, ring = self._stepper.ring, self._ring_of(split)
+        more = [index for index in before.places if index not in ring]
+        self._pieces.add((index, self._sizes[index]) for index in more)
+        self._stepper.ring = ring
+        self._stepper.missing.update(more)
+        self._stepper.follow(self._order)
+
+    def release(self) -> None:
+        """What it holds is freed once its copies are done."""
+        for size in (*self._taken, *([self._ring_taken] if self._ring_taken else [])):
+            self._memory.free(size)
+        self._taken, self._ring_taken = [], 0
+
+    def restart(self, clock: Clock) -> None:
+        """Another call begins: what is there is there from its start."""
+        self._clock = clock
+        self._arrivals.clear()
+        self._free_since = 0.0
+
+    # -- in use
+
+    def forward(self, work: Sequence[Work], *, last: bool) -> None:
+        """One. ``last``: none follows it before the component leaves, so that nothing is fetched for one."""
+        self.arrive(FIXED)
+        for stretch in work:
+            if stretch.block != FIXED and stretch.block != self._stepper.current:
+                self._stepper.turn(stretch.block, wrap=not last)
+            self._clock.computes(stretch.seconds, stretch.operations)
+        for index in sorted(self._stepper.missing):
+            self._stepper.fetch(index)
+        for index in self._pieces.offsets:
+            self.arrive(index)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held for it now."""
+        ring = self._stepper.ring.room if self._ring_taken else 0
+        return sum(self._pieces.sizes[: len(self._taken)]) + ring
+
+    @property
+    def full(self) -> int:
+        """Bytes that it holds once it is complete."""
+        return self._pieces.nbytes + self._stepper.ring.room
+
+    @property
+    def stays(self) -> set[int]:
+        """The blocks that stay, as ``DeviceWeights.stays``."""
+        return {n - 1 for n in range(1, len(self._sizes)) if n not in self._stepper.ring}
+
+    # -- what the stepper asks
+
+    def ran(self) -> None:
+        """As ``Lanes.ran``."""
+        self._free_since = self._clock.compute
+
+    def fetch(self, index: int) -> None:
+        """As ``Lanes.fetch``."""
+        self._copy(index, 0.0)
+
+    def fetch_into_ring(self, index: int, overwritten: list[int]) -> None:
+        """As ``Lanes.fetch_into_ring``."""
+        self._copy(index, self._free_since)
+
+    def arrive(self, index: int) -> None:
+        """As ``Lanes.arrive``."""
+        self._clock.waits(self._arrivals.get(index, 0.0))
+
+    # -- inside
+
+    def _copy(self, index: int, after: float) -> None:
+        if self._sizes[index]:
+            done = self._clock.copies(self._name, self._sizes[index], after, pinned=self._pinned)
+            self._arrivals[index] = done
+
+    def _take(self, nbytes: int) -> int:
+        size = self._memory.alloc(nbytes)
+        self._free_since = self._clock.compute
+        return size
+
+    def _ring_of(self, split: Split | None) -> Ring:
+        stay = (True,) * (len(self._sizes) - 1) if split is None else split.stay
+        comes = {n for n, stays in enumerate(stay, 1) if not stays}
+        order = [n for n in dict.fromkeys((*self._order, *range(1, len(self._sizes)))) if n in comes]
+        return Ring({n: self._sizes[n] for n in order}, 0 if split is None else split.buffer)
+
+    def _withdraw(self, core: int) -> None:
+        gone = self._pieces.after(core)
+        for size in (*self._taken[core:], *([self._ring_taken] if self._ring_taken else [])):
+            self._memory.free(size)
+        self._taken, self._ring_taken = self._taken[:core], 0
+        self._stepper.missing |= gone
+        self._stepper.ring.clear()
+        self._stepper.current = None
+        self._stepper.follow(self._order)
+        self.partial = True
