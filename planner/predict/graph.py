@@ -7,6 +7,7 @@ from dataclasses import replace
 from planner.cards.data import CardData
 from planner.graph.model import Graph
 from planner.plan.model import Plan
+from planner.predict.clock import BUSY
 from planner.predict.needs import activations_of
 from planner.predict.pace import paces
 from planner.predict.profile import CallProfile
@@ -37,7 +38,7 @@ def as_predicted(graph: Graph, call: CallProfile, card: CardData | None) -> Grap
     graph = replace(graph, activations=known)
     if card is None:
         return graph
-    found, link = paces(call, card), card.to_device.pinned.at((LARGE,))
+    found, link = paces(call, card), card.to_device.pinned.at((LARGE,)) * BUSY
     placements = {
         name: replace(placement, link=link, pace=found.get(name, ()) if _as_split(graph, name, call) else ())
         for name, placement in graph.placements.items()

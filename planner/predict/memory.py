@@ -87,15 +87,15 @@ class Memory:
         self.live -= size
         self.spare += size
 
-    def release_freed(self, beside: int | None = None) -> bool:
-        """What is spare goes: all, or as much as lets the allocator come to hold ``beside`` bytes. Whether
-        there was any."""
+    def release_freed(self, beside: int | None = None) -> int:
+        """What is spare goes: all, or as much as lets the allocator come to hold ``beside`` bytes. How many
+        bytes that were."""
         gone = self.spare
         if beside is not None and self._cap is not None:
             gone = min(gone, max(0, self.live + self.spare + beside - self._cap))
         self.spare -= gone
         self._hold()
-        return gone > 0
+        return gone
 
     def empty_cache(self) -> None:
         """As ``torch.cuda.empty_cache``."""

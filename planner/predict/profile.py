@@ -88,10 +88,12 @@ class UseProfile:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
     """A component's weights on the device, in bytes. ``fixed``: there whenever it is in use; ``blocks``: path
-    and bytes of each block that may come and go, as ``planner.target.model.Blocks`` has them."""
+    and bytes of each block that may come and go, as ``planner.target.model.Blocks`` has them; ``tensors``:
+    how many there are in what is fixed, and in each block."""
 
     fixed: int
     blocks: tuple[tuple[str, int], ...] = ()
+    tensors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from planner.predict.profile import CallProfile, Operation, Section, Turn, UseProfile, Weights
 
-FORM = 5
+FORM = 7
 """Raised when the form changes, so that none of before is read as one of now."""
 
 
@@ -54,7 +54,7 @@ def _call(profile: CallProfile) -> dict[str, Any]:
         "steps": profile.steps,
         "uses": [_use(use) for use in profile.uses],
         "turns": [[turn.use, turn.held] for turn in profile.turns],
-        "weights": {name: [w.fixed, *map(list, w.blocks)] for name, w in profile.weights.items()},
+        "weights": {n: [w.fixed, [*w.tensors], *map(list, w.blocks)] for n, w in profile.weights.items()},
         "workspace": profile.workspace,
         "notes": list(profile.notes),
     }
@@ -95,5 +95,6 @@ def _read_use(said: Any) -> UseProfile:
 
 
 def _read_weights(said: Any) -> Weights:
-    fixed, *blocks = said
-    return Weights(fixed=fixed, blocks=tuple((path, nbytes) for path, nbytes in blocks))
+    fixed, tensors, *blocks = said
+    named = tuple((path, nbytes) for path, nbytes in blocks)
+    return Weights(fixed=fixed, blocks=named, tensors=tuple(tensors))

@@ -6,7 +6,7 @@ session runs as well; pieces are cut by the same ``planner.graph.pieces``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from planner.graph.pieces import Pieces
@@ -17,6 +17,9 @@ from planner.predict.clock import Clock
 from planner.predict.memory import Memory, NoMemory
 from planner.target.model import Blocks
 
+BIND, UNBIND = 1.0, 0.5
+"""As many operations' time the host takes to put a tensor over device memory into its module, and to put the
+host's back: together 40 microseconds, by which SDXL's calls (2,600 tensors) were longer on an H200."""
 FIXED = 0
 """The number of what lies outside of all blocks; block ``n`` of ``Blocks.streamable`` is ``n + 1``."""
 
@@ -48,16 +51,20 @@ class ClockWeights:
         memory: Memory,
         *,
         pinned: bool,
+        tensors: Sequence[int] = (),
         early: int | None = None,
         grain: int = 0,
     ) -> None:
-        """``order``: in which blocks run, by number; the rest as for ``DeviceWeights``."""
+        """``order``: in which blocks run, by number; ``tensors``: how many there are in each, () where that
+        is not known; the rest as for ``DeviceWeights``."""
         self._name = name
         self._sizes = (blocks.fixed, *blocks.streamable)
         self._order = order
         self._clock = clock
         self._memory = memory
         self._pinned = pinned
+        self._tensors = tensors or (0,) * len(self._sizes)
+        self._bound: set[int] = set()
         self._early = early
         self.partial = True
         ring = self._ring_of(split)
@@ -126,6 +133,7 @@ class ClockWeights:
 
     def release(self) -> None:
         """What it holds is freed once its copies are done."""
+        self._unbind([*self._bound])
         for size in (*self._taken, *([self._ring_taken] if self._ring_taken else [])):
             self._memory.free(size)
         self._taken, self._ring_taken = [], 0
@@ -178,13 +186,22 @@ class ClockWeights:
 
     def fetch_into_ring(self, index: int, overwritten: list[int]) -> None:
         """As ``Lanes.fetch_into_ring``."""
+        self._unbind(overwritten)
         self._copy(index, self._free_since)
 
     def arrive(self, index: int) -> None:
         """As ``Lanes.arrive``."""
         self._clock.waits(self._arrivals.get(index, 0.0))
+        if index not in self._bound:
+            self._bound.add(index)
+            self._clock.handles(BIND * self._tensors[index])
 
     # -- inside
+
+    def _unbind(self, indices: Iterable[int]) -> None:
+        gone = self._bound.intersection(indices)
+        self._bound -= gone
+        self._clock.handles(UNBIND * sum(self._tensors[index] for index in gone))
 
     def _copy(self, index: int, after: float) -> None:
         if self._sizes[index]:
@@ -193,6 +210,7 @@ class ClockWeights:
 
     def _take(self, nbytes: int) -> int:
         size = self._memory.alloc(nbytes)
+        self._clock.maps(size)
         self._free_since = self._clock.compute
         return size
 
@@ -204,6 +222,7 @@ class ClockWeights:
 
     def _withdraw(self, core: int) -> None:
         gone = self._pieces.after(core)
+        self._unbind((*gone, *self._stepper.ring.places))
         for size in (*self._taken[core:], *([self._ring_taken] if self._ring_taken else [])):
             self._memory.free(size)
         self._taken, self._ring_taken = self._taken[:core], 0

@@ -53,6 +53,8 @@ class ActivationEstimate:
         self._budget = budget or 0
         self._known: dict[Hashable, int] = {}
         self._seen: dict[Hashable, int] = {}
+        self._expected: dict[Hashable, int] = {}
+        """Nothing below it is learned: a prediction has what torch asks for, which is more than it takes."""
         self._like: dict[Hashable, Hashable] = {}
         self._used: dict[Hashable, Hashable] = {}
         """By component, what its first use was like in the calls of which ``_known`` and ``_seen`` tell."""
@@ -66,7 +68,7 @@ class ActivationEstimate:
         """Before it ever ran: ``component`` is predicted to take so many bytes in a use of this
         ``signature``. What was seen of it is not overwritten."""
         if component not in self._known:
-            self._known[component] = nbytes
+            self._known[component] = self._expected[component] = nbytes
             self._like[component] = signature
 
     def begin(self) -> None:
@@ -97,6 +99,7 @@ class ActivationEstimate:
         retried, self._retried = self._retried, self._device.retry_count()
         if self._retried > retried:  # it once filled what there was: all that, or what is known to do
             took = max(took, self._known.get(component, self._budget - self._device.own))
+        took = max(took, self._expected.get(component, 0))
         self._seen[component] = max(self._seen.get(component, 0), took)
         before, self._refused = self._refused, self._device.oom_count()
         if self._refused > before:

@@ -14,4 +14,15 @@ def blocks(module: Any) -> tuple[Weights, dict[int, str]]:
     found, groups = streamed(module)
     named = [paths.get(id(group.root), "") for group in groups]
     inside = {id(owner): name for name, group in zip(named, groups, strict=True) for owner in group.owners}
-    return Weights(fixed=found.fixed, blocks=tuple(zip(named, found.streamable, strict=True))), inside
+    tensors = [sum(map(_tensors, group.owners)) for group in groups]
+    outside = sum(map(_tensors, module.modules())) - sum(tensors)
+    made = Weights(
+        fixed=found.fixed,
+        blocks=tuple(zip(named, found.streamable, strict=True)),
+        tensors=(outside, *tensors),
+    )
+    return made, inside
+
+
+def _tensors(part: Any) -> int:
+    return sum(tensor is not None for table in (part._parameters, part._buffers) for tensor in table.values())
