@@ -86,6 +86,9 @@ class Residents:
         for name in course.fixed:
             if name in self.components:
                 self._load(name)
+                weights = self.components[name].weights
+                if weights is not None:
+                    weights.settle()
 
     # -- what a call does
 

@@ -153,6 +153,10 @@ class ClockWeights:
             if stretch.block != FIXED and stretch.block != self._stepper.current:
                 self._stepper.turn(stretch.block, wrap=not last)
             self._clock.computes(stretch.seconds, stretch.operations)
+        self.settle()
+
+    def settle(self) -> None:
+        """What stays is there."""
         for index in sorted(self._stepper.missing):
             self._stepper.fetch(index)
         for index in self._pieces.offsets:
