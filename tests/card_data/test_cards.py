@@ -141,11 +141,14 @@ def test_seconds_of_operations() -> None:
     card = shipped_card("h200")
     shape = (1, 4096, 3072, 12288)
     flops = 2 * 4096 * 3072 * 12288
-    assert card.seconds("matmul", "bfloat16", flops, 0, shape) == pytest.approx(flops / 6.99e14, rel=0.01)
+    assert card.seconds("matmul", "bfloat16", flops, 0, shape) == pytest.approx(flops / 8.09e14, rel=0.01)
     assert card.seconds("matmul", "bfloat16", 2, 6) == card.launch
-    assert card.seconds("memory", "float16", 0, 1 << 30) == pytest.approx((1 << 30) / 3e12)
+    tables = card.rates
+    moved = card.seconds("memory", "float16", 0, 1 << 30)
+    assert moved == pytest.approx((1 << 30) / tables["memory"]["bfloat16"].at((1 << 30,)))
     norm = card.seconds("memory", "bfloat16", 0, 1 << 30, (1, 256, 1 << 20))
-    assert norm == pytest.approx((1 << 30) / 1.47e11, rel=0.01)
+    assert norm == pytest.approx((1 << 30) / tables["group_norm"]["bfloat16"].at((1, 256, 1 << 20)))
+    assert norm > 2 * moved
     assert card.seconds("attention", "float64", 10**15, 0) > card.seconds("attention", "float16", 10**15, 0)
 
 
