@@ -69,6 +69,7 @@ from planner.translation.sequence import translate as translate_target
 if TYPE_CHECKING:
     import torch
 
+    from planner.cards.kernels import Kernels
     from planner.device.protocol import Device
     from planner.predict.profile import CallProfile
     from planner.session.session import Session
@@ -353,8 +354,10 @@ def activations(source: PathOrPlan, *, overrides: Sequence[str] = ()) -> Predict
     return activations_of(profile(load(source, overrides=overrides)))
 
 
-def profile(plan: Plan) -> CallProfile:
-    """The traced call from which ``activations`` are taken. Raises PlanError."""
+def profile(plan: Plan, *, kernels: Kernels | None = None) -> CallProfile:
+    """The call that the plan's ``run`` means, traced: for ``compile``, ``validate`` and ``apply``, and what
+    ``activations`` are taken from. ``kernels``: of the card (``card.data.kernels``), a Hopper's where that is
+    left out. Raises PlanError."""
     from planner.loading.packages import require
 
     require()
@@ -370,7 +373,7 @@ def profile(plan: Plan) -> CallProfile:
         made.pop("generator", None)  # no values are drawn
         return made
 
-    return traced(plan, arguments, HOPPER)
+    return traced(plan, arguments, kernels or HOPPER)
 
 
 def load_pipeline(

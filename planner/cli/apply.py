@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.api import Compiled, attach, compile, device_for, load
+from planner.api import Compiled, attach, compile, device_for, load, profile
 from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option
 from planner.cli.complete import plan_files
@@ -24,9 +24,11 @@ from planner.diagnostics.table.p9_output import OUTPUT_ELSEWHERE
 from planner.plan.model import Plan
 from planner.plan.run import check_run
 from planner.predict.forecast import Forecast
+from planner.predict.profile import CallProfile
 from planner.report.build import report_of
 from planner.report.model import DeviceInfo, Measured, Report
 from planner.report.render import measured_table, picture, wrote_line
+from planner.report.uses import forecast_words
 from planner.schedule.card import Card, Room
 from planner.schedule.fit import fitting, gib
 from planner.target import catalogue
@@ -103,7 +105,8 @@ def _dry_run(plan: Plan, asked: _Asked, card: Card | None) -> int:
         require()
         _, card = _device(plan, simulate=asked.simulate)
         cls = code.cls or (None if code.function else _class(plan))
-    said = compile(plan, code.shows(plan), card=card, catalogue=code.catalogue)
+    call = _traced(plan, card)
+    said = compile(plan, code.shows(plan), card=card, catalogue=code.catalogue, call=call)
     _check_files(plan, asked, cls)
     _say(said, info_of(card), card.room(plan, said.target.bytes)[0])
     return show(said.diagnostics, plan.document.sources)
@@ -159,7 +162,8 @@ def _apply(plan: Plan, asked: _Asked) -> int:
 
     device, card = _device(plan, simulate=asked.simulate)
     code = _Code.of(asked)
-    info, before = info_of(card), compile(plan, code.shows(plan), card=card, catalogue=code.catalogue)
+    info, call = info_of(card), _traced(plan, card)
+    before = compile(plan, code.shows(plan), card=card, catalogue=code.catalogue, call=call)
     room, _ = card.room(plan, before.target.bytes)
     _check_call(before)
     _check_files(plan, asked, code.cls or (None if code.function else _class(plan)))
@@ -184,7 +188,7 @@ def _apply(plan: Plan, asked: _Asked) -> int:
         arguments = call_of(plan, pipe)
         truth = snapshot(pipe) if asked.simulate else None
         session, compiled = attach(
-            plan, pipe, device, loaded_by_us=code.function is None, catalogue=code.catalogue
+            plan, pipe, device, loaded_by_us=code.function is None, catalogue=code.catalogue, call=call
         )
     except KeyboardInterrupt as stopped:
         run = _Run(plan, before, info, room, plan.run.get("seed", 0), asked)
@@ -228,7 +232,12 @@ class _Run:
             force=self.asked.force,
         )
         report = self._report(measured, paths)
-        put("", measured_table(report), *([wrote_line(paths, self.seed)] if paths else []))
+        put(
+            "",
+            measured_table(report),
+            *self._beside(measured),
+            *([wrote_line(paths, self.seed)] if paths else []),
+        )
         return [*found, *self._write(report), *_over(self.plan, report)]
 
     def broke_off(self, measured: Measured | None, raised: BaseException) -> int:
@@ -245,6 +254,11 @@ class _Run:
         show(found, self.plan.document.sources)
         log(f"{'terminated' if isinstance(raised, Terminated) else 'interrupted'}: no output was written")
         return INTERRUPTED
+
+    def _beside(self, measured: Measured) -> list[str]:
+        """What was predicted, once more beside what was measured."""
+        call = self.compiled.forecast
+        return [] if call is None else [f"  {forecast_words(call)}; it took {measured.total:.2f} s"]
 
     def _report(self, measured: Measured, paths: list[Path]) -> Report:
         return report_of(
@@ -323,8 +337,23 @@ def _check_files(plan: Plan, asked: _Asked, cls: type | None) -> None:
         raise PlanError(found, plan.document.sources)
 
 
+def _traced(plan: Plan, card: Card) -> CallProfile | None:
+    """The call of ``run`` on a CUDA card that is here: what its activations take decides what stays. None
+    where it cannot be traced (no configs here, a class that does not let itself); the first call learns
+    then."""
+    if not card.name.startswith("cuda"):
+        return None
+    try:
+        return profile(plan, kernels=None if card.data is None else card.data.kernels)
+    except Exception as error:
+        log(f"activations are not predicted: {error}")
+        return None
+
+
 def _say(compiled: Compiled, info: DeviceInfo, room: Room) -> None:
     put(picture(compiled.plan, compiled.schedule, info, room))
+    if compiled.forecast is not None:
+        put(f"  {forecast_words(compiled.forecast)}")
 
 
 def _over(plan: Plan, report: Report) -> list[Diagnostic]:

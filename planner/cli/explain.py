@@ -13,7 +13,7 @@ from planner.api import Compiled, compile, load, profile
 from planner.cli.card import card_of, card_option, info_of
 from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plans_and_codes
-from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, predicted, trace_option
+from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, trace_option
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, raw, show
 from planner.diagnostics.codes import all_codes, find, suggestion
@@ -21,12 +21,11 @@ from planner.diagnostics.diagnostic import Code, PlanError, Severity, finding
 from planner.diagnostics.table.p0_tool import UNKNOWN_CODE
 from planner.diagnostics.table.p9_output import NOTHING_TO_PLOT
 from planner.plan.write import to_yaml
-from planner.predict.needs import activations_of
 from planner.report.render import head, host_words, timeline_table
 from planner.report.rules import rules_table
 from planner.report.sheet import sheet
 from planner.report.steps import pinned_first, placements_table, steps_table, totals
-from planner.report.uses import uses_table
+from planner.report.uses import forecast_table, forecast_words, uses_table
 from planner.schedule.card import Card
 
 
@@ -54,7 +53,8 @@ from planner.schedule.card import Card
 @click.option(
     "--activations",
     is_flag=True,
-    help="Trace run's call on tensors without data: what each use takes beside the weights. Needs torch.",
+    help="Trace run's call on tensors without data: what each use takes beside the weights, and with --card "
+    "of known rates the seconds. Needs torch. --plot and --trace do so too.",
 )
 @from_option
 @catalogue_option
@@ -91,9 +91,9 @@ def explain_command(
         raise PlanError(found, plan.document.sources)
     where = card_of(plan, card)
     aim, known = seen(code, target, catalogues)
-    call = profile(plan) if activations else None
-    needs = None if call is None else activations_of(call)
-    compiled = compile(plan, aim, card=where, catalogue=known, activations=needs)
+    kernels = None if where.data is None else where.data.kernels
+    call = profile(plan, kernels=kernels) if activations or asked else None
+    compiled = compile(plan, aim, card=where, catalogue=known, call=call)
     if asked:
         _draw(compiled, where, plot, trace, force=force)
     if form == "yaml":
@@ -102,6 +102,8 @@ def explain_command(
     put(*_parts(compiled, where))
     if call is not None:
         put("", uses_table(call))
+    if compiled.forecast is not None:
+        put("", forecast_table(compiled.forecast), forecast_words(compiled.forecast))
     return show(compiled.diagnostics, plan.document.sources)
 
 
@@ -114,9 +116,10 @@ def _draw(compiled: Compiled, card: Card, plot: Path | None, trace: Path | None,
     """Raises PlanError (P944) where there is no forecast, and where a file cannot be written."""
     from planner.loading.keep import write_anew
 
-    if predicted(compiled) is None:
-        said = "there is no forecast of this call: this version does not predict seconds"
-        raise PlanError([finding(NOTHING_TO_PLOT, said, span=compiled.plan.span)])
+    if compiled.forecast is None:
+        said = f"there is no forecast of this call: the rates of {info_of(card).name} are not known"
+        hint = "--card rtx-4090, or a file that plan doctor --measure wrote"
+        raise PlanError([finding(NOTHING_TO_PLOT, said, span=compiled.plan.span, hint=hint)])
     room, _ = card.room(compiled.plan, compiled.target.bytes)
     chart = chart_of(compiled, info_of(card), room.budget)
     for path, made in drawn(chart, plot, trace):

@@ -46,12 +46,6 @@ def destination_findings(
             yield finding(BAD_OUTPUT, f'{other} and {option} are both "{path}"')
 
 
-def predicted(compiled: Compiled) -> Forecast | None:
-    """What the compiler foresees of the call; None where it foresees none."""
-    found: Forecast | None = getattr(compiled, "forecast", None)
-    return found
-
-
 def device_words(info: DeviceInfo) -> str:
     """``cuda:0 NVIDIA H200``."""
     return " ".join(x for x in (info.name, info.kind) if x)
@@ -66,7 +60,7 @@ def chart_of(
         pipeline=compiled.schedule.pipeline,
         device=device_words(info),
         budget=budget,
-        predicted=predicted(compiled),
+        predicted=compiled.forecast,
         measured=measured,
     )
 

@@ -15,6 +15,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
     TransferSpeedColumn,
 )
 
@@ -84,6 +85,7 @@ class Bars:
             MofNCompleteColumn(),
             BarColumn(bar_width=20),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             console=console,
             # A bar drawn over itself is noise in a file; there, one line a stage at the end is enough.
             auto_refresh=console.is_terminal,

@@ -1,7 +1,8 @@
-"""What a traced call takes, use by use, as a table."""
+"""What a traced call takes, use by use, and what it takes under a schedule on a card, as tables."""
 
 from __future__ import annotations
 
+from planner.predict.forecast import Forecast
 from planner.predict.profile import CallProfile
 from planner.report.sheet import Sheet, sheet
 from planner.schedule.fit import gib
@@ -24,3 +25,39 @@ def uses_table(call: CallProfile) -> Sheet:
             "; ".join(use.notes),
         )
     return made
+
+
+def forecast_table(call: Forecast) -> Sheet:
+    """A row for each component's entry in a stage: how often, the most that its activations take of the
+    device, its seconds in the call, and those of them that wait for weights."""
+    made = sheet("!stage", "!component", "entry", ">times", ">activations", ">reserved", ">seconds", ">waits")
+    before = None
+    for use in call.uses:
+        made.add(
+            use.stage if use.stage != before else "",
+            use.component,
+            use.entry,
+            str(use.times),
+            gib(use.allocated),
+            gib(use.reserved),
+            seconds(use.seconds),
+            seconds(use.waits),
+        )
+        before = use.stage
+    return made
+
+
+def forecast_words(call: Forecast) -> str:
+    """``predicted: 1.24 s a call; 23.52 GiB at most by the driver's count; 46.10 GiB to the device``."""
+    first = f", the first {seconds(call.first)} s" if abs(call.first - call.seconds) >= 0.005 else ""
+    rates = "" if call.source == "predicted" else ", by rates in part assumed"
+    short = "" if call.fits else "; an allocation finds too little there: kernels may be others, or it fails"
+    return (
+        f"predicted: {seconds(call.seconds)} s a call{first}{rates}; {gib(call.peak)} at most by the driver's"
+        f" count; {gib(call.moved)} to the device{short}"
+    )
+
+
+def seconds(value: float) -> str:
+    """With so many digits that something is seen."""
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
