@@ -85,7 +85,7 @@ def _put_on(applied: Applied, pipe: Any, failing: Undo, expected: Mapping[str, E
         _adopt(applied, name, module, entries.get(name, ()))
     for name, one in expected.items():
         if name in applied.components:
-            state.activations.expect(applied.components[name], one.nbytes, one.signature)
+            state.residency.activations.expect(applied.components[name], one.nbytes, one.signature)
     empty_cache(state.device.name)
     _tile(applied.plan, pipe, applied.undo)
     applied.notes += prepare_all(applied)

@@ -13,7 +13,7 @@ import torch
 
 from planner.device.pinned import Pins
 from planner.device.protocol import Device
-from planner.session.activations import ActivationEstimate
+from planner.schedule.estimate import ActivationEstimate
 from planner.session.applied import Applied
 from planner.session.component import ManagedComponent, State
 from planner.session.home import bring_home

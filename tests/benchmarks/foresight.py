@@ -31,9 +31,9 @@ from planner.source.text import SourceText
 from planner.tracing.hollow import Part, built
 from planner.tracing.trace import trace
 
-from ..tracing.measured import CASES, PROMPT
 from .measure import _clean, _driver, _sync
 
+CONFIGS = Path(__file__).parents[1] / "tracing" / "measured.json"
 SHARES = "1.2,0.75,0.4"
 """Budgets as shares of all weights; above 1 everything may stay."""
 
@@ -55,16 +55,16 @@ def main(
         from planner.virtual import backend
 
         backend.install()
-    where, known = torch.device(device), CASES
-    if configs:
-        known = {case["name"]: case for case in json.loads(Path(configs).read_text())["pipelines"]}
+    where = torch.device(device)
+    known = json.loads((Path(configs) if configs else CONFIGS).read_text())
     data = card_at(card) if card else card_data(where)
     if data is None:
         raise click.UsageError(f"no card that ships has the name of {device}: --card FILE")
-    for name, case in known.items():
+    for case in known["pipelines"]:
+        name = case["name"]
         if cases and not name.startswith(tuple(cases.split(","))):
             continue
-        pipe, call = loaded(case, where), {**arguments(case), "num_inference_steps": steps}
+        pipe, call = loaded(case, where), {**arguments(case, known["prompt"]), "num_inference_steps": steps}
         profile = traced(case, call, data)
         for share in map(float, shares.split(",")):
             if time.perf_counter() - start > seconds:
@@ -78,9 +78,9 @@ def main(
         _clean(where)
 
 
-def arguments(case: dict[str, Any]) -> dict[str, Any]:
+def arguments(case: dict[str, Any], prompt: str) -> dict[str, Any]:
     """Of the call, without the number of steps."""
-    call = {"prompt": PROMPT, **case["call"]}
+    call = {"prompt": prompt, **case["call"]}
     if case["image"]:
         from PIL import Image
 

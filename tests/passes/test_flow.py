@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.graph.flow import LINK, quickest, seconds
+from planner.graph.flow import quickest, seconds
+from planner.graph.model import LINK
 from planner.graph.split import Split, fitted
 from planner.target.model import Blocks
 

@@ -10,14 +10,9 @@ from planner.predict.profile import CallProfile
 from planner.tracing.hollow import Part, built
 from planner.tracing.trace import trace
 
-PROMPT = (
-    "a cinematic wide shot of a red fox walking through a snowy pine forest at dawn , soft golden light "
-    "between the trees , fresh snow on the branches , its breath visible in the cold air , shallow depth of "
-    "field , 35mm film , highly detailed"
-)
-"""What was measured with: encoders that do not pad take its length."""
-
 TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("measured.json").read_text(encoding="utf-8"))
+PROMPT: str = TABLE["prompt"]
+"""What was measured with: encoders that do not pad take its length."""
 CASES: dict[str, Any] = {case["name"]: case for case in TABLE["pipelines"]}
 
 
