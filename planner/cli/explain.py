@@ -16,10 +16,12 @@ from planner.cli.complete import classes, plans_and_codes
 from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, trace_option
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, raw, show
+from planner.cli.what_if import ways, what_if_table
 from planner.diagnostics.codes import all_codes, find, suggestion
 from planner.diagnostics.diagnostic import Code, PlanError, Severity, finding
 from planner.diagnostics.table.p0_tool import UNKNOWN_CODE
 from planner.diagnostics.table.p9_output import NOTHING_TO_PLOT
+from planner.plan.model import Plan
 from planner.plan.write import to_yaml
 from planner.report.render import head, host_words, timeline_table
 from planner.report.rules import rules_table
@@ -75,7 +77,8 @@ def explain_command(
 ) -> int:
     """Explain a plan (what moves when, and why) or a code (P302, unknown-component).
 
-    A plan is explained for the card that is here, or for the one that --card says.
+    A plan is explained for the card that is here, or for the one that --card says. --set with several values
+    and commas between them (--set budget.vram=8GiB,12GiB) shows a line for each in place of the plan.
     """
     if every == (what is not None):
         raise click.UsageError("give a plan or a code, or --all")
@@ -86,14 +89,26 @@ def explain_command(
     if what != "-" and not os.path.exists(what) and not what.endswith((".yaml", ".yml")):
         _of_plans(asked)
         return _code(what)
-    plan = load(source_of(what), overrides=overrides)
+    source = source_of(what)
+    choices = ways(source, overrides)
+    plan = load(source, overrides=choices[0])
     if found := [*destination_findings(plan, plot, trace, {}, force=force)]:
         raise PlanError(found, plan.document.sources)
     where = card_of(plan, card)
     aim, known = seen(code, target, catalogues)
     kernels = None if where.data is None else where.data.kernels
-    call = profile(plan, kernels=kernels) if activations or asked else None
-    compiled = compile(plan, aim, card=where, catalogue=known, call=call)
+
+    def compiled_for(plan: Plan) -> Compiled:
+        call = profile(plan, kernels=kernels) if activations or asked else None
+        return compile(plan, aim, card=where, catalogue=known, call=call)
+
+    if len(choices) > 1:
+        if asked or form == "yaml":
+            raise click.UsageError("--plot, --trace and --as yaml are of one plan: set one value a key")
+        put(what_if_table(source, choices, compiled_for))
+        return 0
+    compiled = compiled_for(plan)
+    call = compiled.call
     if asked:
         _draw(compiled, where, plot, trace, force=force)
     if form == "yaml":

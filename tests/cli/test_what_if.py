@@ -1,0 +1,40 @@
+"""``plan explain --set KEY=A,B``: a line for each value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from planner.cli.main import run
+
+PLAN = str(Path(__file__).parents[2] / "plans" / "quickstart.plan.yaml")
+
+
+def test_a_line_for_each_value(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", PLAN, "--card", "24GiB", "--set", "budget.vram=900MiB,2GiB,1MiB"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["budget.vram", "weights", "moved"]
+    assert [line.split()[0] for line in lines[1:4]] == ["900MiB", "2GiB", "1MiB"]
+    assert "P60" in lines[3] + "".join(lines[4:])
+
+
+def test_each_with_each(capsys: pytest.CaptureFixture[str]) -> None:
+    sets = ["--set", "idle=keep,release", "--set", "budget.vram=1GiB,2GiB"]
+    assert run(["explain", PLAN, "--card", "24GiB", *sets]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["idle", "budget.vram"]
+    assert [line.split()[0] for line in lines[1:5]] == ["keep", "keep", "release", "release"]
+
+
+def test_a_comma_that_a_value_has(capsys: pytest.CaptureFixture[str]) -> None:
+    sets = ["--set", 'run.prompt="a fox, red"', "--set", "exclude=[vae,unet]"]
+    assert run(["explain", PLAN, "--card", "24GiB", *sets]) == 0
+    assert "stage" in capsys.readouterr().out
+
+
+def test_what_is_wrong_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", PLAN, "--set", "budget.vrm=1GiB"]) == 1
+    assert "P201" in capsys.readouterr().out
+    assert run(["explain", PLAN, "--card", "24GiB", "--set", "idle=keep,release", "--plot", "x.html"]) == 2
+    assert "--plot" in capsys.readouterr().err
