@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.api import Compiled, attach, compile, device_for, load, profile
+from planner.api import Compiled, attach, compile, device_for, load
 from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option
 from planner.cli.complete import plan_files
@@ -18,6 +18,7 @@ from planner.cli.plots import chart_of, destination_findings, drawn, plot_option
 from planner.cli.signals import Terminated, terminable
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, show
+from planner.cli.traced import traced
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, errors, finding
 from planner.diagnostics.table.p0_tool import OVER_BUDGET
 from planner.diagnostics.table.p9_output import OUTPUT_ELSEWHERE
@@ -344,7 +345,7 @@ def _traced(plan: Plan, card: Card) -> CallProfile | None:
     if not card.name.startswith("cuda"):
         return None
     try:
-        return profile(plan, kernels=None if card.data is None else card.data.kernels)
+        return traced(plan, card)
     except Exception as error:
         log(f"activations are not predicted: {error}")
         return None

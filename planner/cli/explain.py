@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 from rich.console import RenderableType
 
-from planner.api import Compiled, compile, load, profile
+from planner.api import Compiled, compile, load
 from planner.cli.card import card_of, card_option, info_of
 from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plans_and_codes
 from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, trace_option
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, raw, show
+from planner.cli.traced import activations_option, traced
 from planner.cli.what_if import ways, what_if_table
 from planner.diagnostics.codes import all_codes, find, suggestion
 from planner.diagnostics.diagnostic import Code, PlanError, Severity, finding
@@ -52,12 +53,7 @@ from planner.schedule.card import Card
 @plot_option
 @trace_option
 @click.option("--force", is_flag=True, help="--plot and --trace may write over a file.")
-@click.option(
-    "--activations",
-    is_flag=True,
-    help="Trace run's call on tensors without data: what each use takes beside the weights, and with --card "
-    "of known rates the seconds. Needs torch. --plot and --trace do so too.",
-)
+@activations_option
 @from_option
 @catalogue_option
 @overrides_option
@@ -96,10 +92,9 @@ def explain_command(
         raise PlanError(found, plan.document.sources)
     where = card_of(plan, card)
     aim, known = seen(code, target, catalogues)
-    kernels = None if where.data is None else where.data.kernels
 
     def compiled_for(plan: Plan) -> Compiled:
-        call = profile(plan, kernels=kernels) if activations or asked else None
+        call = traced(plan, where) if activations or asked else None
         return compile(plan, aim, card=where, catalogue=known, call=call)
 
     if len(choices) > 1:

@@ -38,3 +38,13 @@ def test_what_is_wrong_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert "P201" in capsys.readouterr().out
     assert run(["explain", PLAN, "--card", "24GiB", "--set", "idle=keep,release", "--plot", "x.html"]) == 2
     assert "--plot" in capsys.readouterr().err
+
+
+def test_validate_checks_activations_beside_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["validate", PLAN, "--card", "24GiB", "--set", "budget.vram=780MiB"]
+    assert run(small) == 0
+    assert run([*small, "--activations"]) == 1
+    assert "P607" in capsys.readouterr().out
+    without = ["validate", PLAN, "--activations", "--set", "pipeline.source=null"]
+    assert run(without) != 0
+    assert "P903" in capsys.readouterr().out

@@ -1,0 +1,22 @@
+"""``--activations``: the call of ``run``, traced on tensors without data for the card that is spoken of."""
+
+from __future__ import annotations
+
+import click
+
+from planner.api import profile
+from planner.plan.model import Plan
+from planner.predict.profile import CallProfile
+from planner.schedule.card import Card
+
+activations_option = click.option(
+    "--activations",
+    is_flag=True,
+    help="Trace run's call on tensors without data: what each use takes beside the weights, and with a "
+    "--card of known rates the seconds. Needs torch, and the components' configs.",
+)
+
+
+def traced(plan: Plan, card: Card | None) -> CallProfile:
+    """With the kernels of ``card``, a Hopper's where they are not known. Raises PlanError."""
+    return profile(plan, kernels=None if card is None or card.data is None else card.data.kernels)
