@@ -18,7 +18,7 @@ from planner.predict.pace import works
 from planner.predict.profile import CallProfile, UseProfile
 from planner.predict.replay import play, release
 from planner.predict.resident import Residents
-from planner.predict.streamed import FIXED, ClockWeights
+from planner.predict.streamed import ClockWeights, order_of
 from planner.schedule.model import Schedule
 
 SAME = 2
@@ -64,7 +64,7 @@ class Player:
         self._card = card
         self._keeps = schedule.course.idle is Idle.KEEP
         self._work = works(call, card)
-        self._residents = Residents(graph, schedule, call, card, self._orders())
+        self._residents = Residents(graph, schedule, call, card)
         self._samples: list[Sample] = []
         self._seen: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._counts: dict[tuple[int, int], int] = {}
@@ -85,7 +85,8 @@ class Player:
         last = {self._call.uses[turn.use].component: at for at, turn in enumerate(turns)}
         for at, turn in enumerate(turns):
             use = self._call.uses[turn.use]
-            stage, weights = residents.enter(use.component, use.entry, use.signature)
+            order = order_of(self._work[turn.use])
+            stage, weights = residents.enter(use.component, use.entry, use.signature, order)
             self._hold(turn.held)
             self._run(stage, turn.use, weights, last=at == last[use.component])
             residents.leave(use.component)
@@ -213,15 +214,6 @@ class Player:
                 *(f"{name}: its size is not known, it is left out" for name in sorted(missing)),
             ),
         )
-
-    def _orders(self) -> dict[str, tuple[int, ...]]:
-        """In which order the blocks of each component run, by its longest use."""
-        found: dict[str, tuple[int, ...]] = {}
-        for use, work in zip(self._call.uses, self._work, strict=True):
-            order = tuple(dict.fromkeys(stretch.block for stretch in work if stretch.block != FIXED))
-            if len(order) > len(found.get(use.component, ())):
-                found[use.component] = order
-        return found
 
 
 def _most(before: Sample, now: Sample) -> Sample:

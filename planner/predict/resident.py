@@ -7,7 +7,7 @@ itself: the ``Guide`` and the ``ActivationEstimate`` are those that a session as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,8 +28,8 @@ from planner.target.model import Blocks, ComponentInfo
 
 @dataclass(slots=True)
 class Component:
-    """``order``: in which of its blocks run, by number; ``tensors``: how many there are in each, () where
-    nobody counted; ``pinned``: its host memory is registered; ``weights``: None while it is away."""
+    """``order``: in which its blocks run in its next use, by number; ``tensors``: how many there are in each,
+    () where nobody counted; ``pinned``: its host memory is registered; ``weights``: None while it is away."""
 
     name: str
     blocks: Blocks
@@ -54,7 +54,6 @@ class Residents:
         schedule: Schedule,
         call: CallProfile,
         card: CardData,
-        orders: Mapping[str, tuple[int, ...]],
     ) -> None:
         """What stays between calls is on the device, all else is away."""
         course = schedule.course
@@ -77,7 +76,7 @@ class Residents:
                     name,
                     blocks,
                     placement,
-                    orders.get(name, ()),
+                    (),
                     _tensors(blocks, call.weights.get(name)),
                     pinned=name in pinned,
                 )
@@ -103,9 +102,13 @@ class Residents:
         self._guide.start()
         self._estimate.begin()
 
-    def enter(self, name: str, entry: str, signature: str) -> tuple[str, ClockWeights]:
-        """A component is on the device, to run. The stage that it runs in, and its weights."""
+    def enter(
+        self, name: str, entry: str, signature: str, order: tuple[int, ...]
+    ) -> tuple[str, ClockWeights]:
+        """A component is on the device, to run its blocks in this ``order``. The stage that it runs in, and
+        its weights."""
         component = self.components[name]
+        component.order = order
         decision = self._guide.enter(name, entry, self.resident())
         self.clock.stage = decision.stage
         for leaving in decision.evict:

@@ -34,6 +34,11 @@ class Work:
     operations: int
 
 
+def order_of(work: Sequence[Work]) -> tuple[int, ...]:
+    """In which order blocks run, by number."""
+    return tuple(dict.fromkeys(stretch.block for stretch in work if stretch.block != FIXED))
+
+
 class ClockWeights:
     """On the device, as far as ``begin``, ``complete`` and ``shed`` say, until ``release``.
 
@@ -45,7 +50,7 @@ class ClockWeights:
         self,
         name: str,
         blocks: Blocks,
-        order: Sequence[int],
+        order: tuple[int, ...],
         split: Split | None,
         clock: Clock,
         memory: Memory,
@@ -148,6 +153,9 @@ class ClockWeights:
 
     def forward(self, work: Sequence[Work], *, last: bool) -> None:
         """One. ``last``: none follows it before the component leaves, so that nothing is fetched for one."""
+        if (order := order_of(work)) != self._order:
+            self._order = order
+            self._stepper.follow(order)
         self.arrive(FIXED)
         for stretch in work:
             if stretch.block != FIXED and stretch.block != self._stepper.current:
