@@ -25,7 +25,7 @@ NOT_TRACED = ("StableDiffusionSAGPipeline", "AnyFlowFARPipeline")
 _OTHERWISE = {
     "AceStepPipeline": (
         ("offload", "stream", "resident"),
-        "it calls a submodule of its text encoder by itself",
+        "a submodule of its text encoder is called by itself",
     ),
     "StableUnCLIPPipeline": (("offload",), "a component makes new parameters when it is moved"),
     "StableUnCLIPImg2ImgPipeline": (("offload",), "a component makes new parameters when it is moved"),
@@ -38,8 +38,8 @@ _OTHERWISE = {
 
 def _marks(name: str, policy: str) -> list[pytest.MarkDecorator]:
     policies, why = _OTHERWISE.get(name, ((), ""))
-    wide = [] if DEFAULT.get(name) == policy else [pytest.mark.wide]
-    return [*wide, *([pytest.mark.xfail(reason=why, strict=True)] if policy in policies else [])]
+    often = [] if DEFAULT.get(name) == policy else [pytest.mark.wide]
+    return [*often, *([pytest.mark.xfail(reason=why, strict=True)] if policy in policies else [])]
 
 
 EACH = [
