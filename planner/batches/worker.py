@@ -85,7 +85,7 @@ class Worker:
             self._work[1].remove()
 
     def row(self, task: Task) -> bool:
-        """Whether the row has its output, made now or by whoever was given the row before.
+        """Whether the row has its output, made now or by a worker that had the row before.
 
         The only place where a row is started, counted and set aside. Raises PlanError where no row can run
         (a pipeline that cannot be loaded, a folder that another batch took), OSError for the folder.

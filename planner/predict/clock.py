@@ -42,13 +42,11 @@ class Clock:
     _last: int | None = None
     """Which of ``intervals`` is the last copy."""
 
-    def computes(self, seconds: float, operations: int) -> float:
-        """``operations`` that take so many ``seconds`` on the device, which they keep busy, or the host does.
-        Returns when they are done."""
+    def computes(self, seconds: float, operations: int) -> None:
+        """``operations`` that take so many ``seconds`` of the device: it is kept busy, or the host is."""
         begin = max(self.compute, self.host)
         self.host += operations * self.card.dispatch
         self.compute = max(begin + seconds, self.host)
-        return self.compute
 
     def copies(self, component: str, nbytes: int, after: float, *, pinned: bool) -> float:
         """Bytes to the device, once its compute lane was at ``after``. Returns when they are there."""

@@ -20,7 +20,8 @@ the rest of which is wasted."""
 
 
 class Memory(Protocol):
-    """What is asked of a device, or of its model: as in ``planner.device.protocol.Device``."""
+    """What is asked of a device, or of its model: as in ``planner.device.protocol.Device``, which cannot be
+    made from this one, since the virtual device may know nothing of the compiler."""
 
     @property
     def own(self) -> int:

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from interrupting import interrupt
 
 import planner
 from planner.batches.devices import kind_for_ray
@@ -117,15 +117,7 @@ def test_interrupted_and_resumed(times: int, here: Path) -> None:
     Path("r.jsonl").write_text("".join(f'{{"id": "r{n}"}}\n' for n in range(12)))
     command = [sys.executable, "-m", "planner", "batch", "x.plan.yaml", "--simulate", "--out", "out"]
     command += ["--inputs", "r.jsonl", "--workers", "2", "--engine", "ray"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stderr is not None
-    while not process.stderr.readline().startswith("1/12"):
-        assert process.poll() is None
-    for _ in range(times):
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        time.sleep(0.05)
-    process.communicate(timeout=300)
-    assert process.returncode == 130
+    assert interrupt(command, "1/12", times, patience=300) == 130
     assert sum(path.stat().st_size for path in Path("out/.batch/started").iterdir()) == 0
     assert 1 <= len(pictures("out")) < 12
     assert subprocess.run(command, capture_output=True).returncode == 0

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from interrupting import interrupt
 
 import planner
 from planner.batches import processes
@@ -163,15 +161,7 @@ def test_interrupted_and_resumed(workers: int, times: int, here: Path) -> None:
     rows(12)
     command = [sys.executable, "-m", "planner", "batch", "x.plan.yaml", "--simulate", "--out", "out"]
     command += ["--inputs", "r.jsonl", "--workers", str(workers)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stderr is not None
-    while not process.stderr.readline().startswith("1/12"):
-        assert process.poll() is None
-    for _ in range(times):
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        time.sleep(0.05)
-    process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert interrupt(command, "1/12", times, patience=120) == 130
     # Whatever was started has ended or counts for nothing.
     assert sum(path.stat().st_size for path in Path("out/.batch/started").iterdir()) == 0
     made = len(pictures("out"))
