@@ -20,7 +20,7 @@ from planner.diagnostics.diagnostic import (
 )
 from planner.diagnostics.ignore import apply_ignores
 from planner.diagnostics.table.p0_tool import NOT_YET
-from planner.diagnostics.table.p3_target import NO_SUCH_SOURCE, SIZES_UNKNOWN, UNKNOWN_CLASS
+from planner.diagnostics.table.p3_target import NO_SUCH_SOURCE, SHIPPED, SIZES_UNKNOWN, UNKNOWN_CLASS
 from planner.diagnostics.table.p4_graph import UNKNOWN_WALK
 from planner.document.document import Document
 from planner.document.override import with_overrides
@@ -35,6 +35,8 @@ from planner.lock.drift import drift
 from planner.lock.known import card_of, commit_of, filled
 from planner.lock.model import Lock, lock_path
 from planner.lock.read import read_lock
+from planner.models.known import sized_as_shipped
+from planner.models.match import Shipped, shipped
 from planner.passes.residency import residency
 from planner.plan.adapters import check_loras
 from planner.plan.build import build_plan
@@ -118,7 +120,7 @@ class Compiled:
     """A plan compiled for a target: ``schedule`` is what will happen, ``timeline`` how it reads;
     ``card``: for which one, None for the plan's own budget; ``commit``: of the hub, that its sizes are of;
     ``call``: for which call its activations were predicted; ``data``: the rates of the card, None where they
-    are not known."""
+    are not known; ``shipped``: what ships of its model, where sizes or the call are that."""
 
     plan: Plan
     target: Target
@@ -129,6 +131,7 @@ class Compiled:
     commit: str | None = None
     call: CallProfile | None = None
     data: CardData | None = None
+    shipped: Shipped | None = None
 
     @cached_property
     def forecast(self) -> Forecast | None:
@@ -204,7 +207,7 @@ def validate(
         done, more = _back(plan, target, own, card=card, activations=activations, call=call, lock=lock)
         found = found + more + wrong
         if lock is not None and done is not None:
-            found += drift(lock, _compiled(*done, (), card, lock, call).lock().content, plan)
+            found += drift(lock, _compiled(done, (), card, lock).lock().content, plan)
     kept = (*problems, *by_place(apply_ignores(found, front.sources)))
     if strict:
         kept = tuple(
@@ -281,27 +284,21 @@ def compile(
     kept = tuple(by_place(apply_ignores(found, front.sources)))
     if compiled is None or errors(kept):  # what stopped the compiler is told, ignored or not
         raise PlanError(kept if errors(kept) else found, front.sources)
-    return _compiled(*compiled, kept, card, lock, call)
+    return _compiled(compiled, kept, card, lock)
 
 
-def _compiled(
-    graph: Graph,
-    schedule: Schedule,
-    found: tuple[Diagnostic, ...],
-    card: Place | None,
-    lock: Lock | None,
-    call: CallProfile | None = None,
-) -> Compiled:
+def _compiled(done: _Done, found: tuple[Diagnostic, ...], card: Place | None, lock: Lock | None) -> Compiled:
     return Compiled(
-        plan=graph.plan,
-        target=graph.target,
-        graph=graph,
-        schedule=schedule,
+        plan=done.graph.plan,
+        target=done.graph.target,
+        graph=done.graph,
+        schedule=done.schedule,
         diagnostics=found,
         card=card if isinstance(card, Card) else None,
         commit=None if lock is None else commit_of(lock),
-        call=call,
+        call=done.call,
         data=None if card is None else card.data,
+        shipped=done.shipped,
     )
 
 
@@ -357,7 +354,12 @@ def activations(source: PathOrPlan, *, overrides: Sequence[str] = ()) -> Predict
 def profile(plan: Plan, *, kernels: Kernels | None = None) -> CallProfile:
     """The call that the plan's ``run`` means, traced: for ``compile``, ``validate`` and ``apply``, and what
     ``activations`` are taken from. ``kernels``: of the card (``card.data.kernels``), a Hopper's where that is
-    left out. Raises PlanError."""
+    left out. Of a well-known model's hub id as it ships, of the nearest call where that is another (``notes``
+    say so): nothing is traced then, and no torch needed. Raises PlanError."""
+    known, _ = _found(plan, plan.pipeline.cls, None, ())
+    ships = shipped(plan, None if known is None else known.call, kernels)
+    if ships is not None and ships.call is not None:
+        return ships.call
     from planner.loading.packages import require
 
     require()
@@ -568,6 +570,16 @@ def _document(plan: Plan) -> Document:
     return document
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of a plan, and with what it was made."""
+
+    graph: Graph
+    schedule: Schedule
+    call: CallProfile | None
+    shipped: Shipped | None
+
+
 def _back(
     plan: Plan,
     target: Any,
@@ -579,13 +591,16 @@ def _back(
     activations: Predicted | None = None,
     call: CallProfile | None = None,
     lock: Lock | None = None,
-) -> tuple[tuple[Graph, Schedule] | None, list[Diagnostic]]:
+) -> tuple[_Done | None, list[Diagnostic]]:
     """Plan to schedule, checked by the replay."""
     known, found = _target(plan, target, own, {} if call is None else call.weights)
     if known is None or errors(found):
         return None, found
     if lock is not None:
         known, found = filled(known, plan, lock, found)
+    ships = None
+    if target is None and (ships := _shipped(plan, known, card)) is not None:
+        known, found = _as_shipped(plan, known, ships, own, found, asked=call is None and activations is None)
     found += check_names(plan, known)
     if known.origin != "loaded":
         found += check_loras(plan)
@@ -595,13 +610,52 @@ def _back(
     found += check_parts(plan, known)
     if errors(found):
         return None, found
+
+    def lowered(call: CallProfile | None) -> tuple[_Done | None, list[Diagnostic]]:
+        return _lowered(
+            plan,
+            known,
+            budget=budget,
+            overhead=overhead,
+            card=card,
+            activations=activations,
+            call=call,
+            lock=lock,
+            shipped=ships,
+        )
+
+    if ships is None or ships.call is None or call is not None or activations is not None:
+        done, more = lowered(call)
+        return done, found + more
+    done, more = lowered(ships.call)
+    if done is None and not ships.exact:  # it may be that the plan's call, which is another, fits
+        doubts = [replace(d.at(Severity.WARNING), hint=ships.why) for d in errors(more)]
+        done, more = lowered(None)
+        more += [] if done is None else doubts
+    return done, found + more
+
+
+def _lowered(
+    plan: Plan,
+    known: Target,
+    *,
+    budget: int | None,
+    overhead: int,
+    card: Place | None,
+    activations: Predicted | None,
+    call: CallProfile | None,
+    lock: Lock | None,
+    shipped: Shipped | None,
+) -> tuple[_Done | None, list[Diagnostic]]:
+    """Target to schedule."""
+    found: list[Diagnostic] = []
     known = sized(plan, known if call is None else as_traced(known, plan, call))
     if lock is not None:  # sizes under rules are those of the rules that it was made with
-        known, found = filled(known, plan, lock, found)
+        known, _ = filled(known, plan, lock, [])
     if card is not None:
-        room, lowered = card.room(plan, known.bytes)
+        room, more = card.room(plan, known.bytes)
         budget, overhead = room.budget, room.overhead
-        found += lowered
+        found += more
     graph, problems = build_graph(plan, known)
     found += problems
     if graph is None:
@@ -617,7 +671,42 @@ def _back(
         return None, found
     if faults := verify(schedule, graph):
         raise InternalError("the compiled schedule does not hold: " + "; ".join(faults))
-    return (graph, schedule), found
+    return _Done(graph, schedule, call, shipped), found
+
+
+def _shipped(plan: Plan, known: Target, card: Place | None) -> Shipped | None:
+    return shipped(plan, known.call, None if card is None or card.data is None else card.data.kernels)
+
+
+def _as_shipped(
+    plan: Plan, known: Target, ships: Shipped, own: Own, found: list[Diagnostic], *, asked: bool
+) -> tuple[Target, list[Diagnostic]]:
+    """With the sizes that ship, and a note that says so in place of the one that said that none are known.
+    ``asked``: whether the call that ships is wanted."""
+    made = sized_as_shipped(known, plan, ships.model, own)
+    if made.components == known.components and not asked:
+        return known, found
+    unknown = [
+        f'"{name}"'
+        for name, info in made.components.items()
+        if info.module and info.present and not info.optional and info.bytes is None
+    ]
+    span = plan.pipeline.spans.get("source", plan.pipeline.span)
+    kept = [d for d in found if d.code is not SIZES_UNKNOWN]
+    if unknown:
+        said = f"sizes are not known of {', '.join(unknown)}: whether the plan fits is not checked"
+        kept.append(finding(SIZES_UNKNOWN, said, span=span))
+    return made, [*kept, finding(SHIPPED, _shipped_words(plan, ships), span=span, pointer="/pipeline/source")]
+
+
+def _shipped_words(plan: Plan, ships: Shipped) -> str:
+    what = "sizes and activations" if ships.call is not None else "sizes"
+    said = f'{what} of "{plan.pipeline.source}" are those that ship (made with {ships.model.made_with})'
+    if plan.pipeline.revision is not None:
+        said += f', whatever "{plan.pipeline.revision}" has'
+    if ships.call is None:
+        return f"{said}; activations are not predicted: {ships.why}"
+    return said if ships.exact else f"{said}; activations are {ships.why}"
 
 
 def _target(

@@ -165,6 +165,8 @@ def _apply(plan: Plan, asked: _Asked) -> int:
     code = _Code.of(asked)
     info, call = info_of(card), _traced(plan, card)
     before = compile(plan, code.shows(plan), card=card, catalogue=code.catalogue, call=call)
+    if card.data is not None and before.shipped is not None and before.shipped.exact:
+        call = before.call
     room, _ = card.room(plan, before.target.bytes)
     _check_call(before)
     _check_files(plan, asked, code.cls or (None if code.function else _class(plan)))

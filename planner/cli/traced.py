@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from planner.api import profile
+from planner.models.match import model_of
 from planner.plan.model import Plan
 from planner.predict.profile import CallProfile
 from planner.schedule.card import Card
@@ -17,6 +18,9 @@ activations_option = click.option(
 )
 
 
-def traced(plan: Plan, card: Card | None) -> CallProfile:
-    """With the kernels of ``card``, a Hopper's where they are not known. Raises PlanError."""
+def traced(plan: Plan, card: Card | None) -> CallProfile | None:
+    """With the kernels of ``card``, a Hopper's where they are not known; None for a hub id of a model that
+    ships: compiling takes what ships. Raises PlanError."""
+    if model_of(plan) is not None:
+        return None
     return profile(plan, kernels=None if card is None or card.data is None else card.data.kernels)

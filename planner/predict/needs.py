@@ -15,9 +15,12 @@ def activations_of(call: CallProfile) -> Predicted:
     device then, the inputs among it, and what the use takes. Reserved: what is held lies in whole
     pages of torch's allocator, beside those of the use."""
     found: dict[str, Activations] = {}
+    held_at: dict[int, int] = {}
     for turn in call.turns:
-        use = call.uses[turn.use]
-        kept = max(turn.held, use.inputs)
+        held_at[turn.use] = max(held_at.get(turn.use, 0), turn.held)
+    for number, most in held_at.items():
+        use = call.uses[number]
+        kept = max(most, use.inputs)
         held, pages = call.workspace + kept, _pages(call.workspace) + _pages(kept) + SMALL_SEGMENT
         before = found.get(use.component, Activations(0, 0))
         found[use.component] = Activations(

@@ -15,8 +15,9 @@ ALIGNMENT = 512
 Weights = tuple[tuple[str, int], ...]
 """Names and bytes of tensors."""
 
-Origin = Literal["catalogue", "folder", "loaded", "plan"]
-"""Where a target was learned: ``plan`` is what a plan itself says of a class that nothing else tells of."""
+Origin = Literal["catalogue", "shipped", "folder", "loaded", "plan"]
+"""Where a target was learned: ``shipped`` has the sizes of ``planner.models``, ``plan`` is what a plan itself
+says of a class that nothing else tells of."""
 WalkLoop = Literal["", "steps", "times"]
 
 

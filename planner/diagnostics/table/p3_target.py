@@ -154,10 +154,29 @@ CLASS_NOT_KNOWN = Code(
     wrong="pipeline: {class: DiffusionPipeline, source: black-forest-labs/FLUX.1-dev}",
     right="pipeline: {class: FluxPipeline, source: black-forest-labs/FLUX.1-dev}",
 )
+SHIPPED = Code(
+    id="P366",
+    name="shipped-sizes",
+    severity=Severity.NOTE,
+    help="The source is the hub id of a well-known model. How large its components are ships with this tool, "
+    "and for some calls (sizes, frames, guidance, dtype, tiling) what activations take: both come from the "
+    "model's configs, so neither network nor torch is asked. The message says of which call the activations "
+    "are where that is not the plan's own: what does not fit is a warning then. `plan compile --lock` keeps "
+    "the sizes that the hub has.",
+    wrong="""\
+pipeline: {class: FluxPipeline, source: black-forest-labs/FLUX.1-dev, dtype: bfloat16}
+budget: {vram: 27GiB}
+""",
+    right="""\
+pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux', dtype: bfloat16}
+budget: {vram: 27GiB}
+""",
+)
 
 CODES = (
     UNKNOWN_CLASS,
     SIZES_UNKNOWN,
+    SHIPPED,
     BROKEN_FOLDER,
     PICKLED,
     MODULAR,
