@@ -45,6 +45,8 @@ from planner.plan.resolve import check_names
 from planner.plan.run import check_run
 from planner.plan.seen import target_from
 from planner.plan.write import to_yaml
+from planner.predict.calibration import Calibration
+from planner.predict.calibration import calibrated as put_in
 from planner.predict.call import forecast
 from planner.predict.forecast import Forecast
 from planner.predict.graph import as_predicted, as_traced
@@ -356,8 +358,7 @@ def profile(plan: Plan, *, kernels: Kernels | None = None) -> CallProfile:
     ``activations`` are taken from. ``kernels``: of the card (``card.data.kernels``), a Hopper's where that is
     left out. Of a well-known model's hub id as it ships, of the nearest call where that is another (``notes``
     say so): nothing is traced then, and no torch needed. Raises PlanError."""
-    known, _ = _found(plan, plan.pipeline.cls, None, ())
-    ships = shipped(plan, None if known is None else known.call, kernels)
+    ships = shipping(plan, kernels)
     if ships is not None and ships.call is not None:
         return ships.call
     from planner.loading.packages import require
@@ -376,6 +377,31 @@ def profile(plan: Plan, *, kernels: Kernels | None = None) -> CallProfile:
         return made
 
     return traced(plan, arguments, kernels or HOPPER)
+
+
+def shipping(plan: Plan, kernels: Kernels | None = None) -> Shipped | None:
+    """What ships of a well-known model whose hub id the plan's source is; None of any other source.
+    ``kernels`` as for ``profile``."""
+    known, _ = _found(plan, plan.pipeline.cls, None, ())
+    return shipped(plan, None if known is None else known.call, kernels)
+
+
+def calibrated(plan: Plan, call: CallProfile, card: Card) -> tuple[CallProfile, Card]:
+    """``call`` and ``card`` with what ``plan apply --calibrate`` measured of such a call on such a card, for
+    ``compile(plan, call=call, card=card)``; as they are where nothing was kept. Raises PlanError (P974) for a
+    file of the cache that is no calibration."""
+    from planner.loading.calibrations import kept
+
+    calibration, found = kept(plan, call, card)
+    if found:
+        raise PlanError(found)
+    return (call, card) if calibration is None else with_calibration(call, card, calibration)
+
+
+def with_calibration(call: CallProfile, card: Card, calibration: Calibration) -> tuple[CallProfile, Card]:
+    """The same with a calibration that is at hand (``planner.predict.calibration.from_json``)."""
+    made, data = put_in(call, card.data, calibration)
+    return made, replace(card, data=data)
 
 
 def load_pipeline(
@@ -490,8 +516,10 @@ def attach(
     loaded_by_us: bool = False,
     catalogue: Given = (),
     call: CallProfile | None = None,
+    data: CardData | None = None,
 ) -> tuple[Session, Compiled]:
-    """``apply`` on a device that is chosen already."""
+    """``apply`` on a device that is chosen already. ``data``: its card's, where more is known of it than what
+    ships."""
     from planner.forms.quantized import quantized, same_rules
     from planner.session.attach import attach_schedule
     from planner.session.budget import agreed
@@ -506,7 +534,8 @@ def attach(
     plan, heard = excluded_by(pipe, plan)
     there, lowered = agreed(plan, pipe, device, budget) or room(plan, device.name)
     there = there.beside(pipeline_bytes(pipe))
-    where = Here(CardRoom(there.budget, there.overhead), card_data(device.name) if call is not None else None)
+    rates = data or card_data(device.name) if call is not None else None
+    where = Here(CardRoom(there.budget, there.overhead), rates)
     before = session_of(pipe)
     if before is not None and before.device.name == device.name and same_rules(before.plan, plan):
         compiled = compile(plan, pipe, card=where, catalogue=catalogue, call=call)

@@ -83,7 +83,7 @@ class CardData:
             return max(self.launch, moved)
         return max(self.launch, moved, flops / self._rate(kind, dtype, flops, shape))
 
-    def together(self, seconds: float, operations: int) -> float:
+    def together(self, seconds: float, operations: float) -> float:
         """Of ``operations`` that take so many ``seconds`` on the device: at least what the host takes to hand
         them over."""
         return max(seconds, operations * self.dispatch)

@@ -18,18 +18,18 @@ from planner.cli.plots import chart_of, destination_findings, drawn, plot_option
 from planner.cli.signals import Terminated, terminable
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, show
-from planner.cli.traced import traced
+from planner.cli.traced import Foretold, foretold, untraced
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, errors, finding
 from planner.diagnostics.table.p0_tool import OVER_BUDGET
+from planner.diagnostics.table.p9_card import NOT_CALIBRATED
 from planner.diagnostics.table.p9_output import OUTPUT_ELSEWHERE
 from planner.plan.model import Plan
 from planner.plan.run import check_run
 from planner.predict.forecast import Forecast
-from planner.predict.profile import CallProfile
 from planner.report.build import report_of
 from planner.report.model import DeviceInfo, Measured, Report
 from planner.report.render import measured_table, picture, wrote_line
-from planner.report.uses import forecast_words
+from planner.report.uses import calibration_words, forecast_words
 from planner.schedule.card import Card, Room
 from planner.schedule.fit import fitting, gib
 from planner.target import catalogue
@@ -51,6 +51,7 @@ class _Asked:
     plot: Path | None
     trace: Path | None
     force: bool
+    calibrate: bool
     simulate: bool
     code: str | None
     catalogues: tuple[Path, ...]
@@ -68,6 +69,11 @@ class _Asked:
 @plot_option
 @trace_option
 @click.option("--force", is_flag=True, help="A file may be written over, but for what is read.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Keep in the user's cache what this run measures of each use: the next prediction goes by it.",
+)
 @from_option
 @catalogue_option
 @click.option("--allow-pickle", is_flag=True, help="Weights in pickle files may be read: they can run code.")
@@ -106,11 +112,11 @@ def _dry_run(plan: Plan, asked: _Asked, card: Card | None) -> int:
         require()
         _, card = _device(plan, simulate=asked.simulate)
         cls = code.cls or (None if code.function else _class(plan))
-    call = _traced(plan, card)
-    said = compile(plan, code.shows(plan), card=card, catalogue=code.catalogue, call=call)
+    told = _foretold(plan, card)
+    said = compile(plan, code.shows(plan), card=told.card, catalogue=code.catalogue, call=told.call)
     _check_files(plan, asked, cls)
     _say(said, info_of(card), card.room(plan, said.target.bytes)[0])
-    return show(said.diagnostics, plan.document.sources)
+    return show([*said.diagnostics, *told.found], plan.document.sources)
 
 
 @dataclass(slots=True)
@@ -163,10 +169,9 @@ def _apply(plan: Plan, asked: _Asked) -> int:
 
     device, card = _device(plan, simulate=asked.simulate)
     code = _Code.of(asked)
-    info, call = info_of(card), _traced(plan, card)
-    before = compile(plan, code.shows(plan), card=card, catalogue=code.catalogue, call=call)
-    if card.data is not None and before.shipped is not None and before.shipped.exact:
-        call = before.call
+    info, told = info_of(card), _foretold(plan, card, always=asked.calibrate)
+    call = told.call or (told.plain if card.data is not None else None)
+    before = compile(plan, code.shows(plan), card=told.card, catalogue=code.catalogue, call=call)
     room, _ = card.room(plan, before.target.bytes)
     _check_call(before)
     _check_files(plan, asked, code.cls or (None if code.function else _class(plan)))
@@ -191,15 +196,21 @@ def _apply(plan: Plan, asked: _Asked) -> int:
         arguments = call_of(plan, pipe)
         truth = snapshot(pipe) if asked.simulate else None
         session, compiled = attach(
-            plan, pipe, device, loaded_by_us=code.function is None, catalogue=code.catalogue, call=call
+            plan,
+            pipe,
+            device,
+            loaded_by_us=code.function is None,
+            catalogue=code.catalogue,
+            call=call,
+            data=told.card.data,
         )
     except KeyboardInterrupt as stopped:
         run = _Run(plan, before, info, room, plan.run.get("seed", 0), asked)
         return run.broke_off(NOTHING_RAN, stopped)
     if not known:
         _say(compiled, info, room)
-    notes = [d for d in session.notes if d.severity is not Severity.NOTE]
-    over_time = asked.plot is not None or asked.trace is not None
+    notes = [*told.found, *(d for d in session.notes if d.severity is not Severity.NOTE)]
+    over_time = asked.plot is not None or asked.trace is not None or asked.calibrate
     outcome = attempt(session, plan, pipe, arguments.arguments, truth, over_time=over_time, card=card)
     session.remove()
     run = _Run(plan, compiled, info, room, arguments.seed, asked, outcome.over_time)
@@ -207,6 +218,8 @@ def _apply(plan: Plan, asked: _Asked) -> int:
         return run.broke_off(outcome.measured, outcome.raised)
     assert outcome.measured is not None
     found = run.finished(outcome.result, outcome.measured, sample_rate_of(pipe))
+    if asked.calibrate and outcome.over_time is not None:
+        found += _calibrate(plan, told, outcome.over_time)
     return show([*notes, *outcome.found, *found], plan.document.sources)
 
 
@@ -340,17 +353,35 @@ def _check_files(plan: Plan, asked: _Asked, cls: type | None) -> None:
         raise PlanError(found, plan.document.sources)
 
 
-def _traced(plan: Plan, card: Card) -> CallProfile | None:
-    """The call of ``run`` on a CUDA card that is here: what its activations take decides what stays. None
-    where it cannot be traced (no configs here, a class that does not let itself); the first call learns
-    then."""
-    if not card.name.startswith("cuda"):
-        return None
+def _foretold(plan: Plan, card: Card, *, always: bool = False) -> Foretold:
+    """The call of ``run`` on a CUDA card that is here (``always``: on any): what its activations take decides
+    what stays. Nothing where it cannot be traced (no configs here, a class that does not let itself); the
+    first call learns then."""
+    if not (always or card.name.startswith("cuda")):
+        return untraced(card)
     try:
-        return traced(plan, card)
+        return foretold(plan, card, trace=True)
     except Exception as error:
         log(f"activations are not predicted: {error}")
-        return None
+        why = " ".join(str(error).split())
+        return untraced(card, (finding(NOT_CALIBRATED, f"nothing is kept of this run: {why}"),) * always)
+
+
+def _calibrate(plan: Plan, told: Foretold, measured: Forecast) -> list[Diagnostic]:
+    """Keeps what was measured; says where, or why not."""
+    from planner.loading.calibrations import calibration_of, keep
+
+    if told.plain is None:
+        if any(found.code is NOT_CALIBRATED for found in told.found):
+            return []
+        return [finding(NOT_CALIBRATED, "nothing is kept of this run: a call of another size was traced")]
+    calibration = calibration_of(measured, told.plain, told.card)
+    try:
+        path = keep(plan, told.plain, told.card, calibration)
+    except OSError as error:
+        return [finding(NOT_CALIBRATED, f"what was measured cannot be kept: {error}")]
+    put(calibration_words(calibration, path))
+    return []
 
 
 def _say(compiled: Compiled, info: DeviceInfo, room: Room) -> None:

@@ -16,10 +16,10 @@ from planner.cli.complete import classes, plans_and_codes
 from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, trace_option
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, raw, show
-from planner.cli.traced import activations_option, traced
+from planner.cli.traced import activations_option, foretold, traced
 from planner.cli.what_if import ways, what_if_table
 from planner.diagnostics.codes import all_codes, find, suggestion
-from planner.diagnostics.diagnostic import Code, PlanError, Severity, finding
+from planner.diagnostics.diagnostic import Code, Diagnostic, PlanError, Severity, finding
 from planner.diagnostics.table.p0_tool import UNKNOWN_CODE
 from planner.diagnostics.table.p9_output import NOTHING_TO_PLOT
 from planner.plan.model import Plan
@@ -93,15 +93,21 @@ def explain_command(
     where = card_of(plan, card)
     aim, known = seen(code, target, catalogues)
 
+    told: list[Diagnostic] = []
+
     def compiled_for(plan: Plan) -> Compiled:
-        call = traced(plan, where) if activations or asked else None
-        return compile(plan, aim, card=where, catalogue=known, call=call)
+        if aim is not None:
+            call = traced(plan, where) if activations or asked else None
+            return compile(plan, aim, card=where, catalogue=known, call=call)
+        found = foretold(plan, where, trace=activations or asked)
+        told.extend(d for d in found.found if d not in told)
+        return compile(plan, aim, card=found.card, catalogue=known, call=found.call)
 
     if len(choices) > 1:
         if asked or form == "yaml":
             raise click.UsageError("--plot, --trace and --as yaml are of one plan: set one value a key")
         put(what_if_table(source, choices, compiled_for))
-        return 0
+        return show(told, plan.document.sources)
     compiled = compiled_for(plan)
     call = compiled.call
     if asked:
@@ -114,7 +120,7 @@ def explain_command(
         put("", uses_table(call))
     if compiled.forecast is not None:
         put("", forecast_table(compiled.forecast), forecast_words(compiled.forecast))
-    return show(compiled.diagnostics, plan.document.sources)
+    return show([*compiled.diagnostics, *told], plan.document.sources)
 
 
 def _of_plans(asked: bool) -> None:

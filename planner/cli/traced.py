@@ -1,10 +1,14 @@
-"""``--activations``: the call of ``run``, traced on tensors without data for the card that is spoken of."""
+"""``--activations``, ``--calibrate``: the call of ``run``, traced on tensors without data for the card that
+is spoken of, with what earlier runs measured of it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import click
 
-from planner.api import profile
+from planner.api import profile, shipping, with_calibration
+from planner.diagnostics.diagnostic import Diagnostic
 from planner.models.match import model_of
 from planner.plan.model import Plan
 from planner.predict.profile import CallProfile
@@ -18,9 +22,43 @@ activations_option = click.option(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foretold:
+    """``call``: None where compiling finds it by itself, or there is none; ``plain``: the same, without what
+    was measured; ``card``: with what was measured of it; ``found``: warnings."""
+
+    call: CallProfile | None
+    plain: CallProfile | None
+    card: Card
+    found: tuple[Diagnostic, ...] = ()
+
+
 def traced(plan: Plan, card: Card | None) -> CallProfile | None:
     """With the kernels of ``card``, a Hopper's where they are not known; None for a hub id of a model that
     ships: compiling takes what ships. Raises PlanError."""
     if model_of(plan) is not None:
         return None
     return profile(plan, kernels=None if card is None or card.data is None else card.data.kernels)
+
+
+def foretold(plan: Plan, card: Card, *, trace: bool) -> Foretold:
+    """As ``traced``, and as it was measured where ``plan apply --calibrate`` ran such a call on such a card.
+    ``trace``: whether a call that does not ship is wanted. Raises PlanError."""
+    from planner.loading.calibrations import kept
+
+    ships = shipping(plan, None if card.data is None else card.data.kernels)
+    if ships is not None:
+        plain = ships.call if ships.exact else None
+    else:
+        plain = traced(plan, card) if trace else None
+    calibration, found = (None, []) if plain is None else kept(plan, plain, card)
+    if plain is None or calibration is None:
+        call = plain if ships is None else None
+        return Foretold(call=call, plain=plain, card=card, found=tuple(found))
+    call, card = with_calibration(plain, card, calibration)
+    return Foretold(call=call, plain=plain, card=card)
+
+
+def untraced(card: Card, found: tuple[Diagnostic, ...] = ()) -> Foretold:
+    """Nothing is foretold."""
+    return Foretold(call=None, plain=None, card=card, found=found)

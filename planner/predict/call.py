@@ -21,6 +21,8 @@ from planner.predict.resident import Residents
 from planner.predict.streamed import ClockWeights, order_of
 from planner.schedule.model import Schedule
 
+MEASURED = ("bytes", "seconds")
+"""What of a use can be measured; one of which both are has no predicted number."""
 SAME = 2
 """A use that was played so often beside the same bytes of weights is not played again: what it takes then
 does not change any more."""
@@ -184,6 +186,10 @@ class Player:
         residents, clock = self._residents, self._residents.clock
         source: Source = "predicted" if self._card.source == "measured" else "assumed"
         missing = {use.component for use in self._call.uses} - residents.components.keys()
+        entries: dict[tuple[str, str], bool] = {}
+        for use in self._call.uses:
+            key = (use.component, use.entry)
+            entries[key] = entries.get(key, True) and len(use.measured) == len(MEASURED)
         return Forecast(
             uses=tuple(
                 UseForecast(
@@ -196,7 +202,7 @@ class Player:
                     needed=one.needed,
                     seconds=one.seconds,
                     waits=one.waits,
-                    source=source,
+                    source="measured" if entries[name, entry] else source,
                 )
                 for (stage, name, entry), one in self._uses.items()
             ),

@@ -42,7 +42,7 @@ class Clock:
     _last: int | None = None
     """Which of ``intervals`` is the last copy."""
 
-    def computes(self, seconds: float, operations: int) -> None:
+    def computes(self, seconds: float, operations: float) -> None:
         """``operations`` that take so many ``seconds`` of the device: it is kept busy, or the host is."""
         begin = max(self.compute, self.host)
         self.host += operations * self.card.dispatch

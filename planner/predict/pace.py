@@ -25,8 +25,8 @@ def _work(use: UseProfile, card: CardData, numbers: Mapping[str, int]) -> tuple[
     return tuple(
         Work(
             numbers.get(section.block, FIXED),
-            sum(seconds[at] * times for at, times in section.work),
-            sum(times for _, times in section.work),
+            sum(seconds[at] * times for at, times in section.work) * use.pace,
+            sum(times for _, times in section.work) * use.pace,
         )
         for section in use.sections
     )

@@ -51,7 +51,8 @@ class UseProfile:
     ``scratch``: which allocations, by number from 0, a library can do without where memory is short (it takes
     another kernel).
     ``signature``: by which a run knows whether its first use is this one, "" where that is not known;
-    ``notes``: what had to be assumed, in words.
+    ``notes``: what had to be assumed, in words. ``pace``: a factor on the seconds that a card's rates give
+    it; ``measured``: what of it is as a run measured it (``planner.predict.calibration``). Neither is stored.
     """
 
     component: str
@@ -65,6 +66,8 @@ class UseProfile:
     operations: tuple[Operation, ...] = ()
     sections: tuple[Section, ...] = ()
     notes: tuple[str, ...] = ()
+    pace: float = 1.0
+    measured: frozenset[str] = frozenset()
 
     def live(self, *, scratch: bool = True) -> Iterator[int]:
         """Bytes allocated after each event, without inputs. ``scratch``: with what could be done without."""

@@ -27,11 +27,11 @@ FIXED = 0
 @dataclass(frozen=True, slots=True)
 class Work:
     """A stretch of a forward: the ``block`` (by number) in which it computes, so many ``seconds`` of the
-    device in ``operations``."""
+    device in ``operations`` (a whole number, but where a run told how long they take)."""
 
     block: int
     seconds: float
-    operations: int
+    operations: float
 
 
 def order_of(work: Sequence[Work]) -> tuple[int, ...]:

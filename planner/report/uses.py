@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from planner.predict.calibration import Calibration
 from planner.predict.forecast import Forecast
 from planner.predict.profile import CallProfile
 from planner.report.sheet import Sheet, sheet
@@ -29,8 +32,11 @@ def uses_table(call: CallProfile) -> Sheet:
 
 def forecast_table(call: Forecast) -> Sheet:
     """A row for each component's entry in a stage: how often, the most that its activations take of the
-    device, its seconds in the call, and those of them that wait for weights."""
-    made = sheet("!stage", "!component", "entry", ">times", ">activations", ">reserved", ">seconds", ">waits")
+    device, its seconds in the call, those of them that wait for weights, and where its figures come from."""
+    made = sheet(
+        *("!stage", "!component", "entry", ">times", ">activations", ">reserved", ">seconds", ">waits"),
+        "source",
+    )
     before = None
     for use in call.uses:
         made.add(
@@ -42,6 +48,7 @@ def forecast_table(call: Forecast) -> Sheet:
             gib(use.reserved),
             seconds(use.seconds),
             seconds(use.waits),
+            use.source,
         )
         before = use.stage
     return made
@@ -56,6 +63,14 @@ def forecast_words(call: Forecast) -> str:
         f"predicted: {seconds(call.seconds)} s a call{first}{rates}; {gib(call.peak)} at most by the driver's"
         f" count; {gib(call.moved)} to the device{short}"
     )
+
+
+def calibration_words(calibration: Calibration, path: Path) -> str:
+    """``calibrated: seconds of 1 use, activations of 4, the link; kept as "..."``."""
+    timed = sum(use.seconds is not None for use in calibration.uses)
+    sized = sum(use.allocated is not None for use in calibration.uses)
+    link = "" if calibration.link is None else f", {gib(round(calibration.link))}/s to the device"
+    return f'calibrated: seconds of {timed} uses, activations of {sized}{link}; kept as "{path}"'
 
 
 def seconds(value: float) -> str:

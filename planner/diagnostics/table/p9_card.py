@@ -1,4 +1,4 @@
-"""P970-P979: cards as data."""
+"""P970-P979: cards as data, and what runs measured on them."""
 
 from __future__ import annotations
 
@@ -43,4 +43,24 @@ NOT_MEASURABLE = Code(
     wrong="plan doctor --measure  # on a machine without a CUDA device",
     right="plan explain flux.plan.yaml --card h200  # a card that ships, or a file measured elsewhere",
 )
-CODES = (NO_SUCH_CARD, CARD_TABLE, CARD_PATH, NOT_MEASURABLE)
+BAD_CALIBRATION = Code(
+    id="P974",
+    name="calibration-not-taken",
+    severity=Severity.WARNING,
+    help="`plan apply --calibrate` keeps what a run measured in the user's cache, and `plan explain` and "
+    "`plan apply` predict by it. This file there is no such calibration: it was cut short or changed, or "
+    "another version wrote it. The prediction is made without it.",
+    wrong="plan explain flux.plan.yaml --activations  # a file of the cache was edited",
+    right="plan apply flux.plan.yaml --calibrate",
+)
+NOT_CALIBRATED = Code(
+    id="P975",
+    name="not-calibrated",
+    severity=Severity.WARNING,
+    help="`plan apply --calibrate` keeps what was measured beside what was predicted of the same call. This "
+    "call cannot be traced (the message says why), or the cache cannot be written, so nothing was kept; the "
+    "run is as good as any.",
+    wrong="plan apply flux.plan.yaml --calibrate  # without configs that can be traced",
+    right="plan apply quickstart.plan.yaml --simulate --calibrate",
+)
+CODES = (NO_SUCH_CARD, CARD_TABLE, CARD_PATH, NOT_MEASURABLE, BAD_CALIBRATION, NOT_CALIBRATED)
