@@ -41,7 +41,7 @@ def profile(plan: Plan, arguments: Callable[[], Mapping[str, Any]], kernels: Ker
         return from_json(path.read_text(encoding="utf-8"))
     with quiet():
         made = hollow(plan, folder=folder)
-        found = trace(made.pipe, arguments(), kernels, dtypes=made.dtypes)
+        found = trace(made.pipe, arguments(), kernels, dtypes=made.dtypes, forms=made.forms)
     found = replace(found, notes=(*made.notes, *found.notes))
     with suppress(OSError):  # it is made again next time
         _keep(path, to_json(found))
@@ -70,7 +70,10 @@ def key(plan: Plan, folder: Path, arguments: Mapping[str, Any], kernels: Kernels
         "more": more,
         "tiling": {name: one.tiling for name, one in plan.components.items() if one.tiling is not None},
         "sources": {name: one.source for name, one in plan.components.items() if one.source is not None},
-        "quantization": [[rule.component, rule.backend] for rule in plan.quantization],
+        "quantization": [
+            [r.component, r.backend, r.match, r.classes, r.skip, sorted(map(str, r.options.items()))]
+            for r in plan.quantization
+        ],
         "loras": len(plan.loras),
         "arguments": {name: plain(value) for name, value in arguments.items()},
         "kernels": asdict(kernels),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import NO_SOURCE, SOURCE_NOT_FOUND
@@ -17,6 +17,9 @@ from planner.loading.paths import place
 from planner.plan.model import Plan
 from planner.target.place import BUILTIN
 from planner.tracing.stand_ins import StandInTokenizer
+
+if TYPE_CHECKING:
+    from planner.tracing.forms import Form
 
 CONFIGS = ("config.json", "scheduler_config.json", "preprocessor_config.json", "tokenizer_config.json")
 CLIP_LENGTH, OTHER_LENGTH = 77, 512
@@ -36,11 +39,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hollow:
-    """``pipe``: on the meta device, to be traced with ``dtypes`` (torch dtypes by component)."""
+    """``pipe``: on the meta device, to be traced with ``dtypes`` (torch dtypes by component) and ``forms``
+    (by component and path of a layer, how its weights are stored)."""
 
     pipe: Any
     dtypes: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    forms: Mapping[str, Mapping[str, Form]] = field(default_factory=dict)
 
 
 def parts_of(folder: Path) -> tuple[str, dict[str, Part], dict[str, Any]]:
@@ -92,14 +97,18 @@ def hollow(plan: Plan, *, folder: Path | None = None) -> Hollow:
             part.enable_tiling()
         elif said.tiling is False and hasattr(part, "disable_tiling"):
             part.disable_tiling()
-    notes += [
-        f"{rule.component}: quantized by {rule.backend}, traced as dense weights"
-        for rule in plan.quantization
-    ]
+    forms, said_of_them = _forms(plan, made.pipe)
+    notes += said_of_them
     notes += ["LoRAs are not traced"] if plan.loras else []
     own = sorted(name for name, said in plan.components.items() if said.source is not None)
     notes += [f"{name}: traced as the pipeline's own, its source's config is not read" for name in own]
-    return Hollow(pipe=made.pipe, dtypes=made.dtypes, notes=tuple(notes))
+    return Hollow(pipe=made.pipe, dtypes=made.dtypes, notes=tuple(notes), forms=forms)
+
+
+def _forms(plan: Plan, pipe: Any) -> tuple[Mapping[str, Mapping[str, Form]], list[str]]:
+    from planner.tracing.forms import forms_of
+
+    return forms_of(plan, pipe)
 
 
 def source_of(plan: Plan) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,7 @@ from planner.predict.profile import Turn, UseProfile, Weights
 from planner.predict.replay import peak_of
 from planner.session.signature import signature
 from planner.tracing.blocks import blocks
+from planner.tracing.forms import Form, run
 from planner.tracing.glue import Glue
 from planner.tracing.inputs import again, mark
 from planner.tracing.ledger import rounded
@@ -51,10 +52,13 @@ OTHER = frozenset(
 
 
 class Recorder:
-    """``pipe``: whose components are copies without data (``planner.tracing.modules.copied``)."""
+    """``pipe``: whose components are copies without data (``planner.tracing.modules.copied``); ``forms``: by
+    component and path of a layer, how its weight is stored where that is not plain."""
 
-    def __init__(self, pipe: Any, tracer: Tracer) -> None:
+    def __init__(self, pipe: Any, tracer: Tracer, forms: Mapping[str, Mapping[str, Form]]) -> None:
         self._pipe = pipe
+        self._forms = forms
+        self._stored: dict[int, Form] = {}
         self._tracer = tracer
         self._glue = Glue()
         self._owners: dict[int, tuple[str, str]] = {}
@@ -73,6 +77,8 @@ class Recorder:
             if isinstance(module, torch.nn.Module) and id(module) not in self._owners:
                 for path, part in module.named_modules():
                     self._owners.setdefault(id(part), (name, path))
+                    if (form := self._forms.get(name, {}).get(path)) is not None:
+                        self._stored[id(part)] = form
                 self.weights[name], inside = blocks(module)
                 self._blocks |= inside
                 module.__class__ = self._dressed(type(module))
@@ -127,7 +133,10 @@ class Recorder:
         ledger = self._tracer.ledger
         before = ledger.block
         ledger.block = self._blocks.get(id(module), before)
+        form = self._stored.get(id(module))
         try:
+            if form is not None:
+                return run(form, self._tracer, call, module, args, kwargs)
             return call(module, *args, **kwargs)
         finally:
             ledger.block = before

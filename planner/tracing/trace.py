@@ -6,12 +6,15 @@ import copy
 import inspect
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.cards.kernels import Kernels
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import CALL_NOT_TRACED
 from planner.predict.profile import CallProfile
+
+if TYPE_CHECKING:
+    from planner.tracing.forms import Form
 
 PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -22,12 +25,13 @@ def trace(
     kernels: Kernels,
     *,
     dtypes: Mapping[str, Any] | None = None,
+    forms: Mapping[str, Mapping[str, Form]] | None = None,
 ) -> CallProfile:
     """What ``pipe(**arguments)`` allocates and computes on a card with ``kernels``, use by use.
 
     ``pipe`` is on the meta device or loaded; nothing of it is changed. ``dtypes``: torch dtypes by component
-    in which its weights are taken; others as they are. Raises PlanError with what the pipeline raised as its
-    ``__cause__``.
+    in which its weights are taken; others as they are. ``forms``: how weights are stored that are not plain,
+    by component and path of their layer. Raises PlanError with what the pipeline raised as its ``__cause__``.
     """
     import torch
 
@@ -43,7 +47,7 @@ def trace(
             if isinstance(part, torch.nn.Module)
         }
         hollow = _copy(pipe, parts)
-        recorder = Recorder(hollow, tracer)
+        recorder = Recorder(hollow, tracer, forms or {})
         with torch.random.fork_rng(devices=[]), recorder.recording():
             hollow(**_arguments(pipe, arguments))
     except Exception as error:
