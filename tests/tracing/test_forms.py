@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,12 @@ class Peak(TorchDispatchMode):
             if type(one) is torch.Tensor and (key := one.untyped_storage()._cdata) not in self._seen:
                 size = one.untyped_storage().nbytes()
                 self.live += size
-                self._seen[key] = weakref.ref(
-                    one.untyped_storage(), lambda _, k=key, n=size: self._gone(k, n)
-                )
+                gone = partial(self._gone, key, size)
+                self._seen[key] = weakref.ref(one.untyped_storage(), gone)
                 self.most = max(self.most, self.live)
         return out
 
-    def _gone(self, key: int, size: int) -> None:
+    def _gone(self, key: int, size: int, _: Any) -> None:
         self.live -= size
         self._seen.pop(key, None)
 
