@@ -23,10 +23,9 @@ from planner.batches.rows import STDIN, read_rows
 from planner.batches.stop import Stop, stoppable
 from planner.batches.todo import task_of, todo
 from planner.batches.worker import Job, Task, Worker
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, by_place, errors, finding
-from planner.diagnostics.table.p9_batch import WEIGHTS_COPIED, WORKERS_REFUSED
+from planner.diagnostics.diagnostic import PlanError, by_place, errors, finding
+from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
 from planner.plan.model import Plan
-from planner.schedule.fit import gib
 
 Engine = Generator[tuple[Task, bool]]
 """Rows as they end, and whether each has its output; closed, it ends now."""
@@ -105,16 +104,16 @@ def batch(
             return replace(dry, skipped=skipped, failed=failed)
         for task in tasks:
             folder.renew(task.id)
-        jobs = _jobs(plan, devices, folder)
+        shares = engine == "ray" or len(devices) > 1
+        jobs = _jobs(plan, devices, folder, shares)
         run: Callable[[Stop], Engine]
         if engine == "ray":
             run = partial(on_ray, jobs[0], workers, address, tasks, folder)
         elif len(jobs) == 1:
             run = partial(alone, jobs[0], tasks)
         else:
-            tell(str(_copies(plan, len(jobs))))
             run = partial(processes, jobs, tasks, folder, tell)
-        interrupted = _run(run, _Progress(len(tasks), tell), fail_fast, tell) if tasks else False
+        interrupted = _run(run, _Progress(len(tasks), tell, folder), fail_fast) if tasks else False
         results = write_results(folder, [row.id for row in rows])
         ended = [folder.ended(task.id, task.key) for task in tasks]
         done, failed = ended.count("done"), failed + ended.count("failed")
@@ -150,24 +149,19 @@ def _rows(plan: Plan, inputs: str | Path) -> list[Row]:
     return rows
 
 
-def _jobs(plan: Plan, devices: Sequence[str], folder: Folder) -> list[Job]:
+def _jobs(plan: Plan, devices: Sequence[str], folder: Folder, shares: bool) -> list[Job]:
     import torch
 
     data, out, threads = packed(plan), folder.out.absolute(), torch.get_num_threads()
-    return [Job(plan=data, device=device, out=out, token=folder.token, threads=threads) for device in devices]
+    return [
+        Job(plan=data, device=device, out=out, token=folder.token, threads=threads, shares=shares)
+        for device in devices
+    ]
 
 
-def _copies(plan: Plan, workers: int) -> Diagnostic:
-    size = compile(plan).target.bytes
-    said = f"{workers} workers hold {workers} copies of the weights in the host's memory"
-    return finding(WEIGHTS_COPIED, f"{said}, {gib(workers * size)}" if size else said)
-
-
-def _run(
-    run: Callable[[Stop], Engine], progress: _Progress, fail_fast: bool, tell: Callable[[str], None]
-) -> bool:
+def _run(run: Callable[[Stop], Engine], progress: _Progress, fail_fast: bool) -> bool:
     """Whether somebody interrupted it. What came of the rows is in the folder."""
-    with stoppable(tell) as stop:
+    with stoppable(progress.tell) as stop:
         try:
             with closing(run(stop)) as engine:
                 for task, good in engine:
@@ -194,12 +188,19 @@ def alone(job: Job, tasks: Sequence[Task], stop: Stop) -> Engine:
 
 
 class _Progress:
-    def __init__(self, of: int, tell: Callable[[str], None]) -> None:
-        self.of, self.tell = of, tell
+    """What is told while rows run; what workers have to say, too, each thing once."""
+
+    def __init__(self, of: int, tell: Callable[[str], None], folder: Folder) -> None:
+        self.of, self.tell, self.folder = of, tell, folder
+        self.told: set[str] = set()
         self.number = self.failed = 0
         self.started = time.monotonic()
 
     def ended(self, task: Task, good: bool) -> None:
+        for note in self.folder.notes():
+            if note not in self.told:
+                self.told.add(note)
+                self.tell(note)
         self.number, self.failed = self.number + 1, self.failed + (not good)
         rate = self.number / max(time.monotonic() - self.started, 1e-9)
         eta = (self.of - self.number) / rate

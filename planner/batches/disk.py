@@ -63,17 +63,21 @@ class Folder:
         self.out, self.token = out, token
         self.inside = out / ".batch"
         self.done, self.starts = self.inside / "done", self.inside / "started"
-        self.unpublished = self.inside / "unpublished"
+        self.unpublished, self.shared = self.inside / "unpublished", self.inside / "shared"
+        self.faults = self.inside / "faults"
+        self._heard = 0
 
     def take(self) -> None:
         """What earlier batches left half-way is gone; their workers publish nothing from here on."""
         (self.inside / "holder").write_text(self.token, encoding="utf-8")
-        shutil.rmtree(self.unpublished, ignore_errors=True)
-        for folder in (self.done, self.starts, self.unpublished):
+        for folder in (self.unpublished, self.shared):
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self.done, self.starts, self.unpublished, self.shared, self.faults):
             folder.mkdir(exist_ok=True)
         for left in self.done.glob(".writing-*"):
             left.unlink()
-        (self.inside / "stop").unlink(missing_ok=True)
+        for name in ("stop", "notes"):
+            (self.inside / name).unlink(missing_ok=True)
         self.loaded()
 
     def stop(self) -> None:
@@ -83,6 +87,20 @@ class Folder:
     def stops(self) -> bool:
         """Whether ``stop`` was called."""
         return (self.inside / "stop").exists()
+
+    def note(self, line: str) -> None:
+        """Something that whoever started the batch should hear."""
+        with open(self.inside / "notes", "a", encoding="utf-8") as notes:
+            notes.write(f"{line}\n")
+
+    def notes(self) -> list[str]:
+        """Those that came since the last time."""
+        with suppress(FileNotFoundError), open(self.inside / "notes", encoding="utf-8") as notes:
+            notes.seek(self._heard)
+            lines = notes.read().splitlines()
+            self._heard = notes.tell()
+            return lines
+        return []
 
     def room(self) -> Path:
         """A folder of one worker's, for outputs that are not published yet."""
@@ -156,7 +174,8 @@ class Folder:
 
     def forget(self, name: str) -> None:
         """The row's starts are over."""
-        (self.starts / name).unlink(missing_ok=True)
+        for folder in (self.starts, self.faults):
+            (folder / name).unlink(missing_ok=True)
 
     def loading(self, most: int) -> None:
         """Counts a worker that is started. Raises PlanError where ``most`` were, and none of them loaded the

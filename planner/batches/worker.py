@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from planner.api import attach, device_for
 from planner.batches.disk import Folder, digest_of
+from planner.batches.faults import faulted, faults_to
 from planner.batches.packed import unpacked
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
-from planner.diagnostics.table.p9_batch import ROW_DIED
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors, finding
+from planner.diagnostics.table.p9_batch import ROW_DIED, WEIGHTS_COPIED
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
 from planner.loading.kinds import SUFFIXES
 from planner.plan.model import Plan
 from planner.plan.run import SEED
+from planner.schedule.fit import gib
 from planner.source.text import SourceText, Span
 
 if TYPE_CHECKING:
@@ -44,13 +46,14 @@ class Task:
 class Job:
     """What a worker is told when it starts. ``plan``: packed; ``device``: of torch; ``token``: of the batch
     that holds ``out``, an absolute path; ``threads``: that torch computes with, which the order of a sum on
-    a CPU depends on."""
+    a CPU depends on; ``shares``: weights with the other workers of its machine."""
 
     plan: bytes
     device: str
     out: Path
     token: str
     threads: int
+    shares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Worker:
         self.folder = Folder(job.out, job.token)
         self.plan = unpacked(job.plan)
         self.device = device_for(torch.device(job.device))
+        self._shares = job.shares
+        self._own: dict[str, int] = {}
         self._work: Any = None
         self._room: Path | None = None
 
@@ -83,6 +88,7 @@ class Worker:
         """The pipeline is as it was loaded."""
         if self._work is not None:
             self._work[1].remove()
+            self._work = None
 
     def row(self, task: Task) -> bool:
         """Whether the row has its output, made now or by a worker that had the row before.
@@ -101,24 +107,68 @@ class Worker:
             said = f'"{task.id}" was started {DEATHS} times and the process ended each time'
             self._keep(task, None, [finding(ROW_DIED, said, span=task.span)])
             return False
+        if self._shares and faulted(self.folder.faults / task.id):
+            self._copied(
+                f'"{task.id}" ended its process with a fault, as writing to weights that are shared does'
+            )
+            self.close()
         if self._work is None:
             self._work = self._prepared()
         self.folder.start(task.id)
         try:
-            return self._called(task)
+            if not self._shares:
+                return self._called(task)
+            with faults_to(self.folder.faults / task.id):
+                good = self._called(task)
+            self._tell_own(self._work[0], task.id)
+            return good
         except BaseException:  # the folder failed, or an interrupt: no death of the row's
             self.folder.unstart(task.id, started)
             raise
 
     def _prepared(self) -> tuple[Any, Any, Any]:
-        from planner.loading.pipeline import load_pipeline
         from planner.virtual.audit import snapshot
 
-        pipe = load_pipeline(self.plan, device_type=self.device.name.type)
+        pipe = self._loaded()
         truth = snapshot(pipe) if self.device.name.type == "sim" else None
         session, _ = attach(self.plan, pipe, self.device, loaded_by_us=True)
         self.folder.loaded()
+        self._tell_own(pipe)
         return pipe, session, truth
+
+    def _loaded(self) -> Any:
+        from planner.loading.pipeline import load_pipeline
+
+        if not self._shares:
+            return load_pipeline(self.plan, device_type=self.device.name.type)
+        from planner.batches.sharing import shared_pipeline
+
+        pipe, why = shared_pipeline(self.plan, self.device.name, self.folder)
+        if why is not None:
+            self._copied(why)
+        return pipe
+
+    def _copied(self, why: str) -> None:
+        """The weights of this worker are its own from here on."""
+        self._shares = False
+        self._note(f"a worker has a copy of all weights: {why}")
+
+    def _tell_own(self, pipe: Any, row: str = "") -> None:
+        """Which components have more weights in memory of this process than before ``row``."""
+        if not self._shares:
+            return
+        from planner.loading.segment import own_bytes
+
+        now = own_bytes(pipe)
+        for name, nbytes in now.items():
+            if row and nbytes > self._own.get(name, 0):
+                self._note(f'a worker has a copy of {gib(nbytes)} of "{name}", since "{row}" changed it')
+        self._own = now
+
+    def _note(self, said: str) -> None:
+        line = str(finding(WEIGHTS_COPIED, said))
+        print(line, file=sys.stderr)
+        self.folder.note(line)
 
     def _called(self, task: Task) -> bool:
         plan = replace(self.plan, run=MappingProxyType(dict(task.run)))
@@ -131,7 +181,7 @@ class Worker:
                 outcome = self._attempted(plan)
             if outcome.raised is not None:
                 raise outcome.raised
-            if outcome.found:
+            if errors(outcome.found):  # notes alone: a call that departed from the walk, and is right
                 raise PlanError(outcome.found)
             written = self._written(task, plan, outcome.result)
         except PlanError as error:

@@ -18,12 +18,14 @@ from typing import Any
 
 import torch
 
+from planner.device.shared import NotShared, made, shared_at
 from planner.target.extents import merged
 
 PIECE = 512 << 20
 THREADS = 4
 _DONE = 0
 _ALREADY = 712  # cudaErrorHostMemoryAlreadyRegistered: somebody else pinned it, so it is pinned
+_READ_ONLY = 8  # cudaHostRegisterReadOnly: for pages that this process may not write
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,8 @@ class Pins:
 
     def _register(self, piece: tuple[int, int, object, tuple[object, ...]]) -> int:
         start, end, owner, memory = piece
-        result = int(self._runtime.cudaHostRegister(start, end - start, 0))
+        flags = 0 if shared_at(start) is None else _READ_ONLY
+        result = int(self._runtime.cudaHostRegister(start, end - start, flags))
         if result == _DONE:
             self._pins[start] = _Pin(end, owner, memory)
         return result
@@ -163,6 +166,25 @@ def _pages(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             spans.append((start, stop))
         last = end
     yield from spans
+
+
+def check_shared(device: torch.device) -> None:
+    """Raises NotShared where processes cannot share memory here that is registered for ``device``."""
+
+    def fill(whole: torch.Tensor) -> None:
+        whole.fill_(1)
+
+    try:
+        pages = made("probe", mmap.PAGESIZE, fill)
+    except OSError as error:
+        raise NotShared(f"shared memory: {error.strerror or error}") from error
+    pins = Pins(device)
+    try:
+        pins.add([(pages.address, len(pages))], [pages])
+        if pins.refused:
+            raise NotShared(f"{device} registers no memory that may only be read")
+    finally:
+        pins.close()
 
 
 def fresh_pages(nbytes: int) -> mmap.mmap:

@@ -102,7 +102,7 @@ def _cast(
                 tied[parameter] = torch.nn.Parameter(stored, requires_grad=False)
             part._parameters[key] = tied[parameter]
     hooked: Any = part  # untyped
-    hooked.register_state_dict_post_hook(_Saved())
+    hooked.register_state_dict_post_hook(Saved())
 
 
 def _torchao(part: torch.nn.Module, rule: QuantizationRule, device: torch.device) -> None:
@@ -184,10 +184,11 @@ def _changes(tensor: Any) -> int:
     return int(tensor.stored._version) if isinstance(tensor, Cast) else 0
 
 
-class _Saved:
+class Saved:
     """State dict hook: a cast weight is saved as a plain tensor of its values."""
 
     def __call__(self, module: torch.nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+        """As torch calls it."""
         for key in module._parameters:
             if isinstance(found := state.get(prefix + key), Cast):
                 state[prefix + key] = found.full()

@@ -15,7 +15,7 @@ import torch
 from planner.target.wrapped import STATE, held
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
-_BESIDE = ("GGUFParameter", "Params4bit")
+BESIDE = ("GGUFParameter", "Params4bit")
 """Parameters of diffusers and bitsandbytes whose bytes are a plain tensor, with attributes beside them."""
 
 
@@ -23,7 +23,7 @@ def parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...] | None:
     """The strided host tensors that ``tensor`` is made of (itself, for a plain one); None where only its own
     class can move it."""
     found = tuple(held(tensor))
-    own = type(tensor) if type(tensor).__name__ in _BESIDE else None
+    own = type(tensor) if type(tensor).__name__ in BESIDE else None
     return found if all(plain(part) or (type(part) is own and _strided(part)) for part in found) else None
 
 
@@ -38,7 +38,7 @@ def joined(like: torch.Tensor, pieces: Iterator[torch.Tensor]) -> torch.Tensor:
         names, context = like.__tensor_flatten__()
         inside = {name: joined(getattr(like, name), pieces) for name in names}
         made: Any = cast(Any, type(like)).__tensor_unflatten__(inside, context, like.shape, like.stride())
-    elif type(like).__name__ in _BESIDE:
+    elif type(like).__name__ in BESIDE:
         made = torch.Tensor._make_subclass(type(like), next(pieces), like.requires_grad)
         vars(made).update(vars(like))
         if (state := getattr(like, "quant_state", None)) is not None:

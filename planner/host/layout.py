@@ -3,14 +3,14 @@
 The host tensor is the truth and there is one of it. Small tensors are packed so that a block crosses in
 few copies; tensors that are views of a mapped file are read into memory of our own, because registering
 a private mapping would copy its pages one by one; everything else stays where it lies. The user's own
-Parameter and buffer objects stay the same objects.
+Parameter and buffer objects stay the same objects. What lies in memory that processes share stays there: it
+was laid out for this, and a copy would be this process's own.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,15 +18,12 @@ import torch
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.weak import WeakIdKeyDictionary
 
-from planner.device.mapped import copy_out
-from planner.device.pinned import Pins, file_backed
+from planner.device.pinned import Pins
 from planner.forms.wrapped import parts, repacked
-from planner.host.regions import Region, Slot, fresh_regions, lay_over, regions_of, repointable
+from planner.host.packing import Held, copies, extents, held_of, pack, placed
+from planner.host.regions import Slot
 from planner.target.blocks import CONTAINERS, Group, compiled, groups_of, may_leave, members
 from planner.target.model import Blocks, device_bytes
-
-PACKED = 4 << 20
-"""Bytes: smaller tensors are packed. A copy of this size reaches the full rate of a PCIe 5 link."""
 
 ORIGIN: WeakIdKeyDictionary = WeakIdKeyDictionary()
 """The host's tensor for each of a device's that is still referred to, whichever component made it: two may
@@ -93,15 +90,15 @@ class HostWeights:
         ]
         found = [(number, slot) for number, slot in slots if slot.parts is not None]
         self.apart = [slot for _, slot in slots if slot.parts is None]
-        held = _held(found)
-        self._arena = _pack(held, pins, self)
-        own = [h.region for h in held if h.packed is None]
-        pins.add([(r.address, r.nbytes) for r in own], [r.storage for r in own], owner=self)
-        self.nbytes = _place(held)
+        held = held_of(found)
+        arena = pack(held, pins, self)
+        own = [h.region for h in held if arena is None or h.arena is not arena]
+        pins.add(extents(own), [r.storage for r in own], owner=self)
+        self.nbytes = placed(held)
         borrowers = _borrowers(groups, found, held)
         inside = {id(part) for whole in module.modules() if compiled(whole) for part in whole.modules()}
         self.blocks = tuple(
-            _block(group, borrowers.get(number, []), inside, mine, self._arena, pins)
+            _block(group, borrowers.get(number, []), inside, mine, pins)
             for number, group in enumerate(groups)
             if (mine := [h for h in held if h.group == number])
         )
@@ -158,36 +155,8 @@ class HostWeights:
         )
 
 
-@dataclass(slots=True)
-class _Held:
-    """A region, the group that brings it, and the tensors in it.
-
-    ``packed`` is its offset in the arena, None where it lies elsewhere; ``place`` its offset on the device.
-    """
-
-    region: Region
-    group: int
-    tensors: list[torch.Tensor]
-    packed: int | None = None
-    place: int = 0
-
-
-def _held(found: list[tuple[int, Slot]]) -> list[_Held]:
-    """Every region once, with the first group that has a tensor in it, in the order of the groups."""
-    regions = regions_of(part for _, slot in found for part in slot.parts or ())
-    first: dict[int, _Held] = {}
-    tensors: set[int] = set()
-    for number, slot in found:
-        for part in slot.parts or ():
-            region = regions.get(id(part))
-            if region is not None and id(part) not in tensors:
-                tensors.add(id(part))
-                first.setdefault(id(region), _Held(region, number, [])).tensors.append(part)
-    return list(first.values())
-
-
 def _borrowers(
-    groups: tuple[Group, ...], found: list[tuple[int, Slot]], held: list[_Held]
+    groups: tuple[Group, ...], found: list[tuple[int, Slot]], held: list[Held]
 ) -> dict[int, list[torch.nn.Module]]:
     """By group: who else must not run before: its reader, and modules of other groups that own one of
     its tensors too (T5's tied embeddings)."""
@@ -208,8 +177,7 @@ def _block(
     group: Group,
     borrowers: list[torch.nn.Module],
     inside: set[int],
-    held: list[_Held],
-    arena: torch.Tensor | None,
+    held: list[Held],
     pins: Pins,
 ) -> Block:
     base = min(h.place for h in held)
@@ -218,7 +186,7 @@ def _block(
         entries=group.owners if group.reader or not group.root else tuple(_entries(group.root)),
         borrowers=tuple(module for module in borrowers if id(module) not in inside),
         compiled=any(id(module) in inside for module in borrowers),
-        copies=tuple(_copies(held, arena, pins)),
+        copies=tuple(copies(held, pins)),
         tensors=(tensors := tuple(tensor for h in held for tensor in h.tensors)),
         counted=tuple(tensor for tensor in tensors if not tensor.is_inference()),
         base=base,
@@ -233,52 +201,6 @@ def _entries(root: torch.nn.Module) -> Iterator[torch.nn.Module]:
     if type(root).__name__ in CONTAINERS:
         for child in root.children():
             yield from _entries(child)
-
-
-def _pack(held: list[_Held], pins: Pins, owner: HostWeights) -> torch.Tensor | None:
-    """Moves small and file-backed regions into one allocation, each at a multiple of ALIGNMENT, which is
-    registered while it is filled. Raises OSError for a mapped file that became shorter, with nothing
-    moved."""
-    mapped = file_backed(h.region.address for h in held)
-    chosen = [h for h in held if h.region.nbytes < PACKED or h.region.address in mapped]
-    chosen = [h for h in chosen if repointable(h.tensors, h.region)]
-    if not chosen:
-        return None
-    with torch.inference_mode(False), torch.no_grad(), ThreadPoolExecutor(1) as beside:
-        arena, regions = fresh_regions([h.region.nbytes for h in chosen])
-        extent = [(arena.data_ptr(), arena.numel())]
-        registered = beside.submit(pins.add, extent, [arena], owner=owner)
-        moves = list(zip(chosen, regions, strict=True))
-        copy_out((h.region.bytes(), region.bytes()) for h, region in moves)
-        registered.result()
-        for h, region in moves:
-            lay_over(h.tensors, h.region, region)
-            h.region, h.packed = region, region.address - arena.data_ptr()
-    return arena
-
-
-def _place(held: list[_Held]) -> int:
-    """Device offsets: group by group, the packed ones of a group first, in the arena's order."""
-    at = 0
-    for h in sorted(held, key=lambda h: (h.group, h.packed is None, h.packed or 0)):
-        h.place = at
-        at += device_bytes([h.region.nbytes])
-    return at
-
-
-def _copies(held: list[_Held], arena: torch.Tensor | None, pins: Pins) -> Iterable[tuple[int, torch.Tensor]]:
-    """A group's copies, none across two registered pieces. The packed ones cross as one, padding included."""
-    packed = [h for h in held if h.packed is not None]
-    whole = [(h.place, h.region.bytes()) for h in held if h.packed is None]
-    if packed and arena is not None:
-        start = min(h.packed or 0 for h in packed)
-        end = max((h.packed or 0) + h.region.nbytes for h in packed)
-        whole.insert(0, (min(h.place for h in packed), arena[start:end]))
-    for place, source in whole:
-        done = 0
-        for length in pins.cuts(source.data_ptr(), source.numel()):
-            yield place + done, source[done : done + length]
-            done += length
 
 
 def _lies(tensor: torch.Tensor) -> tuple[int, torch.dtype, torch.Size]:

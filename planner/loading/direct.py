@@ -17,7 +17,7 @@ import torch
 
 from planner.device.mapped import copy_out
 from planner.diagnostics.diagnostic import PlanError
-from planner.host.layout import PACKED
+from planner.host.packing import PACKED
 from planner.host.regions import Region, fresh_regions, lay_over
 from planner.host.unread import Unread, unread, unread_bytes
 from planner.loading.failure import explain

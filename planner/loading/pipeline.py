@@ -43,6 +43,7 @@ def load_pipeline(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     device_type: str | None = None,
+    read: bool = True,
     bar: Bar = no_bar,
 ) -> Any:
     """The pipeline that ``plan`` names, loaded in the plan's dtype (float32 when left out).
@@ -53,7 +54,8 @@ def load_pipeline(
     scaled. The modules that quantization rules take are quantized, as far as that lasts: layerwise_cast is
     done, and undone, by the session. ``device_type``: of the device that the plan will be applied on, where
     it was chosen already. Everything that can be checked is, before any weight is read, and none is left in a
-    mapped file that is not quantized. Raises PlanError; what diffusers raised is its ``__cause__``.
+    mapped file that is not quantized, but without ``read``. Raises PlanError; what diffusers raised is its
+    ``__cause__``.
     """
     require()
     if plan.pipeline.source is None:
@@ -86,7 +88,8 @@ def load_pipeline(
     except Exception as error:
         found = explain(error, plan, where if isinstance(where, Path) else None)
         raise PlanError([found], plan.document.sources) from error
-    load_in(plan, pipe, bar)
+    if read:
+        load_in(plan, pipe, bar)
     finish(plan, pipe, ready)
     load_loras(plan, pipe, allow_pickle=allow_pickle)
     return pipe

@@ -15,6 +15,7 @@ import torch
 
 from planner.device.protocol import Device, Piece, Region
 from planner.device.references import tensor_references
+from planner.device.shared import writable
 from planner.forms.wrapped import joined
 from planner.host.layout import ORIGIN, HostWeights
 from planner.host.regions import Slot
@@ -237,6 +238,7 @@ class _Made:
         for part in self.parts:
             if (now := _version(part.own)) != part.version or written:
                 with torch.inference_mode(False), torch.no_grad():
+                    writable(part.host)
                     part.host.copy_(part.own.to("cpu"))
                 part.version = now
 

@@ -299,10 +299,10 @@ def test_what_is_saved_and_copied_is_the_model_and_nothing_else(tmp_path: Path) 
 def test_a_session_leaves_large_weights_where_they_lie(
     make_plan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from planner.host import layout
+    from planner.host import packing
     from planner.loading import direct
 
-    for module in (direct, layout):
+    for module in (direct, packing):
         monkeypatch.setattr(module, "PACKED", 10_000)
     plan = make_plan("pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}")
     pipe = load_pipeline(plan)

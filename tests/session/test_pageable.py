@@ -20,7 +20,7 @@ from planner.device import pinned
 from planner.device.mapped import copy_out
 from planner.device.pinned import Pins
 from planner.diagnostics.diagnostic import Diagnostic, PlanError
-from planner.host import layout
+from planner.host import packing
 from planner.loading.builtin import builtin_folder, dtype_argument, quiet
 from planner.session import ram
 from planner.session.pipeline_class import session_of
@@ -213,7 +213,7 @@ def test_memory_is_registered_while_the_files_are_read_into_it(
         copy_out(pairs)
 
     monkeypatch.setattr(runtime, "cudaHostRegister", registers)
-    monkeypatch.setattr(layout, "copy_out", reads)
+    monkeypatch.setattr(packing, "copy_out", reads)
     hashes = weights_of(mapped)
     session, _ = attached(plan_for(mapped), mapped)
     sizes = [info.bytes or 0 for info in describe(mapped).components.values() if info.module]

@@ -130,10 +130,12 @@ WEIGHTS_COPIED = Code(
     id="P982",
     name="weights-copied",
     severity=Severity.NOTE,
-    help="Each worker of a batch reads the weights into memory of its own: this version does not share them "
-    "between the processes of a machine. Fewer workers take less of the host's memory.",
-    wrong="plan batch flux.plan.yaml --inputs rows.csv --out x --workers 8  # 8 x 33.7 GB",
-    right="plan batch flux.plan.yaml --inputs rows.csv --out x --workers 4",
+    help="The workers of a machine share one copy of the weights, which nobody may write. A worker has a "
+    "copy of its own of all where the system cannot share (Linux can), where the pipeline cannot be pickled, "
+    "where CUDA does not register what is shared, and after a row that ended its process with a fault; and "
+    "of what rows change: a VAE that is cast to float32. Fewer workers take less of the host's memory.",
+    wrong="plan batch sdxl.plan.yaml --inputs rows.csv --out x --workers 8  # a float16 VAE that is cast",
+    right="plan batch sdxl.plan.yaml --inputs rows.csv --out x --workers 4",
 )
 
 CODES = (
