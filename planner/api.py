@@ -356,11 +356,21 @@ def activations(source: PathOrPlan, *, overrides: Sequence[str] = ()) -> Predict
 def profile(plan: Plan, *, kernels: Kernels | None = None) -> CallProfile:
     """The call that the plan's ``run`` means, traced: for ``compile``, ``validate`` and ``apply``, and what
     ``activations`` are taken from. ``kernels``: of the card (``card.data.kernels``), a Hopper's where that is
-    left out. Of a well-known model's hub id as it ships, of the nearest call where that is another (``notes``
-    say so): nothing is traced then, and no torch needed. Raises PlanError."""
+    left out. Of a well-known model's hub id as it ships, where that is the same call: nothing is traced then,
+    and no torch needed; where it is another and there are no configs here, the nearest that ships (``notes``
+    say so). Raises PlanError."""
     ships = shipping(plan, kernels)
-    if ships is not None and ships.call is not None:
+    if ships is not None and ships.exact and ships.call is not None:
         return ships.call
+    try:
+        return _traced(plan, kernels)
+    except PlanError:
+        if ships is None or ships.call is None:
+            raise
+        return ships.call
+
+
+def _traced(plan: Plan, kernels: Kernels | None) -> CallProfile:
     from planner.loading.packages import require
 
     require()
@@ -658,7 +668,12 @@ def _back(
         return done, found + more
     done, more = lowered(ships.call)
     if done is None and not ships.exact:  # it may be that the plan's call, which is another, fits
-        doubts = [replace(d.at(Severity.WARNING), hint=ships.why) for d in errors(more)]
+        doubts = [
+            replace(
+                d.at(Severity.WARNING), hint="; ".join(filter(None, (d.hint, f"activations are {ships.why}")))
+            )
+            for d in errors(more)
+        ]
         done, more = lowered(None)
         more += [] if done is None else doubts
     return done, found + more
@@ -713,29 +728,35 @@ def _as_shipped(
     """With the sizes that ship, and a note that says so in place of the one that said that none are known.
     ``asked``: whether the call that ships is wanted."""
     made = sized_as_shipped(known, plan, ships.model, own)
-    if made.components == known.components and not asked:
+    sizes, call = made.components != known.components, asked and ships.call is not None
+    if not (sizes or call):
         return known, found
+    span = plan.pipeline.spans.get("source", plan.pipeline.span)
+    words = _shipped_words(plan, ships, sizes=sizes, asked=asked)
+    said = finding(SHIPPED, words, span=span, pointer="/pipeline/source")
+    if not sizes:
+        return known, [*found, said]
     unknown = [
         f'"{name}"'
         for name, info in made.components.items()
         if info.module and info.present and not info.optional and info.bytes is None
     ]
-    span = plan.pipeline.spans.get("source", plan.pipeline.span)
     kept = [d for d in found if d.code is not SIZES_UNKNOWN]
     if unknown:
-        said = f"sizes are not known of {', '.join(unknown)}: whether the plan fits is not checked"
-        kept.append(finding(SIZES_UNKNOWN, said, span=span))
-    return made, [*kept, finding(SHIPPED, _shipped_words(plan, ships), span=span, pointer="/pipeline/source")]
+        lacking = f"sizes are not known of {', '.join(unknown)}: whether the plan fits is not checked"
+        kept.append(finding(SIZES_UNKNOWN, lacking, span=span))
+    return made, [*kept, said]
 
 
-def _shipped_words(plan: Plan, ships: Shipped) -> str:
-    what = "sizes and activations" if ships.call is not None else "sizes"
+def _shipped_words(plan: Plan, ships: Shipped, *, sizes: bool, asked: bool) -> str:
+    call = asked and ships.call is not None
+    what = " and ".join(["sizes"] * sizes + ["activations"] * call)
     said = f'{what} of "{plan.pipeline.source}" are those that ship (made with {ships.model.made_with})'
     if plan.pipeline.revision is not None:
         said += f', whatever "{plan.pipeline.revision}" has'
-    if ships.call is None:
+    if asked and ships.call is None:
         return f"{said}; activations are not predicted: {ships.why}"
-    return said if ships.exact else f"{said}; activations are {ships.why}"
+    return f"{said}; activations are {ships.why}" if call and not ships.exact else said
 
 
 def _target(

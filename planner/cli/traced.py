@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import click
 
 from planner.api import profile, shipping, with_calibration
-from planner.diagnostics.diagnostic import Diagnostic
-from planner.models.match import model_of
+from planner.diagnostics.diagnostic import Diagnostic, PlanError
 from planner.plan.model import Plan
 from planner.predict.profile import CallProfile
 from planner.schedule.card import Card
@@ -34,11 +33,20 @@ class Foretold:
 
 
 def traced(plan: Plan, card: Card | None) -> CallProfile | None:
-    """With the kernels of ``card``, a Hopper's where they are not known; None for a hub id of a model that
-    ships: compiling takes what ships. Raises PlanError."""
-    if model_of(plan) is not None:
+    """With the kernels of ``card``, a Hopper's where they are not known. None for a hub id of a model that
+    ships, unless its configs are here and the call is another than those that ship: compiling takes what
+    ships. Raises PlanError."""
+    kernels = None if card is None or card.data is None else card.data.kernels
+    ships = shipping(plan, kernels)
+    if ships is None:
+        return profile(plan, kernels=kernels)
+    if ships.exact:
         return None
-    return profile(plan, kernels=None if card is None or card.data is None else card.data.kernels)
+    try:
+        found = profile(plan, kernels=kernels)
+    except PlanError:
+        return None
+    return None if found == ships.call else found
 
 
 def foretold(plan: Plan, card: Card, *, trace: bool) -> Foretold:
@@ -46,14 +54,13 @@ def foretold(plan: Plan, card: Card, *, trace: bool) -> Foretold:
     ``trace``: whether a call that does not ship is wanted. Raises PlanError."""
     from planner.loading.calibrations import kept
 
+    call = traced(plan, card) if trace else None
     ships = shipping(plan, None if card.data is None else card.data.kernels)
-    if ships is not None:
-        plain = ships.call if ships.exact else None
-    else:
-        plain = traced(plan, card) if trace else None
-    calibration, found = (None, []) if plain is None else kept(plan, plain, card)
-    if plain is None or calibration is None:
-        call = plain if ships is None else None
+    plain = ships.call if ships is not None and ships.exact else call
+    if plain is None:
+        return Foretold(call=None, plain=None, card=card)
+    calibration, found = kept(plan, plain, card)
+    if calibration is None:
         return Foretold(call=call, plain=plain, card=card, found=tuple(found))
     call, card = with_calibration(plain, card, calibration)
     return Foretold(call=call, plain=plain, card=card)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import NO_SOURCE, SOURCE_NOT_FOUND
 from planner.loading.builtin import builtin_folder, quiet
+from planner.loading.hub_cache import cached
 from planner.loading.paths import place
 from planner.plan.model import Plan
 from planner.target.place import BUILTIN
@@ -112,7 +113,8 @@ def _forms(plan: Plan, pipe: Any) -> tuple[Mapping[str, Mapping[str, Form]], lis
 
 
 def source_of(plan: Plan) -> Path:
-    """The folder with the configs of a plan's source. Raises PlanError."""
+    """The folder with the configs of a plan's source; of a hub id that was downloaded, in the hub's cache.
+    Raises PlanError."""
     source, span = plan.pipeline.source, plan.pipeline.spans.get("source", plan.pipeline.span)
     if source is None:
         raise PlanError([finding(NO_SOURCE, "the plan names no source, so there are no configs", span=span)])
@@ -121,6 +123,8 @@ def source_of(plan: Plan) -> Path:
     found = place(plan, source, plan.pipeline.revision)
     if found.here and found.kind != "file":
         return found.path
+    if (there := cached(source, plan.pipeline.revision)) is not None:
+        return there[0]
     said = "a single file holds no configs" if found.here else found.said or f'no configs of "{source}" here'
     problem = finding(SOURCE_NOT_FOUND, said, span=span, pointer="/pipeline/source", hint=found.hint)
     raise PlanError([problem], plan.document.sources)

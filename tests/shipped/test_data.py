@@ -164,3 +164,39 @@ def test_another_class_has_sizes_and_says_why_no_more() -> None:
     notes = {note.code.id: note.message for note in found.notes}
     assert "StableDiffusionXLPipeline was traced" in notes["P366"]
     assert '"controlnet"' in notes["P352"]
+
+
+def test_a_locks_sizes_are_its_own() -> None:
+    """They are of a commit; what ships is of no commit."""
+    lock = planner.compile(FLUX).lock()
+    found = planner.compile(FLUX, lock=lock)
+    (note,) = (d.message for d in found.diagnostics if d.code.id == "P366")
+    assert note.startswith("activations of ")
+    assert found.target.origin != "shipped"
+
+
+def test_a_downloaded_hub_id_is_traced_where_no_call_that_ships_is_its(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Configs are enough; here those of a small pipeline stand under the id."""
+    from planner.loading.builtin import builtin_folder
+
+    source = "stabilityai/stable-diffusion-xl-base-1.0"
+    repository = tmp_path / ("models--" + source.replace("/", "--"))
+    (repository / "snapshots").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    (repository / "snapshots" / "abc").symlink_to(builtin_folder("tiny-sdxl"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+
+    def call(**run: int) -> list[str]:
+        text = (
+            f"version: 1\npipeline: {{class: StableDiffusionXLPipeline, source: {source}, dtype: float16}}\n"
+            f"run: {json.dumps({'prompt': 'a cat', **run})}\n"
+        )
+        return list(planner.profile(planner.load(SourceText(name="x.plan.yaml", text=text))).notes)
+
+    assert any("it ships" in note for note in call())
+    assert not any("it ships" in note for note in call(height=64, width=64))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nothing"))
+    assert any("of 1024x1024" in note for note in call(height=1152, width=1152))
