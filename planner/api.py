@@ -36,7 +36,7 @@ from planner.lock.known import card_of, commit_of, filled
 from planner.lock.model import Lock, lock_path
 from planner.lock.read import read_lock
 from planner.models.known import sized_as_shipped
-from planner.models.match import Shipped, shipped
+from planner.models.match import Shipped, class_of, model_of, shipped
 from planner.passes.residency import residency
 from planner.plan.adapters import check_loras
 from planner.plan.build import build_plan
@@ -800,6 +800,8 @@ def _found(
     pipeline = plan.pipeline
     own = {name: said for name, said in plan.components.items() if said.source is not None}
     ordered = plan.stages is not None and cls == pipeline.cls
+    if cls == pipeline.cls and (model := model_of(plan)) is not None:
+        cls = class_of(plan, model)
     found, problems = find_target(
         cls,
         source,

@@ -15,6 +15,7 @@ from planner.plan.model import Plan
 from planner.plan.run import IMAGES, SEED
 from planner.predict.profile import CallProfile
 from planner.predict.stored import FormError
+from planner.target.auto import is_generic, meant
 from planner.target.call import LEFT_OPEN, Call
 from planner.target.place import place_of
 
@@ -53,6 +54,12 @@ def model_of(plan: Plan) -> Model | None:
         return None
     place = place_of(source, Path(sources[0].name).parent if sources else None)
     return models()[source] if place.kind == "hub" else None
+
+
+def class_of(plan: Plan, model: Model) -> str:
+    """The class that the plan's is, or that it stands for with ``model`` (``DiffusionPipeline``)."""
+    cls = plan.pipeline.cls
+    return (meant(cls, model.cls) or cls) if is_generic(cls) else cls
 
 
 def shipped(plan: Plan, taken: Call | None, kernels: Kernels | None = None) -> Shipped | None:
@@ -118,8 +125,8 @@ class _Said:
 def _nearest(plan: Plan, said: _Said, kernels: Kernels) -> ShippedCall:
     """The call that is like the plan's and nearest to it in size. Raises _Unlike with what none has."""
     model = said.model
-    if plan.pipeline.cls != model.cls:
-        raise _Unlike(f"{model.cls} was traced, not {plan.pipeline.cls}")
+    if (cls := class_of(plan, model)) != model.cls:
+        raise _Unlike(f"{model.cls} was traced, not {cls}")
     if (dtype := plan.pipeline.dtype or "float32") != model.dtype:
         raise _Unlike(f"{model.dtype} was traced, not {dtype}")
     for key in ("prompt", "negative_prompt"):

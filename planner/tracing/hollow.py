@@ -16,6 +16,7 @@ from planner.loading.builtin import builtin_folder, quiet
 from planner.loading.hub_cache import cached
 from planner.loading.paths import place
 from planner.plan.model import Plan
+from planner.target.auto import is_generic, meant
 from planner.target.place import BUILTIN
 from planner.tracing.stand_ins import StandInTokenizer
 
@@ -85,8 +86,9 @@ def hollow(plan: Plan, *, folder: Path | None = None) -> Hollow:
     (a single file has none; a repository of the hub has them once it was downloaded).
     """
     cls, parts, more = parts_of(folder or source_of(plan))
+    wanted = plan.pipeline.cls
     made = built(
-        plan.pipeline.cls if plan.pipeline.cls != "DiffusionPipeline" else cls,
+        (meant(wanted, cls) or cls) if is_generic(wanted) else wanted,
         parts,
         more,
         plan.pipeline.dtype or "float32",

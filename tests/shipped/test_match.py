@@ -147,3 +147,21 @@ def test_sizes_are_those_of_the_dtype() -> None:
     for name, nbytes in half.items():
         assert sizes["float32"][name] == pytest.approx(2 * nbytes, rel=1e-3)
     assert half["transformer"] == pytest.approx(device_bytes([2 * 11_901_408_320]), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("cls", "means", "ships"),
+    [
+        ("DiffusionPipeline", "FluxPipeline", True),
+        ("AutoPipelineForText2Image", "FluxPipeline", True),
+        ("AutoPipelineForImage2Image", "FluxImg2ImgPipeline", False),
+    ],
+)
+def test_a_class_that_stands_for_others(cls: str, means: str, ships: bool) -> None:
+    text = (
+        f"version: 1\npipeline: {{class: {cls}, source: {FLUX}, dtype: bfloat16}}\nrun: {{prompt: a cat}}\n"
+    )
+    found = planner.compile(SourceText(name="x.plan.yaml", text=text))
+    assert found.target.cls == means
+    assert found.target.components["transformer"].bytes
+    assert (found.call is not None) == ships

@@ -149,10 +149,10 @@ CLASS_NOT_KNOWN = Code(
     severity=Severity.NOTE,
     strict=True,
     help="DiffusionPipeline and the AutoPipelines stand for the class that the source names. A folder's "
-    "model_index.json says which; of a hub id it is known once the pipeline is loaded, and names, order and "
-    "sizes are checked then.",
-    wrong="pipeline: {class: DiffusionPipeline, source: black-forest-labs/FLUX.1-dev}",
-    right="pipeline: {class: FluxPipeline, source: black-forest-labs/FLUX.1-dev}",
+    "model_index.json says which; of a well-known model's hub id it is known too. Of another it is known "
+    "once the pipeline is loaded, and names, order and sizes are checked then.",
+    wrong="pipeline: {class: DiffusionPipeline, source: my-name/my-flux}",
+    right="pipeline: {class: FluxPipeline, source: my-name/my-flux}",
 )
 SHIPPED = Code(
     id="P366",
