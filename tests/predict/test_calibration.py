@@ -12,6 +12,8 @@ import pytest
 
 import planner
 from planner.api import with_calibration
+from planner.cards.data import Link
+from planner.cards.rates import Table
 from planner.cards.shipped import card_at
 from planner.loading.calibrations import calibration_of, kept, path_of
 from planner.predict.calibration import (
@@ -215,3 +217,36 @@ def test_seconds_of_a_simulation_are_no_cards(call: CallProfile) -> None:
     assert found.link is None
     assert {use.seconds for use in found.uses} == {None}
     assert {use.allocated for use in found.uses} == {700 << 20, 3 << 30}
+
+
+def slower() -> Card:
+    """An H200 whose products take 1.7 times as long and whose link has half the rate."""
+    data = card_at("h200")
+    rates = {
+        kind: {
+            dtype: Table(tuple((sizes, rate / 1.7) for sizes, rate in table.points))
+            for dtype, table in of_kind.items()
+        }
+        for kind, of_kind in data.rates.items()
+    }
+    link = Table(tuple((sizes, rate / 2) for sizes, rate in data.to_device.pinned.points))
+    to_device = Link(pinned=link, pageable=data.to_device.pageable)
+    return imagined_as(replace(data, rates=rates, to_device=to_device))
+
+
+@pytest.mark.parametrize("budget", ["40GiB", "27GiB", "14GiB"])
+def test_a_run_under_one_budget_tells_of_another(call: CallProfile, budget: str) -> None:
+    """The slower card stands for the machine: its forecast at 40 GiB for the run that was measured."""
+
+    def under(budget: str, card: Card, call: CallProfile) -> Forecast:
+        found = planner.compile(FLUX, overrides=[f"budget.vram={budget}"], card=card, call=call).forecast
+        assert found is not None
+        return found
+
+    real = slower()
+    calibration = calibration_of(under("40GiB", real, call), call, H200)
+    made, card = with_calibration(call, H200, calibration)
+    truth = under(budget, real, call)
+    assert abs(under(budget, H200, call).seconds / truth.seconds - 1) > 0.25
+    assert under(budget, card, made).seconds == pytest.approx(truth.seconds, rel=0.03)
+    assert under(budget, card, made).peak == pytest.approx(truth.peak, rel=0.01)
