@@ -10,6 +10,7 @@ import pytest
 from planner.cli.main import run
 
 PLAN = str(Path(__file__).parents[2] / "plans" / "quickstart.plan.yaml")
+SMALL = [x for key in ("num_inference_steps=2", "height=64", "width=64") for x in ("--set", f"run.{key}")]
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def calibrate(tmp_path: Path, *more: str) -> int:
-    return run(["apply", PLAN, "--simulate", "--calibrate", "--out", str(tmp_path / "x.png"), *more])
+    return run(["apply", PLAN, "--simulate", "--calibrate", "--out", str(tmp_path / "x.png"), *SMALL, *more])
 
 
 def test_the_next_prediction_is_by_what_was_measured(
@@ -40,11 +41,13 @@ def test_the_next_prediction_is_by_what_was_measured(
     assert said["card"] == "sim:0"
     assert {use[0] for use in said["uses"]} == {"text_encoder", "text_encoder_2", "unet", "vae"}
     assert {use[2] for use in said["uses"]} == {said["link"]} == {None}
-    assert run(["explain", PLAN, "--activations"]) == 0
+    assert run(["explain", PLAN, "--activations", *SMALL]) == 0
     assert capsys.readouterr().out.count("bytes as measured") == 4
-    assert run(["explain", PLAN, "--activations", "--card", "h200"]) == 0
+    assert run(["explain", PLAN, "--activations", "--card", "h200", *SMALL]) == 0
     assert "as measured" not in capsys.readouterr().out
-    assert run(["validate", PLAN, "--activations"]) == 0  # the verdict on a plan is of no machine's cache
+    assert (
+        run(["validate", PLAN, "--activations", *SMALL]) == 0
+    )  # the verdict on a plan is of no machine's cache
     capsys.readouterr()
     assert calibrate(tmp_path, "--force") == 0  # against what was predicted first, not against itself
     again = json.loads(kept.read_text())
@@ -58,7 +61,7 @@ def test_a_file_that_is_broken_is_told_and_written_anew(
     (kept,) = home.iterdir()
     kept.write_text(kept.read_text()[:40])
     capsys.readouterr()
-    assert run(["explain", PLAN, "--activations"]) == 0
+    assert run(["explain", PLAN, "--activations", *SMALL]) == 0
     out = capsys.readouterr().out
     assert "P974" in out
     assert "as measured" not in out
