@@ -15,6 +15,8 @@ from planner.batches.ahead import Ahead, ahead
 from planner.batches.check import Row, check_rows
 from planner.batches.devices import kind_for_ray, placed
 from planner.batches.disk import Folder, guarded, held
+from planner.batches.metrics import Ended
+from planner.batches.metrics import metrics as measured
 from planner.batches.on_ray import on_ray
 from planner.batches.packed import packed
 from planner.batches.processes import processes
@@ -64,6 +66,7 @@ def batch(
     force: bool = False,
     fail_fast: bool = False,
     dry_run: bool = False,
+    metrics: str | Path | None = None,
     overrides: tuple[str, ...] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> Batch:
@@ -74,7 +77,8 @@ def batch(
     is the default; one alone works in this process. ``engine``: ``ray`` has them as actors of Ray Data, in
     the cluster at ``address`` or one of its own. ``simulate``: on ``sim:0``; ``limit``: rows to run at
     most; ``retry``: rows that failed, too; ``force``: outputs of another plan are made again; ``fail_fast``:
-    no row starts after the first that fails; ``tell``: is given lines of progress. What is finished is known
+    no row starts after the first that fails; ``metrics``: a file for Prometheus, written anew with each row
+    that ends; ``tell``: is given lines of progress. What is finished is known
     by ``out`` and not run again.
     Raises PlanError for bad rows before any weight is read, and for a folder that cannot be written.
     """
@@ -113,7 +117,9 @@ def batch(
             run = partial(alone, jobs[0], tasks)
         else:
             run = partial(processes, jobs, tasks, folder, tell)
-        interrupted = _run(run, _Progress(len(tasks), tell, folder), fail_fast) if tasks else False
+        measure = measured(None if metrics is None else Path(metrics), plan.name, len(tasks))
+        progress = _Progress(len(tasks), tell, folder, measure)
+        interrupted = _run(run, progress, fail_fast) if tasks else False
         results = write_results(folder, [row.id for row in rows])
         ended = [folder.ended(task.id, task.key) for task in tasks]
         done, failed = ended.count("done"), failed + ended.count("failed")
@@ -190,8 +196,8 @@ def alone(job: Job, tasks: Sequence[Task], stop: Stop) -> Engine:
 class _Progress:
     """What is told while rows run; what workers have to say, too, each thing once."""
 
-    def __init__(self, of: int, tell: Callable[[str], None], folder: Folder) -> None:
-        self.of, self.tell, self.folder = of, tell, folder
+    def __init__(self, of: int, tell: Callable[[str], None], folder: Folder, measure: Ended) -> None:
+        self.of, self.tell, self.folder, self.measure = of, tell, folder, measure
         self.told: set[str] = set()
         self.number = self.failed = 0
         self.started = time.monotonic()
@@ -201,6 +207,7 @@ class _Progress:
             if note not in self.told:
                 self.told.add(note)
                 self.tell(note)
+        self.measure(self.folder.record(task.id), good)
         self.number, self.failed = self.number + 1, self.failed + (not good)
         rate = self.number / max(time.monotonic() - self.started, 1e-9)
         eta = (self.of - self.number) / rate

@@ -25,6 +25,7 @@ from planner.cli.terminal import log, overrides_option, put, show
 @click.option("--limit", type=click.IntRange(min=1), help="Run so many rows at most.")
 @click.option("--simulate", is_flag=True, help="On a virtual accelerator: no GPU needed.")
 @click.option("--dry-run", is_flag=True, help="Check the rows and say how many would run; load nothing.")
+@click.option("--metrics", type=click.Path(path_type=Path), help="A file for Prometheus, as rows end.")
 @click.option("--retry", is_flag=True, help="Run rows that failed, too.")
 @click.option("--force", is_flag=True, help="Make outputs of another plan or row again.")
 @click.option("--fail-fast", is_flag=True, help="End at the first row that fails.")

@@ -18,6 +18,7 @@ import pytest
 import planner
 from planner.batches.check import derived_seed
 from planner.batches.disk import held
+from planner.batches.metrics import metrics
 from planner.batches.results import write_results
 from planner.cli.main import run
 
@@ -47,7 +48,8 @@ def results() -> dict[str, dict[str, object]]:
 
 
 def test_outputs_seeds_and_a_second_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*BATCH, "r.jsonl"]) == 0
+    assert run([*BATCH, "r.jsonl", "--metrics", "x.prom"]) == 0
+    assert 'offload_plan_batch_rows_done_total{plan="x"} 2.0' in Path("x.prom").read_text()
     first = {p.name: p.read_bytes() for p in Path("out").glob("*.png")}
     assert {*first} == {"a.png", "b.png"}
     assert results()["a"]["seed"] == derived_seed(3, "a")
@@ -96,6 +98,28 @@ def test_rows_of_parquet_and_their_places(here: Path, capsys: pytest.CaptureFixt
     assert "r.parquet:2:1: " in capsys.readouterr().out
     Path("r.parquet").write_bytes(b"no")
     assert codes("r.parquet") == {"P962"}
+
+
+def test_figures_for_prometheus(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    path = here / "batch.prom"
+    measure = metrics(path, "x", 3)
+    measure({"seconds": 2.0, "peak": 5, "moved": 7}, True)
+    measure({"seconds": 3.0, "peak": 4, "moved": 1}, True)
+    measure({"seconds": None, "peak": None, "moved": None}, False)
+    families = parser.text_string_to_metric_families(path.read_text())
+    found = {sample.name: sample.value for family in families for sample in family.samples}
+    said = {"rows_done_total": 2, "rows_failed_total": 1, "rows_left": 0, "row_seconds_sum": 5}
+    said |= {"row_seconds_count": 2, "weights_peak_bytes": 5, "moved_bytes_total": 8}
+    assert {name: found[f"offload_plan_batch_{name}"] for name in said} == said
+    assert found["offload_plan_batch_rows_per_minute"] > 0
+    path.unlink()
+    path.mkdir()
+    measure({"seconds": 2.0, "peak": 5, "moved": 7}, True)  # the rows go on
+    assert codes("r.jsonl", metrics=path) == {"P919"}
+    monkeypatch.setattr("planner.batches.metrics.find_spec", lambda name: None)
+    assert codes("r.jsonl", metrics=path) == {"P983"}
+    assert not list(here.glob("out/*.png"))
 
 
 def test_results_as_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,15 @@ WEIGHTS_COPIED = Code(
     wrong="plan batch sdxl.plan.yaml --inputs rows.csv --out x --workers 8  # a float16 VAE that is cast",
     right="plan batch sdxl.plan.yaml --inputs rows.csv --out x --workers 4",
 )
+METRICS_MISSING = Code(
+    id="P983",
+    name="metrics-package-missing",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="--metrics is written by prometheus_client, which the base installation does not bring.",
+    wrong="plan batch flux.plan.yaml --inputs rows.csv --out x --metrics batch.prom",
+    right="pip install 'offload-planner[metrics]'",
+)
 
 CODES = (
     ROW_UNREADABLE,
@@ -152,4 +161,5 @@ CODES = (
     RAY_MISSING,
     RAY_FAILED,
     WEIGHTS_COPIED,
+    METRICS_MISSING,
 )
