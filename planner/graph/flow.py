@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from planner.graph.model import LINK, Placement
 from planner.graph.ring import Ring
@@ -33,6 +34,19 @@ def quickest(
     ``depths``: how many blocks may come ahead, the first where nothing is known; ``pace``: seconds that each
     block computes, by its number, in the order in which they run; ``link``: bytes a second to the device.
     """
+    return _once(blocks, room, tuple(depths), tuple(pace.items()), tuple(sorted(anyway)), link)
+
+
+@lru_cache(maxsize=1024)  # a plan that is compiled for many budgets, or played, asks the same again and again
+def _once(
+    blocks: Blocks,
+    room: int,
+    depths: tuple[int, ...],
+    paced: tuple[tuple[int, float], ...],
+    anyway: tuple[int, ...],
+    link: float,
+) -> Split | None:
+    pace = dict(paced)
     if not any(pace.values()) or blocks.bytes <= room:
         return fitted(blocks, room, depths[0], anyway=anyway)
     order = [*pace, *(n for n in range(len(blocks.streamable)) if n not in pace)]

@@ -18,6 +18,8 @@ class Ring:
         self._sizes = sizes
         self._there: dict[int, None] = {}
         self._ahead: set[int] = set()
+        self._overlaps: dict[int, tuple[int, ...]] = {}
+        """By block, those whose places it reaches into, itself among them: worked out when first asked."""
         at, few = 0, room < 3 * max(sizes.values(), default=0)
         for turn, (index, nbytes) in enumerate(sizes.items()):
             if few:
@@ -35,6 +37,11 @@ class Ring:
         """No block lies there."""
         self._there.clear()
         self._ahead.clear()
+
+    @property
+    def there(self) -> tuple[int, ...]:
+        """The blocks that are there, or on their way, as they came."""
+        return tuple(self._there)
 
     def has(self, index: int) -> bool:
         """It is there, or on its way."""
@@ -61,8 +68,11 @@ class Ring:
         self._ahead.discard(index)
 
     def _below(self, index: int) -> list[int]:
-        start, end = self._span(index)
-        return [n for n in self._there if self._span(n)[0] < end and start < self._span(n)[1]]
+        if index not in self._overlaps:
+            start, end = self._span(index)
+            others = (n for n in self.places if self._span(n)[0] < end and start < self._span(n)[1])
+            self._overlaps[index] = tuple(others)
+        return [n for n in self._overlaps[index] if n in self._there]
 
     def _span(self, index: int) -> tuple[int, int]:
         return self.places[index], self.places[index] + self._sizes[index]

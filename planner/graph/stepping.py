@@ -75,6 +75,8 @@ class Stepper:
 
     def look_ahead(self, *, wrap: bool = True) -> None:
         """Queue the copies of what runs next, up to the first block whose place is not free yet."""
+        if not self.missing and not self.ring.places:
+            return  # all of it is there
         start = self._after.get(self.current, 0)
         for index in (*self._order[start:], *(self._order[:start] if wrap else ())):
             if index not in self.ring:

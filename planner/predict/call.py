@@ -23,6 +23,8 @@ from planner.schedule.model import Schedule
 
 MEASURED = ("bytes", "seconds")
 """What of a use can be measured; one of which both are has no predicted number."""
+EXACT = 1e-9
+"""Seconds: what rounding makes of equal times."""
 SAME = 2
 """A use that was played so often beside the same bytes of weights is not played again: what it takes then
 does not change any more."""
@@ -43,6 +45,23 @@ def forecast(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData
         fits=first.fits and later.fits,
         notes=(*later.notes, "idle: keep: of a later call"),
     )
+
+
+Lanes = tuple[float, float, float]
+"""Of the host, the computing and the copies, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Forward:
+    """One that was played: its use, where the lanes and its weights were when it began, by how much each lane
+    had gone on since the one before began, and how long it waited."""
+
+    use: int
+    weights: ClockWeights
+    lanes: Lanes
+    position: tuple[object, ...]
+    step: Lanes = (0.0, 0.0, 0.0)
+    waited: float = -1.0
 
 
 @dataclass(slots=True)
@@ -72,6 +91,7 @@ class Player:
         self._counts: dict[tuple[int, int], int] = {}
         self._uses: dict[tuple[str, str, str], _Use] = {}
         self._held: list[Block] = []
+        self._last: _Forward | None = None
         if call.workspace:
             self._residents.memory.allocator.alloc(call.workspace)
 
@@ -81,6 +101,7 @@ class Player:
         residents.begin()
         self._samples.clear()
         self._uses.clear()
+        self._last = None
         memory.most, retries = memory.held, memory.retry_count()
         self._sample(0.0)
         turns = [t for t in self._call.turns if self._call.uses[t.use].component in residents.components]
@@ -102,7 +123,7 @@ class Player:
     def _run(self, stage: str, number: int, weights: ClockWeights, *, last: bool) -> None:
         use, clock = self._call.uses[number], self._residents.clock
         begin, waited = max(clock.compute, clock.host), clock.waited
-        weights.forward(self._work[number], last=last)
+        self._forward(number, weights, last=last)
         allocated, reserved, needed = self._allocate(number, use)
         clock.used(use.component, use.entry, begin, clock.compute)
         self._sample((begin + clock.compute) / 2, allocated, reserved)
@@ -113,6 +134,24 @@ class Player:
         one.needed = max(one.needed, needed)
         one.seconds += clock.compute - begin
         one.waits += clock.waited - waited
+
+    def _forward(self, number: int, weights: ClockWeights, *, last: bool) -> None:
+        """Loops come to a steady state, in which each forward is like the one before: that is not worked out
+        block by block. Steady: in two forwards the blocks were the same ones and each lane went on by as
+        much, the copies' as the computing's, and the host stays ahead."""
+        clock, before = self._residents.clock, self._last
+        here = _Forward(number, weights, clock.lanes, weights.position)
+        if before is not None and (before.use, before.weights) == (number, weights):
+            here = replace(here, step=_since(before.lanes, here.lanes))
+            if not last and before.position == here.position and _steady(before, here):
+                clock.again(here.step, before.waited)
+                weights.later(here.step[1])
+                self._last = replace(here, waited=before.waited)
+                return
+        clock.copied.clear()
+        waited = clock.waited
+        weights.forward(self._work[number], last=last)
+        self._last = replace(here, waited=clock.waited - waited)
 
     def _allocate(self, number: int, use: UseProfile) -> tuple[int, int, int]:
         """What the use allocates. Bytes at its peak beside the weights: allocated, reserved, and allocated
@@ -220,6 +259,16 @@ class Player:
                 *(f"{name}: its size is not known, it is left out" for name in sorted(missing)),
             ),
         )
+
+
+def _since(then: Lanes, now: Lanes) -> Lanes:
+    return now[0] - then[0], now[1] - then[1], now[2] - then[2]
+
+
+def _steady(before: _Forward, now: _Forward) -> bool:
+    host, compute, copy = now.step
+    same = all(abs(a - b) <= EXACT for a, b in zip(before.step, now.step, strict=True))
+    return same and compute > 0 and host <= compute + EXACT and (copy == 0 or abs(copy - compute) <= EXACT)
 
 
 def _most(before: Sample, now: Sample) -> Sample:

@@ -39,6 +39,8 @@ class Clock:
     intervals: list[Interval] = field(default_factory=list)
     stage: str = ""
     """In which the call is."""
+    copied: list[tuple[str, float, float, int]] = field(default_factory=list)
+    """Copies since it was last cleared: component, begin, end, bytes; what follows each other is one."""
     _last: int | None = None
     """Which of ``intervals`` is the last copy."""
 
@@ -56,6 +58,11 @@ class Clock:
         if not pinned:
             self.host = self.copy
         self._draw(component, begin, self.copy, nbytes)
+        name, start, end, more = self.copied[-1] if self.copied else ("", 0.0, 0.0, 0)
+        if name == component and begin - end <= TOGETHER / MICRO:
+            self.copied[-1] = (name, start, self.copy, more + nbytes)
+        else:
+            self.copied.append((component, begin, self.copy, nbytes))
         return self.copy
 
     def waits(self, until: float) -> None:
@@ -76,6 +83,22 @@ class Clock:
         """Bytes of device memory go, once what ran there, until ``after``, is over: the host waits for it."""
         if nbytes:
             self.host = max(self.host, after) + nbytes * UNMAPPING
+
+    def again(self, step: tuple[float, float, float], waited: float) -> None:
+        """What was done since ``copied`` was cleared is done once more: each lane (host, compute, copy) goes
+        on by ``step``, and the copies come as much later as the last one ends."""
+        host, compute, copy = step
+        self.host, self.compute, self.copy = self.host + host, self.compute + compute, self.copy + copy
+        self.waited += waited
+        self.copied = [(name, begin + copy, end + copy, nbytes) for name, begin, end, nbytes in self.copied]
+        for name, begin, end, nbytes in self.copied:
+            self.moved += nbytes
+            self._draw(name, begin, end, nbytes)
+
+    @property
+    def lanes(self) -> tuple[float, float, float]:
+        """Host, compute, copy."""
+        return self.host, self.compute, self.copy
 
     @property
     def now(self) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 Kind = Literal["matmul", "conv", "attention", "memory"]
@@ -39,7 +40,7 @@ class Section:
     work: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class UseProfile:
     """One distinct use: a component's entry ("" for ``forward``) with inputs of certain shapes.
 
@@ -85,7 +86,11 @@ class UseProfile:
 
     def peak(self, *, scratch: bool = True) -> int:
         """The most bytes allocated at once beside weights and inputs."""
-        return max(self.live(scratch=scratch), default=0)
+        return self._peaks[0] if scratch else self._peaks[1]
+
+    @cached_property
+    def _peaks(self) -> tuple[int, int]:
+        return max(self.live(), default=0), max(self.live(scratch=False), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,6 +149,11 @@ class ClockWeights:
         self._arrivals.clear()
         self._free_since = 0.0
 
+    def later(self, seconds: float) -> None:
+        """All that is known of it is as much later: a forward was like the one before."""
+        self._arrivals = {index: at + seconds for index, at in self._arrivals.items()}
+        self._free_since += seconds
+
     # -- in use
 
     def forward(self, work: Sequence[Work], *, last: bool) -> None:
@@ -180,6 +185,12 @@ class ClockWeights:
     def full(self) -> int:
         """Bytes that it holds once it is complete."""
         return self._pieces.nbytes + self._stepper.ring.room
+
+    @property
+    def position(self) -> tuple[object, ...]:
+        """Which blocks are there, or missing, and which ran last."""
+        stepper = self._stepper
+        return (stepper.current, stepper.ring.there, len(stepper.missing), len(self._bound), self.nbytes)
 
     @property
     def stays(self) -> set[int]:

@@ -38,7 +38,8 @@ def test_between_the_floor_and_one_after_the_other(case: tuple[Blocks, list[floa
     # What lies in the ring when a forward begins was brought during the one before it.
     assert taken >= max(sum(pace), (best.crossing - best.buffer) / LINK) * 0.999999
     assert taken <= (sum(pace) + best.crossing / LINK) * 1.000001
-    assert taken <= seconds(blocks, even, pace) * 1.000001 or not any(pace)
+    # Small blocks through a small ring are taken where that costs a thousandth at most.
+    assert taken <= seconds(blocks, even, pace) * 1.001001 or not any(pace)
 
 
 def test_blocks_that_compute_more_for_their_bytes_stream_more() -> None:
