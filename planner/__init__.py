@@ -23,6 +23,7 @@ from planner.api import (
 )
 from planner.batches.batch import Batch, batch
 from planner.diagnostics.diagnostic import Code, Diagnostic, InternalError, PlanError, Severity
+from planner.fitting.fit import Fitted, fit
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
 from planner.version import VERSION as __version__
@@ -32,6 +33,7 @@ __all__ = [
     "Code",
     "Compiled",
     "Diagnostic",
+    "Fitted",
     "InternalError",
     "Plan",
     "PlanError",
@@ -45,6 +47,7 @@ __all__ = [
     "calibrated",
     "catalogue",
     "compile",
+    "fit",
     "load",
     "load_pipeline",
     "profile",

@@ -22,7 +22,7 @@ from typing import Any
 import click
 
 from planner.cli.terminal import colour_option, log, show, streams
-from planner.cli.verbs import GROUPS, LATER, VERBS
+from planner.cli.verbs import GROUPS, VERBS
 from planner.diagnostics.diagnostic import InternalError, PlanError
 
 
@@ -33,8 +33,6 @@ class _Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name in LATER:
-            return getattr(import_module("planner.cli.later"), f"{name}_command", None)
         if name not in VERBS:
             return None
         found: click.Command = getattr(import_module(VERBS[name].module), f"{name}_command")
@@ -46,7 +44,7 @@ class _Verbs(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         from planner.diagnostics.suggest import did_you_mean
 
-        if args and not args[0].startswith("-") and args[0] not in (*VERBS, *LATER):
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
             ctx.fail(f'no verb "{args[0]}"; {did_you_mean(args[0], VERBS)}')
         return super().resolve_command(ctx, args)
 

@@ -22,6 +22,11 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "List the plans that ship, or copy one to start from.",
             "plan new sdxl",
         ),
+        "fit": Verb(
+            "planner.cli.fit",
+            "The fastest plan for a card's memory, with a reason for each choice.",
+            "plan fit flux.plan.yaml --vram 12GiB --card rtx-4090 -o flux-12gb.plan.yaml",
+        ),
         "translate": Verb(
             "planner.cli.translate",
             "Make a plan of a sequence string, a class, a folder, a script or other tools' settings.",
@@ -86,6 +91,3 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
 }
 VERBS: dict[str, Verb] = {name: verb for group in GROUPS.values() for name, verb in group.items()}
-
-LATER = ("fit",)
-"""Of the design, and not made yet: not listed, and a call of one says what does the nearest thing."""

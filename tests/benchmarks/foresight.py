@@ -90,7 +90,9 @@ def arguments(case: dict[str, Any], prompt: str) -> dict[str, Any]:
 
 def hollow(case: dict[str, Any]) -> Any:
     """The pipeline on the meta device, with its dtypes."""
-    made = built(case["class"], {name: Part(**said) for name, said in case["parts"].items()}, {})
+    made = built(
+        case["class"], {name: Part(**said) for name, said in case["parts"].items()}, case.get("more") or {}
+    )
     if case["tiling"]:
         made.pipe.vae.enable_tiling()
     return made
@@ -157,10 +159,10 @@ def measured(
                     session.applied.observers.append(meter.observe)
                     meter.start()
                     with recorder.recording():
-                        pipe(**call, output_type="pt", generator=_generator())
+                        pipe(**call, output_type="pt", generator=generator())
                     session.applied.observers.remove(meter.observe)
                 else:
-                    pipe(**call, output_type="pt", generator=_generator())
+                    pipe(**call, output_type="pt", generator=generator())
                 _sync(where)
                 seconds.append(time.perf_counter() - start)
             drivers.append(max(seen, default=0))
@@ -183,7 +185,7 @@ def measured(
     return made
 
 
-def _generator() -> torch.Generator:
+def generator() -> torch.Generator:
     return torch.Generator("cpu").manual_seed(1)
 
 

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from planner.cli.main import run
-from planner.cli.verbs import GROUPS, LATER, VERBS
+from planner.cli.verbs import GROUPS, VERBS
 from planner.diagnostics.codes import all_codes
 from planner.document.schema import schema_text
 
@@ -152,4 +152,3 @@ def test_help_shows_what_there_is_with_an_example_each(capsys: Any) -> None:
         assert verb.example.split()[1] == name
         assert run([name, "--help"]) == 0
         assert verb.example in " ".join(capsys.readouterr().out.split())
-    assert not [name for name in LATER if f"  {name} " in shown]

@@ -1,0 +1,60 @@
+"""P99x: ``plan fit``."""
+
+from __future__ import annotations
+
+from planner.diagnostics.diagnostic import Code, Severity
+
+NOTHING_FITS = Code(
+    id="P991",
+    name="nothing-fits",
+    severity=Severity.ERROR,
+    help="Of all that the plan leaves open, nothing lets the call run in this memory: the message says which "
+    "component needs how much, and what the least budget is that would do. Give more memory, allow what "
+    "changes the picture (`--allow tiling,quantization,dtype`), or ask for less at once "
+    "(`--run height=768,width=768`).",
+    wrong="plan fit flux.plan.yaml --vram 1GiB --card h200",
+    right="plan fit flux.plan.yaml --vram 12GiB --card h200",
+)
+NO_RATES = Code(
+    id="P992",
+    name="no-rates",
+    severity=Severity.ERROR,
+    exit_code=2,
+    help="Plans are compared by the seconds that they take, and the rates of this card are not known: a size "
+    "alone (`--card 12GiB`) says nothing of its speed. Name a card that ships, or a file that "
+    "`plan doctor --measure` wrote; `--vram` says how much of it there is.",
+    wrong="plan fit flux.plan.yaml --card 12GiB",
+    right="plan fit flux.plan.yaml --card rtx-4090 --vram 12GiB",
+)
+NO_SOLVER = Code(
+    id="P993",
+    name="no-solver",
+    severity=Severity.NOTE,
+    help="The extra `[fit]` (HiGHS, 8 MB) is not installed. The plan is searched all the same; the bound "
+    "that it is held against is weaker, and the search begins without the solver's amounts. "
+    "`pip install 'offload-planner[fit]'`.",
+    wrong="plan fit flux.plan.yaml --card h200  # without highspy",
+    right="pip install 'offload-planner[fit]' && plan fit flux.plan.yaml --card h200",
+)
+SOLVER_FAILED = Code(
+    id="P994",
+    name="solver-failed",
+    severity=Severity.ERROR,
+    exit_code=4,
+    help="HiGHS ended with neither a solution nor the proof that there is none. Nothing was written. Another "
+    "version of highspy may do; without it `plan fit` works with a weaker bound.",
+    wrong="plan fit flux.plan.yaml --card h200  # with a broken highspy",
+    right="pip uninstall highspy && plan fit flux.plan.yaml --card h200",
+)
+NOT_CHOSEN_FROM = Code(
+    id="P995",
+    name="not-chosen-from",
+    severity=Severity.NOTE,
+    help="Something that `--allow` lets `plan fit` choose was not tried, and the message says why: formats "
+    "of quantized weights need the names and sizes of a component's tensors, which a folder has, and a plan "
+    "that has rules already keeps them as they are.",
+    wrong="plan fit FluxPipeline --card h200 --allow quantization",
+    right="plan fit ./flux --card h200 --allow quantization",
+)
+
+CODES = (NOTHING_FITS, NO_RATES, NO_SOLVER, SOLVER_FAILED, NOT_CHOSEN_FROM)

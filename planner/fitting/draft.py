@@ -1,0 +1,116 @@
+"""The text that a fit begins with: a plan's own, or a new one for a class, folder, built-in or hub id."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from planner.api import load
+from planner.diagnostics.diagnostic import PlanError, finding
+from planner.diagnostics.table.p3_target import NO_SUCH_SOURCE
+from planner.document.file import text_of
+from planner.fitting.choices import Settings
+from planner.fitting.edit import with_value, without_marks
+from planner.loading.builtin import builtin_folder
+from planner.models.model import models
+from planner.plan.model import Plan
+from planner.plan.write import HEAD, to_yaml
+from planner.source.text import SourceText, Span
+from planner.target.catalogue import versions
+from planner.target.find import by_class
+from planner.target.place import BUILTIN, INDEX, place_of
+
+ENDS = (".yaml", ".yml")
+PLAIN = re.compile(r"[A-Za-z./~][\w./~-]*|builtin:[\w-]+")
+"""Text that YAML reads as text, and as itself."""
+
+
+def draft_of(source: str | Path | SourceText | Plan, asked: Settings) -> Plan:
+    """The plan to be fitted, with what was ``asked`` for written into its text. Raises PlanError."""
+    text = _text(source)
+    load(text)  # what is wrong with it is told where it stands, before anything is written into it
+    made = without_marks(text.text)
+    for key, value in asked:
+        made = with_value(made, key.split("."), value)
+    return load(SourceText(name=text.name, text=made))
+
+
+def settings_for(
+    vram: str | int | None = None,
+    ram: str | int | None = None,
+    pinned: str | int | None = None,
+    idle: str | None = None,
+    run: Mapping[str, object] | None = None,
+    overrides: Sequence[str] = (),
+) -> Settings:
+    """What is asked for, as settings: bytes where a number is given."""
+    found = []
+    for key, amount in (("vram", vram), ("ram", ram), ("pinned", pinned)):
+        if amount is not None:
+            found.append((f"budget.{key}", f"{amount}B" if isinstance(amount, int) else str(amount)))
+    if idle is not None:
+        found.append(("idle", idle))
+    for name, value in (run or {}).items():
+        found.append((f"run.{name}", value if isinstance(value, str) else json.dumps(value)))
+    for said in overrides:
+        key, _, value = said.partition("=")
+        found.append((key.strip(), value.strip()))
+    return tuple(found)
+
+
+def _text(source: str | Path | SourceText | Plan) -> SourceText:
+    if isinstance(source, SourceText):
+        return source
+    if isinstance(source, Plan):
+        first = source.document.sources[0]
+        plain = len(source.document.sources) == 1 and not source.document.overrides
+        return first if plain else SourceText(name=first.name, text=to_yaml(source))
+    said = str(source)
+    if said.endswith(ENDS) or Path(said).is_file():
+        text, found = text_of(Path(said), None)
+        if text is None:
+            raise PlanError(found)
+        return text
+    return _new(said)
+
+
+def _new(said: str) -> SourceText:
+    """Of a class by its name alone; else of what its index says that it is."""
+    if said.isidentifier() and not Path(said).exists():
+        return _written(said, said)
+    if said.startswith(BUILTIN):
+        folder = builtin_folder(said.removeprefix(BUILTIN), Span(file=said, line=1, column=1))
+        return _written(said.removeprefix(BUILTIN), _class(folder, said), said)
+    if (model := models().get(said)) is not None and not Path(said).exists():
+        return _written(said.rpartition("/")[2], model.cls, said, model.dtype)
+    place = place_of(said)
+    if not place.here or place.kind == "file":
+        what = place.said or f'no configs of "{said}" are here'
+        hint = place.hint or "a class, a folder, a plan's file"
+        raise PlanError([finding(NO_SUCH_SOURCE, what, hint=hint)])
+    shown = f"./{said}" if Path(said).is_dir() and not said.startswith((".", "/", "~")) else said
+    return _written(Path(said).name, _class(place.path, said), shown)
+
+
+def _class(folder: Path, said: str) -> str:
+    try:
+        return str(json.loads((folder / INDEX).read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError) as error:
+        raise PlanError([finding(NO_SUCH_SOURCE, f'no pipeline in "{said}": {error}')]) from error
+
+
+def _written(name: str, cls: str, source: str = "", dtype: str = "") -> SourceText:
+    """With a prompt where the class takes one: a call needs it, and every prompt takes as long."""
+    parts = (f"class: {cls}", f"source: {_plain(source)}" * bool(source), f"dtype: {dtype}" * bool(dtype))
+    pipeline = f"{{{', '.join(filter(None, parts))}}}"
+    text = f"{HEAD}version: 1\nname: {_plain(name)}\npipeline: {pipeline}\n"
+    target, _ = by_class(cls, versions()[0])
+    if target is not None and target.call is not None and "prompt" in target.call.arguments:
+        text += "run: {prompt: a cat}\n"
+    return SourceText(name=f"{name}.plan.yaml", text=text)
+
+
+def _plain(text: str) -> str:
+    return text if PLAIN.fullmatch(text) else json.dumps(text)

@@ -1,0 +1,137 @@
+"""A key set in the text of a YAML file, all else left as it is written: comments, order, layout.
+
+Round-trip libraries write a file anew and change its layout; here only what is set is put in, at the places
+that YAML's own parser gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import yaml
+
+MARK = "# fit: "
+"""How a line begins that ``plan fit`` wrote and may write anew."""
+INDENT = "  "
+
+
+def without_marks(text: str) -> str:
+    """Without the lines that an earlier fit wrote for people."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.lstrip().startswith(MARK.rstrip()))
+
+
+def with_value(text: str, path: Sequence[str], value: str, said: str = "") -> str:
+    """``text`` with ``value`` (YAML, on one line) at ``path``, in place of what is there; ``said``: a comment
+    above it. A short form on the way (``unet: stream``) is opened as ``policy``; ``pipeline``'s as
+    ``class``."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError("no mapping")
+    node, rest, top = root, [*path], root.start_mark.index
+    while True:
+        found = next(((k, v) for k, v in node.value if k.value == rest[0]), None)
+        if found is None:
+            return _added(text, node, rest, value, said, top)
+        key, there = found
+        top = top if node.flow_style else key.start_mark.index
+        rest = rest[1:]
+        if not rest:
+            return _replaced(text, there, value, said, key.start_mark.index, top, flow=bool(node.flow_style))
+        if isinstance(there, yaml.MappingNode):
+            if not there.value and not there.flow_style:
+                raise ValueError(f"{'.'.join(path)}: an empty mapping")
+            node = there
+            continue
+        short = "class" if len(path) - len(rest) == 1 else "policy"
+        before = text[there.start_mark.index : there.end_mark.index]
+        opened = f"{{{short}: {before}, {_flow(rest, value)}}}" if before else f"{{{_flow(rest, value)}}}"
+        return _replaced(text, there, opened, said, key.start_mark.index, top, flow=bool(node.flow_style))
+
+
+def with_comment(text: str, path: Sequence[str], said: str) -> str:
+    """``text`` with a comment above the line of the key at ``path``, or of the first of its keys that is
+    there; at the end of the text where none is."""
+    node, at = yaml.compose(text, Loader=yaml.SafeLoader), len(text)
+    for name in path:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        found = next(((k, v) for k, v in node.value if k.value == name), None)
+        if found is None:
+            break
+        key, there = found
+        at = at if node.flow_style else key.start_mark.index
+        if not isinstance(there, yaml.MappingNode):
+            break
+        node = there
+    return _above(text, at, said)
+
+
+def with_head(text: str, lines: Sequence[str]) -> str:
+    """``text`` with comments after those at its top."""
+    there = text.splitlines(keepends=True)
+    at = next((n for n, line in enumerate(there) if not line.startswith("#")), len(there))
+    return "".join((*there[:at], *(f"{MARK}{line}\n" for line in lines), *there[at:]))
+
+
+def _flow(rest: Sequence[str], value: str) -> str:
+    made = value
+    for name in reversed(rest[1:]):
+        made = f"{{{name}: {made}}}"
+    return f"{rest[0]}: {made}"
+
+
+def _replaced(text: str, node: yaml.Node, value: str, said: str, key: int, top: int, *, flow: bool) -> str:
+    start, end = node.start_mark.index, _end(text, node)
+    gap = "" if text[start - 1 : start] in ("", " ") else " "
+    made = text[:start] + gap + value + text[end:]
+    return _above(made, top if flow else key, said) if said else made
+
+
+def _added(text: str, node: yaml.MappingNode, rest: Sequence[str], value: str, said: str, top: int) -> str:
+    if node.flow_style:
+        end = node.end_mark.index - 1
+        before = text[node.start_mark.index + 1 : end]
+        kept = before.rstrip()
+        at = node.start_mark.index + 1 + len(kept)
+        comma = ", " if kept and not kept.endswith(",") else " " if kept else ""
+        made = text[:at] + comma + _flow(rest, value) + text[at:]
+        return _above(made, top, said) if said else made
+    column = node.value[0][0].start_mark.column
+    at = _line_end(text, max(_end(text, v) for _, v in node.value))
+    pad = " " * column
+    lines = [f"{pad}{MARK}{line}" for line in said.splitlines()]
+    if len(rest) > 2:  # components: name: {key: value}
+        lines = [f"{pad}{rest[0]}:"] + [f"{pad}{INDENT}{MARK}{line}" for line in said.splitlines()]
+        lines.append(f"{pad}{INDENT}{_braced(rest[1:], value)}")
+    else:
+        lines.append(pad + _braced(rest, value))
+    lead = "" if text[:at].endswith("\n") or not at else "\n"
+    return text[:at] + lead + "\n".join(lines) + "\n" + text[at:]
+
+
+def _braced(rest: Sequence[str], value: str) -> str:
+    return f"{rest[0]}: {value}" if len(rest) == 1 else f"{rest[0]}: {{{_flow(rest[1:], value)}}}"
+
+
+def _end(text: str, node: yaml.Node) -> int:
+    """Behind the last character of a value: a block's own end mark lies behind blank lines and comments."""
+    if node.end_mark.index <= node.start_mark.index:
+        return int(node.start_mark.index)
+    if isinstance(node, yaml.ScalarNode) or getattr(node, "flow_style", False):
+        end = int(node.end_mark.index)
+        return len(text[:end].rstrip()) if isinstance(node, yaml.ScalarNode) else end
+    children = [v for _, v in node.value] if isinstance(node, yaml.MappingNode) else node.value
+    return max((_end(text, child) for child in children), default=int(node.start_mark.index))
+
+
+def _line_end(text: str, at: int) -> int:
+    """Behind the line, its comment with it."""
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end + 1
+
+
+def _above(text: str, at: int, said: str) -> str:
+    start = text.rfind("\n", 0, at) + 1
+    pad = text[start:at] if not text[start:at].strip() else ""
+    return text[:start] + "".join(f"{pad}{MARK}{line}\n" for line in said.splitlines()) + text[start:]

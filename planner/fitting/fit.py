@@ -1,0 +1,259 @@
+"""``planner.fit``: the best plan for a memory, as a file's text with its reasons and what is proven of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from planner.api import Compiled, calibrated, load, profile
+from planner.cards.shipped import card_at
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED
+from planner.fitting.draft import draft_of, settings_for
+from planner.fitting.edit import with_comment, with_head, with_value
+from planner.fitting.pictures import WORTH, Variant, variants
+from planner.fitting.price import Objective, Price, Pricer
+from planner.fitting.search import NothingFits
+from planner.fitting.solution import PLENTY, Solution, Task, least_cost, solve_task
+from planner.fitting.solver import SolverFailed, installed
+from planner.fitting.solver import name as solver_name
+from planner.fitting.words import certificate, reasons
+from planner.loading.known import Given
+from planner.plan.model import Idle, Plan
+from planner.report.image import image_line
+from planner.schedule.card import Card, Here, Room, imagined_as
+from planner.schedule.fit import gib
+from planner.source.text import SourceText
+
+MIB = 1 << 20
+FEW = 32
+"""So many plans are compared at most for each way to change the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """``text``: the plan's file; ``plan``: as it reads; ``solution``: what it does, and what is proven;
+    ``certificate``: in words; ``reasons``: a line for each that was open; ``diagnostics``: notes of what was
+    not tried; ``task``: what was solved, with what changes the picture chosen."""
+
+    text: str
+    plan: Plan
+    solution: Solution
+    certificate: tuple[str, ...]
+    reasons: tuple[tuple[str, str], ...]
+    diagnostics: tuple[Diagnostic, ...]
+    task: Task
+
+    @property
+    def seconds(self) -> float:
+        """Predicted, of the call that was asked about."""
+        return self.solution.price.cost / 1e6
+
+    @property
+    def bound(self) -> float:
+        """Seconds that no plan for this call in this memory is faster than, by the same cost model."""
+        return self.solution.bound / 1e6
+
+    @property
+    def compiled(self) -> Compiled:
+        """The plan, compiled for the card."""
+        return self.solution.price.compiled
+
+    def save(self, path: str | Path, *, replace: bool = False) -> Path:
+        """Writes ``text`` to ``path``, whole or not at all. Raises OSError (FileExistsError without
+        ``replace``)."""
+        from planner.loading.written import written
+
+        if not replace and Path(path).exists():
+            raise FileExistsError(path)
+        written(Path(path), lambda to: to.write_text(self.text, encoding="utf-8"), replace=replace)
+        return Path(path)
+
+
+def fit(
+    source: str | Path | SourceText | Plan,
+    *,
+    vram: str | int | None = None,
+    ram: str | int | None = None,
+    pinned: str | int | None = None,
+    card: str | Card,
+    run: Mapping[str, object] | None = None,
+    allow: Sequence[str] = (),
+    idle: str | None = None,
+    objective: Objective = "steady",
+    overrides: Sequence[str] = (),
+    catalogue: Given = (),
+    tell: Callable[[str], None] = lambda text: None,
+) -> Fitted:
+    """The plan that takes the least time in ``vram``, searched over all that the plan leaves open.
+
+    ``source``: a plan, whose words, comments and layout are kept; or a class, folder, built-in or hub id, for
+    which one is written. ``vram``, ``ram``, ``pinned``: as under ``budget``, a number in bytes. ``card``: the
+    name of one that ships, a card's file, or a ``Card`` with rates. ``run``: arguments of the call on top of
+    the plan's. ``allow``: what may change the picture, of ``tiling``, ``quantization``, ``dtype``. ``idle``:
+    ``keep`` or ``release``; left out, and unsaid in the plan, the better one. ``objective``: ``steady`` calls
+    or the ``first``. ``overrides``: other keys, written into the plan. ``tell``: is told what is being done.
+
+    Needs torch and the components' configs, as ``planner.profile`` does. Raises PlanError: of the plan; P991
+    where nothing fits; P992 for a card without rates; P994.
+    """
+    here = imagined_as(card_at(card)) if isinstance(card, str) else card
+    if here.data is None:
+        hint = "a card that ships, such as rtx-4090, or a file of plan doctor --measure"
+        raise PlanError([finding(NO_RATES, f"the rates of {here.name} are not known", hint=hint)])
+    draft = draft_of(source, settings_for(vram, ram, pinned, idle, run, overrides))
+    chosen = _idle(draft, idle)
+    notes: list[Diagnostic] = []
+    if not installed():
+        notes.append(finding(NO_SOLVER, "without HiGHS the bound is weaker", hint=NO_SOLVER.help))
+
+    def task_of(variant: Variant) -> Task:
+        plan = _with(draft, variant.settings)
+        assert here.data is not None
+        call, card = calibrated(plan, profile(plan, kernels=here.data.kernels), here)
+        assert card.data is not None
+        return Task(
+            plan=plan,
+            call=call,
+            card=card,
+            data=card.data,
+            objective=objective,
+            idle=chosen,
+            catalogue=catalogue,
+        )
+
+    try:
+        first = task_of(Variant(()))
+        ways, more = variants(draft, first.unbounded().target, tuple(allow))
+        task, variant, solution = _best(ways, first, task_of, tell)
+    except SolverFailed as error:
+        raise PlanError([finding(SOLVER_FAILED, str(error))]) from error
+    return _fitted(draft, task, variant, solution, [*notes, *more])
+
+
+def _idle(plan: Plan, asked: str | None) -> tuple[Idle, ...]:
+    if asked is not None or "idle" in plan.document.values:
+        return (plan.idle,)
+    return (Idle.RELEASE, Idle.KEEP)
+
+
+def _with(plan: Plan, settings: Sequence[tuple[str, str]]) -> Plan:
+    return load(plan, overrides=[f"{key}={value}" for key, value in settings]) if settings else plan
+
+
+def _best(
+    ways: Sequence[Variant], first: Task, task_of: Callable[[Variant], Task], tell: Callable[[str], None]
+) -> tuple[Task, Variant, Solution]:
+    """The fastest, where each change of the picture has to be worth it."""
+    best: tuple[Task, Variant, Solution] | None = None
+    nothing: NothingFits | None = None
+    for variant in ways:
+        task = first if not variant.settings else task_of(variant)
+        if best is not None and least_cost(task) >= best[2].price.cost * (1 - WORTH):
+            continue
+        if variant.settings:
+            task = replace(task, most=FEW)
+        tell("searching" + (f": {', '.join(variant.said)}" if variant.said else ""))
+        try:
+            found = solve_task(task)
+        except NothingFits as error:
+            nothing = nothing or error
+            continue
+        if best is None or found.price.cost < best[2].price.cost * (1 - WORTH):
+            best = task, variant, found
+    if best is None:
+        assert nothing is not None
+        raise _refusal(first, nothing)
+    return best
+
+
+def _fitted(draft: Plan, task: Task, variant: Variant, solution: Solution, notes: list[Diagnostic]) -> Fitted:
+    lines = tuple(reasons(solution))
+    said = dict(lines)
+    text, name = draft.document.sources[0].text, draft.document.sources[0].name
+    for key, value in variant.settings:
+        text = with_value(text, key.split("."), value, f"changes the picture: {', '.join(variant.said)}")
+    written: set[str] = set()
+    for choice in solution.found.choices:
+        for key, value in choice.settings:
+            why = "" if choice.subject in written else f"{choice.subject}: {said[choice.subject]}"
+            text = with_value(text, key.split("."), value, why)
+            written.add(choice.subject)
+        if choice.subject not in written and choice.subject != "idle":
+            text = with_comment(
+                text, ("components", choice.subject), f"{choice.subject}: {said[choice.subject]}"
+            )
+    card = f"{task.data.name} ({task.data.source})"
+    proven = certificate(solution, card, f"offload-planner, {solver_name()}", task.objective)
+    plan = load(SourceText(name=name, text=text))
+    unsaid = [f"idle: {said['idle']}"] if "idle" in said and "idle" not in written else []
+    text = with_head(text, (*proven, *unsaid, image_line(plan).replace("image: ", "picture ")))
+    return Fitted(
+        text=text,
+        plan=load(SourceText(name=name, text=text)),
+        solution=solution,
+        certificate=proven,
+        reasons=lines,
+        diagnostics=tuple(notes),
+        task=task,
+    )
+
+
+def _refusal(task: Task, nothing: NothingFits) -> PlanError:
+    """Why nothing fits, what would, and each limit that was met."""
+    free = task.unbounded()
+    room, _ = task.card.room(task.plan, free.target.bytes)
+    why = nothing.refused[0]
+    least = least_budget(task, room.overhead, free.target.bytes)
+    hint = "; ".join(
+        filter(
+            None,
+            (
+                f"{least // MIB}MiB is the least that fits" if least else "",
+                "--allow tiling,quantization takes less and changes the picture",
+                "smaller pictures or fewer at once take less",
+            ),
+        )
+    )
+    budget = gib(room.budget) if room.budget is not None else "what there is"
+    span = task.plan.document.spans.get("/budget/vram")
+    said = f"no plan for this call fits in {budget}: {why.why}"
+    found = [finding(NOTHING_FITS, said, span=span, hint=hint)]
+    found += [replace(one, hint="") for one in why.found]  # their least is without activations
+    return PlanError(found, task.plan.document.sources)
+
+
+def least_budget(task: Task, overhead: int, weights: int) -> int | None:
+    """Bytes, in whole MiB: with it some plan fits, and with one MiB less none that was tried does."""
+    ways = [*_smallest(task)]
+
+    def fits(mib: int) -> bool:
+        there = replace(task, card=Here(Room(mib * MIB, overhead), task.data))
+        pricer = Pricer(there.compiled, task.objective)
+        return any(isinstance(pricer.price(settings), Price) for settings in ways)
+
+    low, high = 0, max(1, (overhead + 2 * weights) // MIB)
+    while not fits(high):
+        low, high = high, 2 * high
+        if high * MIB > PLENTY:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high * MIB
+
+
+def _smallest(task: Task) -> Iterator[tuple[tuple[str, str], ...]]:
+    """Settings that hold the least: all left to the compiler, and as much as can be streamed through."""
+    from planner.fitting.choices import LEAST, space_of
+
+    yield ()
+    free = task.unbounded()
+    space = space_of(task.plan, free.graph, 1, idle=(), residents=False)
+    through = [next((c for c in of if ("resident", LEAST) in _short(c.settings)), of[0]) for of in space]
+    yield tuple(setting for choice in through for setting in choice.settings)
+
+
+def _short(settings: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(key.rpartition(".")[2], value) for key, value in settings]

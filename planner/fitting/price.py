@@ -1,0 +1,93 @@
+"""What a set of choices costs: compiled, and its call foretold by the engine that ``plan explain`` asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.api import Compiled
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors
+from planner.fitting.choices import Settings
+from planner.predict.clock import micros
+from planner.predict.forecast import Forecast
+
+Objective = Literal["steady", "first"]
+MARGIN = 100
+"""One of so many bytes of the budget, and at most MARGIN_MOST, stays free where an amount is written down:
+forecasts of peaks were up to so much too low, and such an amount does not give way to activations."""
+MARGIN_MOST = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """``cost``: microseconds of the call; ``compiled``: what it is of."""
+
+    cost: int
+    compiled: Compiled
+    forecast: Forecast
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It does not fit: why, in words, with what the compiler said; ``found`` is empty where only the forecast
+    has no room."""
+
+    why: str
+    found: tuple[Diagnostic, ...] = ()
+
+
+class Pricer:
+    """Prices of the plan that ``compiled`` makes, for settings. What compiles to the same is played once."""
+
+    def __init__(self, compiled: Callable[[Settings], Compiled], objective: Objective) -> None:
+        self._compiled = compiled
+        self._objective = objective
+        self._said: dict[Settings, Price | Refused] = {}
+        self._known: dict[str, Price | Refused] = {}
+        self.played = 0
+
+    def price(self, settings: Settings, *, exact: bool = False) -> Price | Refused:
+        """``exact``: amounts are written down in it, so that a margin is left."""
+        if settings not in self._said:
+            self._said[settings] = self._found(settings)
+        found = self._said[settings]
+        return found if isinstance(found, Refused) or not exact else _with_margin(found)
+
+    def _found(self, settings: Settings) -> Price | Refused:
+        try:
+            made = self._compiled(settings)
+        except PlanError as error:
+            first = errors(error.diagnostics)[0]
+            return Refused(first.message, tuple(errors(error.diagnostics)))
+        course = made.schedule.course
+        key = repr((made.schedule.placements, course.idle, course.budget, course.fixed))
+        if key not in self._known:
+            self._known[key] = self._played(made)
+        return self._known[key]
+
+    def _played(self, made: Compiled) -> Price | Refused:
+        self.played += 1
+        forecast = made.forecast
+        if forecast is None:
+            raise ValueError("a call that was not traced, or a card without rates")
+        if not forecast.fits:
+            short = "; ".join(note for note in forecast.notes if "no room" in note)
+            return Refused(short or "an allocation finds too little beside the weights")
+        seconds = forecast.seconds if self._objective == "steady" else forecast.first
+        return Price(micros(seconds), made, forecast)
+
+
+def _with_margin(price: Price) -> Price | Refused:
+    room = budget_of(price.compiled)
+    if room is None or price.forecast.peak <= room - min(room // MARGIN, MARGIN_MOST):
+        return price
+    return Refused("it leaves less than a hundredth of the budget free")
+
+
+def budget_of(compiled: Compiled) -> int | None:
+    """Bytes that the driver may show: the plan's budget, or the card's where that is less."""
+    if compiled.card is not None:
+        return compiled.card.room(compiled.plan, compiled.target.bytes)[0].budget
+    said = compiled.plan.budget.vram
+    return None if said is None else said.bytes

@@ -1,0 +1,179 @@
+"""The best of a space of choices: all of them where they are few, else from good starts downhill.
+
+Deterministic: costs are whole microseconds; of equal costs the plan with fewer settings wins, then the one
+whose choices come first in the file's order. There are limits of how many plans are priced, and none of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+
+from planner.fitting.choices import Choice, Settings, Space
+from planner.fitting.price import Price, Pricer, Refused
+
+ALL = 192
+"""Spaces of at most so many plans are searched whole."""
+MOST = 96
+"""So many plans are priced in other spaces at most."""
+
+Point = tuple[int, ...]
+"""Of each subject the number of its choice."""
+
+
+@dataclass(slots=True)
+class Found:
+    """``point`` in ``space``, what it is priced at, ``whole``: no plan of the space is better; ``prices``: of
+    all that were priced."""
+
+    space: Space
+    point: Point
+    price: Price
+    whole: bool
+    prices: dict[Point, Price | Refused] = field(default_factory=dict)
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """One a subject."""
+        return tuple(of[at] for of, at in zip(self.space, self.point, strict=True))
+
+    @property
+    def settings(self) -> Settings:
+        """Of all subjects."""
+        return settings_of(self.space, self.point)
+
+
+class NothingFits(Exception):
+    """No plan of the space does; ``refused`` are the reasons, of the plan that leaves all open first."""
+
+    def __init__(self, refused: Sequence[Refused]) -> None:
+        super().__init__(refused[0].why if refused else "")
+        self.refused = tuple(refused)
+
+
+def settings_of(space: Space, point: Point) -> Settings:
+    """What the choices at ``point`` write."""
+    return tuple(s for of, at in zip(space, point, strict=True) for s in of[at].settings)
+
+
+class Search:
+    """``lower``: microseconds that any plan with these choices takes at least, the others open."""
+
+    def __init__(self, space: Space, pricer: Pricer, lower: Callable[[Sequence[Choice]], int]) -> None:
+        self._space = space
+        self._pricer = pricer
+        self._lower = lower
+        self.prices: dict[Point, Price | Refused] = {}
+        self._best: Point | None = None
+
+    def run(self, starts: Sequence[Point], *, everything: int = ALL, most: int = MOST) -> Found:
+        """Raises NothingFits."""
+        whole = prod(map(len, self._space)) <= everything
+        first = (0,) * len(self._space)
+        for start in (first, *starts):
+            self._price(start)
+        if whole:
+            self._branch(())
+        else:
+            self._descend_each(most)
+        if self._best is None:
+            reasons = [p for p in self.prices.values() if isinstance(p, Refused)]
+            raise NothingFits(reasons)
+        price = self.prices[self._best]
+        assert isinstance(price, Price)
+        return Found(self._space, self._best, price, whole, self.prices)
+
+    def beside(self, found: Found) -> dict[str, list[tuple[Choice, Price | Refused]]]:
+        """By subject, every other choice with all else as it is found, the best first."""
+        made: dict[str, list[tuple[Choice, Price | Refused]]] = {}
+        for subject, choices in enumerate(self._space):
+            others = []
+            for at, choice in enumerate(choices):
+                if at != found.point[subject]:
+                    others.append((choice, self._price(_moved(found.point, subject, at))))
+            made[choices[0].subject] = sorted(
+                others, key=lambda pair: pair[1].cost if isinstance(pair[1], Price) else 1 << 62
+            )
+        return made
+
+    def simplest(self, found: Found, tolerance: float) -> Found:
+        """The same without choices whose gain is less than ``tolerance``, a share of the cost, together."""
+        here, allowed = found.point, int(found.price.cost * (1 + tolerance))
+        for subject in range(len(here)):
+            point = _moved(here, subject, 0)
+            price = self._price(point)
+            fewer = len(settings_of(self._space, point)) < len(settings_of(self._space, here))
+            if fewer and isinstance(price, Price) and price.cost <= allowed:
+                here = point
+        price = self.prices[here]
+        assert isinstance(price, Price)
+        return replace(found, point=here, price=price)
+
+    # -- inside
+
+    def _price(self, point: Point) -> Price | Refused:
+        if point not in self.prices:
+            exact = any(of[at].exact for of, at in zip(self._space, point, strict=True))
+            self.prices[point] = self._pricer.price(settings_of(self._space, point), exact=exact)
+            if isinstance(self.prices[point], Price) and (
+                self._best is None or self._rank(point) < self._rank(self._best)
+            ):
+                self._best = point
+        return self.prices[point]
+
+    def _rank(self, point: Point) -> tuple[int, int, Point]:
+        price = self.prices[point]
+        cost = price.cost if isinstance(price, Price) else 1 << 62
+        return cost, len(settings_of(self._space, point)), point
+
+    def _cost(self) -> int:
+        price = None if self._best is None else self.prices[self._best]
+        return price.cost if isinstance(price, Price) else 1 << 62
+
+    def _branch(self, chosen: Point) -> None:
+        """Every plan that begins with ``chosen``, but those whose bound is above what was found."""
+        choices = [of[at] for of, at in zip(self._space, chosen, strict=False)]
+        if self._lower(choices) > self._cost():
+            return
+        if len(chosen) == len(self._space):
+            self._price(chosen)
+            return
+        for at in range(len(self._space[len(chosen)])):
+            self._branch((*chosen, at))
+
+    def _descend_each(self, most: int) -> None:
+        """From the best start of each choice of the last subject: what is best between calls is not seen
+        before the components are chosen for it."""
+        last = len(self._space) - 1
+        begun = [*self.prices]
+        for number, at in enumerate(range(len(self._space[last]))):
+            here = min((p for p in begun if p[last] == at), key=self._rank, default=None)
+            here = here or (*(0,) * last, at)
+            self._price(here)
+            self._descend(here, len(begun) + most * (number + 1) // len(self._space[last]))
+        if self._best is not None:
+            self._descend(self._best, len(self.prices) + most // 2)
+
+    def _descend(self, here: Point, most: int) -> None:
+        """One subject after the other, the largest first, until no other choice of any is better."""
+        subjects = sorted(range(len(here)), key=lambda s: (-max(c.high for c in self._space[s]), s))
+        before = None
+        while before != here:
+            before = here
+            for subject in subjects:
+                for at in range(len(self._space[subject])):
+                    point = _moved(here, subject, at)
+                    if point not in self.prices:
+                        if len(self.prices) >= most or self._lower(self._all(point)) > self._cost():
+                            continue
+                        self._price(point)
+                    if self._rank(point) < self._rank(here):
+                        here = point
+
+    def _all(self, point: Point) -> list[Choice]:
+        return [of[at] for of, at in zip(self._space, point, strict=True)]
+
+
+def _moved(point: Point, subject: int, at: int) -> Point:
+    return (*point[:subject], at, *point[subject + 1 :])

@@ -1,0 +1,203 @@
+"""One pipeline in one memory: what is open, searched, with the bound and what else there was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from planner.api import Compiled, compile
+from planner.cards.data import CardData
+from planner.fitting.bound import held, lower
+from planner.fitting.choices import LEVELS, Choice, Settings, Space, space_of, stream_of
+from planner.fitting.phases import Problem, blocks_of, problem_of
+from planner.fitting.price import Objective, Price, Pricer, Refused
+from planner.fitting.search import ALL, MOST, Found, Search
+from planner.loading.known import Given
+from planner.plan.model import Idle, Plan, Policy
+from planner.predict.profile import CallProfile
+from planner.schedule.card import Here, Place, Room
+
+PLENTY = 1 << 50
+"""Bytes: of a budget that bounds nothing."""
+SAME = 0.001
+"""Of the cost: what gains less is not written down, since no forecast is so exact."""
+NEAR = (1 / 16, 1 / 32, -1 / 32, -1 / 16)
+"""By how much of a component, more and less, the amounts are that are tried last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """``found``: the best plan; ``bound``: microseconds that any plan for this call and memory takes at
+    least, by the same cost model; ``others``: what else each subject could have been, all else as it is;
+    ``priced``: how many plans were; ``problem``: of which ``bound`` is."""
+
+    found: Found
+    bound: int
+    others: Mapping[str, Sequence[tuple[Choice, Price | Refused]]]
+    priced: int
+    problem: Problem
+
+    @property
+    def price(self) -> Price:
+        """Of the best plan."""
+        return self.found.price
+
+    @property
+    def gap(self) -> float:
+        """By which share the best plan takes longer than the bound."""
+        return self.price.cost / self.bound - 1 if self.bound else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """``plan``: what is said already; ``call``: of it, traced; ``card``: whose rates and memory count;
+    ``data``: the rates; ``target``: what the plan is for, None for what it names; ``idle``: what may be
+    chosen; ``levels``, ``everything``, ``most``: how finely and how far is searched."""
+
+    plan: Plan
+    call: CallProfile
+    card: Place
+    data: CardData
+    objective: Objective = "steady"
+    idle: tuple[Idle, ...] = (Idle.RELEASE, Idle.KEEP)
+    target: Any = None
+    catalogue: Given = ()
+    levels: int = LEVELS
+    everything: int = ALL
+    most: int = MOST
+
+    def compiled(self, settings: Settings = ()) -> Compiled:
+        """The plan with ``settings``. Raises PlanError."""
+        said = [f"{key}={value}" for key, value in settings]
+        return compile(
+            self.plan, self.target, overrides=said, card=self.card, call=self.call, catalogue=self.catalogue
+        )
+
+    @property
+    def residents(self) -> bool:
+        """Whether components may be placed for good: not where the device is to be empty between calls."""
+        return Idle.KEEP in self.idle
+
+    def unbounded(self) -> Compiled:
+        """The plan where there is room for everything. Raises PlanError."""
+        return compile(
+            self.plan,
+            self.target,
+            overrides=["idle=keep"],
+            card=Here(Room(PLENTY, 0), self.data),
+            call=self.call,
+            catalogue=self.catalogue,
+        )
+
+    def budget(self, compiled: Compiled) -> int | None:
+        """Bytes for weights and activations on the card."""
+        room, _ = self.card.room(self.plan, compiled.target.bytes)
+        return None if room.budget is None else max(0, room.budget - room.overhead)
+
+
+def problem_for(task: Task) -> tuple[Compiled, Problem]:
+    """The plan compiled for all the memory that it could use, and what any plan for it has to do in what
+    there is. Raises PlanError."""
+    free = task.unbounded()
+    assert free.forecast is not None
+    problem = problem_of(
+        free.graph,
+        free.schedule,
+        task.call,
+        task.data,
+        budget=task.budget(free),
+        cycle=task.objective == "steady" and Idle.KEEP in task.idle,
+        placed=task.residents,
+        seconds=free.forecast.seconds,
+    )
+    return free, problem
+
+
+def space_for(task: Task, free: Compiled, problem: Problem) -> Space:
+    """What is open, with the amounts of the linear program's solution."""
+    space = space_of(
+        task.plan,
+        free.graph,
+        task.budget(free),
+        idle=task.idle,
+        levels=task.levels,
+        residents=task.residents,
+    )
+    return _with_solution(space, free, problem)
+
+
+def least_cost(task: Task) -> int:
+    """Microseconds that any plan takes at least. Raises PlanError."""
+    return lower(problem_for(task)[1])
+
+
+def solve_task(task: Task) -> Solution:
+    """Raises PlanError where the plan does not compile wherever it runs, NothingFits where it does not
+    here."""
+    free, problem = problem_for(task)
+    space = space_for(task, free, problem)
+    pricer = Pricer(task.compiled, task.objective)
+    search = Search(space, pricer, lambda choices: lower(problem, choices))
+    found = search.run([*_starts(space)], everything=task.everything, most=task.most)
+    if not found.whole:
+        space = _finer(found, free)
+        search = Search(space, pricer, lambda choices: lower(problem, choices))
+        here = tuple(of.index(choice) for of, choice in zip(space, found.choices, strict=True))
+        found = search.run([here], everything=0, most=task.most)
+    found = search.simplest(found, SAME)
+    others = search.beside(found)
+    bound = min(lower(problem), found.price.cost)
+    return Solution(found, bound, others, pricer.played, problem)
+
+
+def _starts(space: Space) -> Iterator[tuple[int, ...]]:
+    """Everything as far as it is on the device whole; the amounts of the linear program."""
+    for kept in (0, 1) if space and space[-1][0].subject == "idle" else (None,):
+        for wanted in (_whole, _solved):
+            point = [next((at for at, choice in enumerate(of) if wanted(choice)), 0) for of in space]
+            if kept is not None:
+                point[-1] = kept
+            yield tuple(point)
+
+
+def _whole(choice: Choice) -> bool:
+    return any(value == "offload" for _, value in choice.settings)
+
+
+def _solved(choice: Choice) -> bool:
+    return choice.solved
+
+
+def _with_solution(space: Space, free: Compiled, problem: Problem) -> Space:
+    """With the amounts of the linear program's solution among the choices."""
+    amounts = held(problem)
+    made = []
+    for of in space:
+        name = of[0].subject
+        if name in amounts and any(choice.exact for choice in of):
+            part, blocks = problem.parts[name], blocks_of(free.graph, name)
+            assert blocks is not None
+            ring = 2 * max(blocks.streamable)
+            if part.low + ring < amounts[name] < part.size:
+                of = (*of, replace(stream_of(name, blocks, amounts[name] - ring), solved=True))
+        made.append(of)
+    return tuple(made)
+
+
+def _finer(found: Found, free: Compiled) -> Space:
+    """With amounts around those that were found."""
+    made = []
+    for of, choice in zip(found.space, found.choices, strict=True):
+        blocks = blocks_of(free.graph, choice.subject) if choice.exact else None
+        if blocks is not None:
+            said = {key.rpartition(".")[2]: value for key, value in choice.settings}
+            policy = Policy.STREAM if "policy" in said else None
+            more = {"prefetch": said["prefetch"]} if "prefetch" in said else {}
+            amounts = (choice.amount + int(sum(blocks.streamable) * share) for share in NEAR)
+            near = (
+                stream_of(choice.subject, blocks, n, policy, more) for n in amounts if 0 < n < blocks.bytes
+            )
+            of = tuple(dict.fromkeys((*of, *near)))
+        made.append(of)
+    return tuple(made)

@@ -1,0 +1,118 @@
+"""A key is set in the text of a plan, and nothing else of it changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.fitting.edit import MARK, with_comment, with_head, with_value, without_marks
+
+PLANS = sorted((Path(__file__).parents[2] / "plans").glob("*.plan.yaml"))
+SET = (
+    (("idle",), "keep"),
+    (("budget", "vram"), "5GiB"),
+    (("components", "unet", "policy"), "stream"),
+    (("components", "vae", "prefetch"), "2"),
+    (("components", "elsewhere", "resident"), "9MiB"),
+    (("pipeline", "dtype"), "float16"),
+    (("run", "height"), "512"),
+)
+
+NAMED = st.sampled_from(["vae", "unet", "text_encoder"])
+SCALAR = st.sampled_from(["offload", "12GiB", "'quoted'", '"a # b"', "3", "on"])
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> str:
+    """Plans as people write them: flow and block, short forms, comments and blank lines anywhere."""
+    lines = [
+        "version: 1",
+        draw(st.sampled_from(["pipeline: A", "pipeline: {class: A}", "pipeline:\n  class: A"])),
+    ]
+    if draw(st.booleans()):
+        lines.append(
+            draw(st.sampled_from(["budget: {vram: 1GiB}", "budget:\n    vram: 1GiB  # much", "budget: {}"]))
+        )
+    if names := draw(st.lists(NAMED, unique=True, max_size=3)):
+        pad = draw(st.sampled_from(["  ", "    "]))
+        lines.append("components:")
+        for name in names:
+            lines.append(
+                draw(
+                    st.sampled_from(
+                        [
+                            f"{pad}{name}: stream",
+                            f"{pad}{name}: {{policy: stream}}  # why",
+                            f"{pad}{name}:\n{pad}  policy: stream",
+                        ]
+                    )
+                )
+            )
+    else:
+        lines += draw(st.sampled_from([[], ["components:"], ["components: {}"]]))
+    if draw(st.booleans()):
+        lines.append(f"run: {{prompt: {draw(SCALAR)}}}")
+    made = []
+    for line in lines:
+        made += draw(st.lists(st.sampled_from(["# a comment", ""]), max_size=2))
+        made.append(
+            line + draw(st.sampled_from(["", "", "  # told"]))
+            if "\n" not in line and "#" not in line
+            else line
+        )
+    made += draw(st.lists(st.sampled_from(["# the end", ""]), max_size=2))
+    return "\n".join(made) + draw(st.sampled_from(["\n", ""]))
+
+
+def expected(values: Any, path: tuple[str, ...], value: Any) -> Any:
+    """What the document says then."""
+    if not path:
+        return value
+    if isinstance(values, str):
+        values = {"policy" if path[0] != "dtype" else "class": values}
+    return {**(values or {}), path[0]: expected((values or {}).get(path[0]), path[1:], value)}
+
+
+def check(text: str, path: tuple[str, ...], value: str) -> None:
+    made = with_value(text, path, value, "why it is so")
+    assert yaml.safe_load(made) == expected(yaml.safe_load(text), path, yaml.safe_load(value))
+    assert f"{MARK}why it is so" in made
+    kept = [line for line in text.splitlines() if line.lstrip().startswith("#") or not line.strip()]
+    assert [line for line in kept if line.strip()] == [
+        line for line in made.splitlines() if line.lstrip().startswith("#") and MARK not in line
+    ]
+    changed = [line for line in without_marks(made).splitlines() if line not in text.splitlines()]
+    assert len(changed) <= max(1, len(path) - 1)
+    assert with_value(without_marks(made), path, value, "why it is so") == made or len(changed) <= 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts(), st.sampled_from(SET))
+def test_what_is_set_is_set_and_all_else_is_as_it_was(text: str, one: tuple[tuple[str, ...], str]) -> None:
+    check(text, *one)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name)
+def test_plans_that_ship(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for one in SET:
+        check(text, *one)
+
+
+def test_in_a_flow_mapping() -> None:
+    made = with_value("{version: 1, pipeline: A}", ("components", "a", "policy"), "stream")
+    assert made == "{version: 1, pipeline: A, components: {a: {policy: stream}}}"
+
+
+def test_comments_are_told_apart_and_go_again() -> None:
+    text = "# mine\nversion: 1\ncomponents:\n  vae: stream\n"
+    told = with_head(with_comment(text, ("components", "vae"), "left"), ["first", "second"])
+    assert (
+        told == f"# mine\n{MARK}first\n{MARK}second\nversion: 1\ncomponents:\n  {MARK}left\n  vae: stream\n"
+    )
+    assert without_marks(told) == text

@@ -1,0 +1,238 @@
+"""``planner.fit`` and ``plan fit``: a plan's words are kept, what is open is chosen, and it is said why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import planner
+from planner.cli.main import run
+from planner.diagnostics.diagnostic import PlanError
+from planner.fitting.edit import MARK, without_marks
+from planner.fitting.fit import Fitted
+from planner.fitting.frontier import budgets
+from planner.fitting.relaxed import program_of, proven
+from planner.fitting.solver import SolverFailed, solve
+from planner.plan.model import Idle, Policy
+
+TINY = "builtin:tiny-flux"
+VRAM = "840MiB"
+"""Of it 765 MiB are an H200's context, and the least that fits is 834."""
+
+PLAN = """\
+# what I think of it
+version: 1
+name: mine   # a name
+pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}
+
+components:
+  # it must not move
+  vae: resident
+  transformer: {policy: stream, prefetch: 2}   # two
+
+run: {prompt: a cat, height: 64, width: 64, num_inference_steps: 4}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cached(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OFFLOAD_PLANNER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plans") / "mine.plan.yaml"
+    path.write_text(PLAN)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fitted(mine: Path) -> Fitted:
+    return planner.fit(mine, vram=VRAM, card="h200")
+
+
+def codes(error: PlanError) -> list[str]:
+    return [d.code.id for d in error.diagnostics]
+
+
+def test_what_a_plan_says_is_kept_and_the_rest_is_told(mine: Path, fitted: Fitted) -> None:
+    made = fitted
+    kept = [line for line in PLAN.splitlines() if line not in made.text.splitlines()]
+    assert kept == []
+    assert made.plan.components["vae"].policy is Policy.RESIDENT
+    assert made.plan.components["transformer"].prefetch == 2
+    assert dict(made.reasons).keys() >= {"text_encoder", "text_encoder_2", "transformer", "idle"}
+    for subject, why in made.reasons:
+        assert f"{MARK}{subject}: {why}" in made.text
+    assert planner.validate(made.plan)
+    assert mine.read_text() == PLAN
+
+
+def test_the_file_keeps_its_promise(fitted: Fitted) -> None:
+    """Compiled as anybody would, it takes what its certificate says, and no plan is below the bound."""
+    made = fitted
+    again = planner.compile(
+        made.plan, card=made.task.card, call=planner.profile(made.plan, kernels=made.task.data.kernels)
+    )
+    assert again.forecast is not None
+    assert again.forecast.seconds == pytest.approx(made.seconds, abs=2e-6)
+    assert again.forecast.fits
+    assert made.bound <= made.seconds
+    program = program_of(made.solution.problem)
+    assert proven(program, solve(program).multipliers) <= made.seconds
+
+
+def test_the_same_inputs_give_the_same_bytes(mine: Path, fitted: Fitted) -> None:
+    assert planner.fit(mine, vram=VRAM, card="h200").text == fitted.text
+
+
+def test_what_was_chosen_is_said_by_then(fitted: Fitted) -> None:
+    again = planner.fit(fitted.plan, card="h200")
+    assert again.seconds <= fitted.seconds * 1.001
+    said = without_marks(fitted.text).splitlines()
+    assert [line for line in said if line not in again.text.splitlines()] == []
+    assert again.text.count("s predicted for a call") == 1
+
+
+def test_where_the_device_is_to_be_empty_nothing_is_placed(mine: Path) -> None:
+    made = planner.fit(mine, vram=VRAM, card="h200", idle="release")
+    assert made.plan.idle is Idle.RELEASE
+    placed = [n for n, p in made.compiled.schedule.placements.items() if p.policy is Policy.RESIDENT]
+    assert placed == ["vae"]
+
+
+def test_a_class_a_folder_and_a_plan_are_taken(tmp_path: Path) -> None:
+    made = planner.fit(TINY, vram=VRAM, card="h200", run={"height": 64, "width": 64})
+    assert made.plan.pipeline.cls == "FluxPipeline"
+    assert made.plan.run == {"prompt": "a cat", "height": 64, "width": 64}
+    path = made.save(tmp_path / "tiny.plan.yaml")
+    assert planner.validate(path)
+    with pytest.raises(FileExistsError):
+        made.save(path)
+
+
+def test_the_first_call_may_be_what_counts(mine: Path) -> None:
+    made = planner.fit(mine, vram=VRAM, card="h200", objective="first")
+    assert made.compiled.forecast is not None
+    assert made.compiled.forecast.first == pytest.approx(made.seconds, abs=2e-6)
+    assert "predicted for the first call" in made.text
+
+
+def test_without_a_solver_there_is_a_weaker_bound(
+    mine: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = fitted
+    monkeypatch.setattr("planner.fitting.solver.installed", lambda: False)
+    monkeypatch.setattr("planner.fitting.fit.installed", lambda: False)
+    made = planner.fit(mine, vram=VRAM, card="h200")
+    assert [d.code.id for d in made.diagnostics] == ["P993"]
+    assert made.bound <= best.bound + 1e-6
+    assert "no solver" in made.text
+
+
+def test_what_does_not_fit_is_told_with_the_least_that_would(mine: Path) -> None:
+    with pytest.raises(PlanError) as caught:
+        planner.fit(mine, vram="770MiB", card="h200")
+    assert "P991" in codes(caught.value)
+    said = next(d for d in caught.value.diagnostics if d.code.id == "P991")
+    least = int(said.hint.split("MiB")[0])
+    planner.fit(mine, vram=f"{least}MiB", card="h200")
+
+
+def test_a_size_has_no_rates(mine: Path) -> None:
+    from planner.schedule.card import imagined
+
+    with pytest.raises(PlanError) as caught:
+        planner.fit(mine, card=imagined(12 << 30))
+    assert codes(caught.value) == ["P992"]
+
+
+def test_what_changes_the_picture_is_chosen_where_it_is_allowed(tmp_path: Path) -> None:
+    """The decoder's activations are what does not fit."""
+    asked: dict[str, Any] = {"vram": "900MiB", "card": "h200", "run": {"height": 768, "width": 768}}
+    with pytest.raises(PlanError) as caught:
+        planner.fit("builtin:tiny-sdxl", **asked)
+    assert "P991" in codes(caught.value)
+    made = planner.fit("builtin:tiny-sdxl", **asked, allow=("tiling",))
+    assert made.plan.components["vae"].tiling
+    assert "picture changed by vae tiling" in made.text
+
+
+def test_where_there_is_room_no_picture_is_changed() -> None:
+    made = planner.fit(TINY, vram="2GiB", card="h200", allow=("tiling",))
+    assert made.plan.components.keys() <= {"text_encoder", "text_encoder_2", "transformer", "vae"}
+    assert not any(said.tiling for said in made.plan.components.values())
+    assert "picture same as without a plan" in made.text
+
+
+def plan_fit(*arguments: str, capsys: Any) -> tuple[int, str, str]:
+    code = run(["fit", *arguments])
+    seen = capsys.readouterr()
+    return code, seen.out, seen.err
+
+
+def test_on_the_command_line(
+    mine: Path, fitted: Fitted, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mine.parent)
+    asked = ("mine.plan.yaml", "--vram", VRAM, "--card", "h200")
+    code, out, err = plan_fit(*asked, "-o", "best.plan.yaml", capsys=capsys)
+    assert code == 0
+    assert "wrote best.plan.yaml" in err
+    assert "s predicted for a call" in out
+    assert Path("best.plan.yaml").read_text() == fitted.text
+    assert run(["validate", "best.plan.yaml"]) == 0
+    for refused, said in (
+        (("-o", "best.plan.yaml"), "P940"),
+        (("-o", "mine.plan.yaml"), "P941"),
+        (("--allow", "magic"), "magic"),
+        (("--run", "height"), "KEY=VALUE"),
+        (("--frontier", "x.pdf"), "P943"),
+    ):
+        code, out, err = plan_fit(*asked, *refused, capsys=capsys)
+        assert code == 2, refused
+        assert said in out + err
+    assert mine.read_text() == PLAN
+
+
+@pytest.mark.wide
+def test_the_frontier_is_a_table_and_a_picture(mine: Path, capsys: Any) -> None:
+    path = mine.parent / "f.svg"
+    code, out, _ = plan_fit(
+        str(mine), "--vram", VRAM, "--card", "h200", "--frontier", str(path), capsys=capsys
+    )
+    assert code == 0
+    assert path.read_text().lstrip().startswith("<?xml")
+    assert "2 GiB more than" in out
+
+
+@pytest.mark.parametrize(("least", "most"), [(3 << 20, 90 << 20), (5 << 30, 40 << 30), (7, 7)])
+def test_budgets_go_from_the_least_to_the_most(least: int, most: int) -> None:
+    found: Sequence[int] = budgets(least, most, (least + 1, least - 1))
+    assert found == sorted(set(found))
+    assert found[0] == least
+    assert found[-1] >= most
+    assert least + 1 in found
+
+
+def test_rules_that_are_there_are_kept(mine: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ruled.plan.yaml"
+    path.write_text(PLAN + "quantization: [{component: transformer, backend: layerwise_cast}]\n")
+    made = planner.fit(path, vram=VRAM, card="h200", allow=("quantization",))
+    assert [d.code.id for d in made.diagnostics] == ["P995"]
+    assert [rule.backend for rule in made.plan.quantization] == ["layerwise_cast"]
+
+
+def test_a_solver_that_fails_is_told(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(program: object) -> None:
+        raise SolverFailed("HiGHS ended with Unknown")
+
+    monkeypatch.setattr("planner.fitting.bound.solve", fails)
+    with pytest.raises(PlanError) as caught:
+        planner.fit(mine, vram=VRAM, card="h200")
+    assert codes(caught.value) == ["P994"]

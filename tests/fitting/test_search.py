@@ -1,0 +1,89 @@
+"""The search finds what trying everything finds, and no plan is below the bound."""
+
+from __future__ import annotations
+
+from itertools import product
+from random import Random
+
+import pytest
+from random_calls import Made, random_call
+
+import planner
+from planner.cards.shipped import card_at
+from planner.fitting.bound import lower
+from planner.fitting.choices import Space
+from planner.fitting.price import Price, Pricer
+from planner.fitting.search import NothingFits, Search, settings_of
+from planner.fitting.solution import Task, problem_for, space_for
+from planner.schedule.card import Here, Room
+from planner.source.text import SourceText
+
+DATA = card_at("h200")
+
+
+def task_for(made: Made, budget: int, objective: str = "steady", levels: int = 2) -> Task:
+    plan = planner.load(SourceText(name="x.plan.yaml", text=made.plan(budget)))
+    return Task(
+        plan=plan,
+        call=made.call,
+        card=Here(Room(budget, 0), DATA),
+        data=DATA,
+        target=made.target,
+        objective=objective,  # type: ignore[arg-type]
+        levels=levels,
+        everything=1 << 30,
+    )
+
+
+def some(seed: int) -> tuple[Made, int, str]:
+    made, random = random_call(seed), Random(seed)
+    return (
+        made,
+        int(made.bytes * random.choice((0.3, 0.5, 0.6, 0.8, 1.3))),
+        random.choice(("steady", "first")),
+    )
+
+
+def coarse(space: Space, seed: int) -> Space:
+    """At most four choices a subject, the plan's own among them."""
+    random = Random(seed)
+    return tuple((of[0], *random.sample(of[1:], min(3, len(of) - 1))) for of in space)
+
+
+def everything(task: Task, space: Space) -> tuple[int | None, list[int]]:
+    """The least that any plan of the space costs, by pricing them all; and all that they cost."""
+    pricer = Pricer(task.compiled, task.objective)
+    costs = []
+    for point in product(*(range(len(of)) for of in space)):
+        exact = any(of[at].exact for of, at in zip(space, point, strict=True))
+        found = pricer.price(settings_of(space, point), exact=exact)
+        costs += [found.cost] if isinstance(found, Price) else []
+    return min(costs, default=None), costs
+
+
+def judge(seed: int) -> None:
+    made, budget, objective = some(seed)
+    task = task_for(made, budget, objective)
+    free, problem = problem_for(task)
+    space = coarse(space_for(task, free, problem), seed)
+    least, costs = everything(task, space)
+    bound = lower(problem)
+    search = Search(space, Pricer(task.compiled, task.objective), lambda choices: lower(problem, choices))
+    if least is None:
+        with pytest.raises(NothingFits):
+            search.run([], everything=1 << 30)
+        return
+    found = search.run([], everything=1 << 30)
+    assert found.price.cost == least
+    assert all(bound <= cost for cost in costs)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_search_is_as_good_as_trying_everything(seed: int) -> None:
+    judge(seed)
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("seed", range(6, 506))
+def test_the_search_is_as_good_as_trying_everything_500(seed: int) -> None:
+    judge(seed)
