@@ -76,7 +76,7 @@ def test_rows_that_fail_and_are_set_aside(here: Path) -> None:
     assert (made.done, made.failed, made.left) == (1, 2, 0)
     said = Path("out/results.jsonl").read_text()
     assert '"P966"' in said
-    assert '"P904"' in said
+    assert '"P004"' in said
     Path("x.plan.yaml").write_text(PLAN.replace("builtin:tiny-flux", "none"))
     with pytest.raises(planner.PlanError) as raised:
         planner.batch("x.plan.yaml", "r.jsonl", "other", engine="ray", simulate=True)
