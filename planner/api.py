@@ -532,7 +532,7 @@ def attach(
     ships."""
     from planner.forms.quantized import quantized, same_rules
     from planner.session.attach import attach_schedule
-    from planner.session.budget import agreed
+    from planner.session.budget import agreed, watch_overhead
     from planner.session.checks import check_pipeline, excluded_by
     from planner.session.machine import card_data, room
     from planner.session.pipeline_class import session_of
@@ -559,6 +559,7 @@ def attach(
         expected = {} if call is None else expectations(call)
         session = attach_schedule(plan, compiled.schedule, pipe, device, notes, undo, expected)
     session.applied.budget = there.budget
+    watch_overhead(device, there.overhead)
     return session, compiled
 
 

@@ -101,6 +101,11 @@ class Device(Protocol):
     def allocator_reserved(self) -> int:
         """Bytes that torch's allocator holds beside the pieces: activations, and what it keeps for reuse."""
 
+    def beyond(self) -> int:
+        """Bytes of the device that are in use and neither pieces nor torch's allocator's: this process's
+        context with the kernels that are loaded, and what others have there. 0 where the backend does not
+        say."""
+
     def empty_cache(self) -> None:
         """What torch's allocator keeps for reuse goes back to the driver."""
 

@@ -293,6 +293,13 @@ class TorchDevice:
             held = int(count(self.name)) if count else 0
         return held if self._exact else max(0, held - self.own)
 
+    def beyond(self) -> int:
+        """By the driver."""
+        if self._total is None:
+            return 0
+        free, total = self._module.mem_get_info(self.name)
+        return max(0, int(total) - int(free) - self.reserved())
+
     def empty_cache(self) -> None:
         """Where the backend has a cache."""
         if hasattr(self._module, "empty_cache"):

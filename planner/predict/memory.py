@@ -51,6 +51,10 @@ class Memory:
         """Beside the pieces."""
         return self.allocator.reserved
 
+    def beyond(self) -> int:
+        """It is not asked: what the context takes is the card's to say."""
+        return 0
+
     def oom_count(self) -> int:
         """As torch counts: failed allocations, each of which is tried once more."""
         return self.allocator.retries

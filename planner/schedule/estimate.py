@@ -14,6 +14,9 @@ SLACK = 512
 """One of so many bytes of the budget is left free beside what activations took last time: torch asks for a
 whole allocation where a part of it would do."""
 
+OURS = 512 << 20
+"""Bytes that a process's context may grow by; what grows by more is not its."""
+
 PIECES = 16
 """In so many pieces, and one more, lies a component as large as the budget. Each ends inside a page of 2 MiB,
 the rest of which is wasted."""
@@ -34,6 +37,9 @@ class Memory(Protocol):
     def allocator_reserved(self) -> int:
         """See there."""
 
+    def beyond(self) -> int:
+        """See there."""
+
     def oom_count(self) -> int:
         """See there."""
 
@@ -51,7 +57,9 @@ class ActivationEstimate:
         """Caps the device, where it can be."""
         self.capped = budget is not None and device.cap(budget)
         self._device = device
-        self._budget = budget or 0
+        self._whole = self._budget = budget or 0
+        self._overhead: int | None = None
+        self._others = 0
         self._known: dict[Hashable, int] = {}
         self._seen: dict[Hashable, int] = {}
         self._expected: dict[Hashable, int] = {}
@@ -72,8 +80,30 @@ class ActivationEstimate:
             self._known[component] = self._expected[component] = nbytes
             self._like[component] = signature
 
+    def watch(self, overhead: int) -> None:
+        """What the driver shows beside weights and activations is to be ``overhead`` bytes, which the budget
+        is without. Kernels that are loaded take more as calls go on, up to 0.2 GiB more than was thought for
+        pipelines that nobody had measured: the budget gives way to them, not the limit that its user set."""
+        self._overhead = overhead
+        beyond = self._device.beyond()
+        self._others = 0 if beyond <= overhead + OURS else beyond - overhead
+        self._give_way()
+
+    def _give_way(self) -> None:
+        """The budget is what ``overhead`` has not outgrown. Growth of more than ``OURS`` is another
+        process's."""
+        if not self.capped or self._overhead is None:
+            return
+        excess = self._device.beyond() - self._others - self._overhead
+        if excess > OURS:
+            self._others += excess
+        elif (budget := self._whole - max(0, excess)) < self._budget:
+            self._budget = budget
+            self._device.cap(budget)
+
     def begin(self) -> None:
         """A call begins."""
+        self._give_way()
         self._seen, self._used = {}, {}
         self._runs = None
         if self.capped:
@@ -85,6 +115,7 @@ class ActivationEstimate:
         if not self.capped or component == self._runs:
             return False
         self._runs = component
+        self._give_way()
         known = self._took(component)
         room = self._budget - self._device.own - incoming
         # Not the larger of the two: a tensor that still lives keeps what is free in pieces.
@@ -150,7 +181,8 @@ class ActivationEstimate:
         if room is None or not (self.capped or abandoned):
             return None
         need = (self.need(component) if self.capped else 0) or 0
-        return max(0, room - need - abandoned) if need or abandoned else None
+        gone = abandoned + self._whole - self._budget
+        return max(0, room - need - gone) if need or gone else None
 
     def _took(self, component: Hashable) -> int | None:
         """Bytes in an earlier call, else in this one; None before it ever ran."""

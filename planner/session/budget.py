@@ -45,6 +45,17 @@ def agreed(
     return replace(there, budget=found[0][1]), ()
 
 
+def watch_overhead(device: Device, overhead: int) -> None:
+    """What the driver shows beside weights and activations is held to ``overhead`` bytes from now on: by the
+    first plan's, where the device has several; not at all where nobody knows what a context takes (0)."""
+    if not overhead:
+        return
+    state = state_of(device)
+    with state.lock:
+        if len(state.residency.applied) == 1:
+            state.residency.activations.watch(overhead)
+
+
 def _budgets(pipe: Any, device: Device) -> list[tuple[str, int | None]]:
     """Of the plans of other pipelines on the device. Names and figures: nothing that would keep them
     alive."""

@@ -270,6 +270,10 @@ class SimDevice:
         """The most that operations held since ``empty_cache``: an allocator keeps what it once had."""
         return METER.high - self.ledger.live
 
+    def beyond(self) -> int:
+        """It has no context."""
+        return 0
+
     def empty_cache(self) -> None:
         """What was once held is forgotten."""
         METER.high = METER.allocated

@@ -115,10 +115,19 @@ def loaded(case: dict[str, Any], device: torch.device) -> Any:
         with torch.no_grad():
             for tensor in (*part.parameters(), *part.buffers()):
                 tensor.normal_(0, 0.02) if tensor.is_floating_point() else tensor.zero_()
+        _fill_others(part)
         part.requires_grad_(False).eval().to("cpu")
         _clean(device)
     made.pipe.set_progress_bar_config(disable=True)
     return made.pipe
+
+
+def _fill_others(part: torch.nn.Module) -> None:
+    """Tensors that a module keeps as plain attributes (tables of positions) come from nowhere else."""
+    for module in part.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor) and value.is_meta:
+                setattr(module, name, torch.zeros_like(value, device="cpu"))
 
 
 def measured(

@@ -52,22 +52,60 @@ def test_a_first_call_is_known_by_its_signatures(name: str, monkeypatch: pytest.
     assert all(found for _, found in seen)
 
 
+class Memory:
+    """A device of which all figures are set."""
+
+    own, abandoned, held, context = 0, 0, 7 << 20, 0
+    capped: int | None = None
+
+    def allocator_reserved(self) -> int:
+        return self.held
+
+    def beyond(self) -> int:
+        return self.context
+
+    def oom_count(self) -> int:
+        return 0
+
+    def retry_count(self) -> int:
+        return 0
+
+    def cap(self, nbytes: int | None) -> bool:
+        self.capped = nbytes
+        return nbytes is not None
+
+
+def test_the_budget_gives_way_to_what_the_context_outgrows() -> None:
+    memory = Memory()
+    memory.context = 500 << 20
+    known = ActivationEstimate(memory, 4 << 30)
+    known.watch(760 << 20)
+    assert memory.capped == 4 << 30
+    memory.context = 800 << 20
+    known.begin()
+    assert memory.capped == (4 << 30) - (40 << 20)
+    assert known.room("unet", 3 << 30) == (3 << 30) - (40 << 20)
+    memory.context = 790 << 20  # it is not given back and forth
+    known.enter("unet", 0)
+    assert memory.capped == (4 << 30) - (40 << 20)
+    memory.context = 9 << 30  # another process came
+    known.enter("vae", 0)
+    assert memory.capped == (4 << 30) - (40 << 20)
+
+
+def test_what_others_have_on_the_device_is_not_ours() -> None:
+    memory = Memory()
+    memory.context = 9 << 30
+    known = ActivationEstimate(memory, 4 << 30)
+    known.watch(760 << 20)
+    known.begin()
+    assert memory.capped == 4 << 30
+    memory.context += 30 << 20
+    known.begin()
+    assert memory.capped == (4 << 30) - (30 << 20)
+
+
 def test_what_is_seen_is_not_overwritten_nor_below_what_was_expected() -> None:
-    class Memory:
-        own, abandoned, held = 0, 0, 7 << 20
-
-        def allocator_reserved(self) -> int:
-            return self.held
-
-        def oom_count(self) -> int:
-            return 0
-
-        def retry_count(self) -> int:
-            return 0
-
-        def cap(self, nbytes: int | None) -> bool:
-            return nbytes is not None
-
     memory = Memory()
     known = ActivationEstimate(memory, 1 << 30)
     known.expect("unet", 5 << 20, "a")
