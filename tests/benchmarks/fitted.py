@@ -164,6 +164,8 @@ def _under(
     try:
         made = _timed(pipe, call, calls, where)
         made["retries"] = session.device.retry_count()
+        last = session.applied.last
+        made["moved"] = last.moved if last is not None else 0
         return made
     finally:
         session.remove()
