@@ -24,8 +24,8 @@ SMALL = 64
 @dataclass(frozen=True, slots=True)
 class Choice:
     """``settings`` for ``subject``, a component or "idle". Of the component, in bytes, ``low`` to ``high`` is
-    on the device while it runs, and ``always`` at any time; ``exact``: an amount that does not give way to
-    activations at work, ``amount`` bytes; ``solved``: it is the one of the linear program's solution."""
+    on the device while it runs, and ``always`` at any time; ``exact``: an amount that activations do not
+    lower at work, ``amount`` bytes; ``solved``: it is the one of the linear program's solution."""
 
     subject: str
     settings: Settings

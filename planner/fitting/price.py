@@ -15,7 +15,7 @@ from planner.predict.forecast import Forecast
 Objective = Literal["steady", "first"]
 MARGIN = 100
 """One of so many bytes of the budget, and at most MARGIN_MOST, stays free where an amount is written down:
-forecasts of peaks were up to so much too low, and such an amount does not give way to activations."""
+forecasts of peaks were up to so much too low, and activations do not lower such an amount."""
 MARGIN_MOST = 100_000_000
 
 

@@ -1,4 +1,4 @@
-"""The best of a space of choices: all of them where they are few, else from good starts downhill.
+"""The best of a space of choices: all of them where they are few, else local search from several starts.
 
 Deterministic: costs are whole microseconds; of equal costs the plan with fewer settings wins, then the one
 whose choices come first in the file's order. There are limits of how many plans are priced, and none of time.

@@ -28,7 +28,7 @@ def certificate(solution: Solution, card: str, solver: str, objective: str) -> t
     """Lines: what is predicted and proven, for what, by what."""
     price, bound = solution.price, solution.bound
     call = "a call" if objective == "steady" else "the first call"
-    whole = "all of what could be written" if solution.found.whole else "downhill from several starts"
+    whole = "all of what could be written" if solution.found.whole else "local search from several starts"
     near = f"within {_share(solution.gap)} of the bound of this cost model, {_seconds(bound)} s"
     if solution.gap < 0.0005:
         near = "which is the bound of this cost model"

@@ -83,13 +83,13 @@ class ActivationEstimate:
     def watch(self, overhead: int) -> None:
         """What the driver shows beside weights and activations is to be ``overhead`` bytes, which the budget
         is without. Kernels that are loaded take more as calls go on, up to 0.2 GiB more than was thought for
-        pipelines that nobody had measured: the budget gives way to them, not the limit that its user set."""
+        pipelines that nobody had measured: the budget shrinks by that, so that the user's limit holds."""
         self._overhead = overhead
         beyond = self._device.beyond()
         self._others = 0 if beyond <= overhead + OURS else beyond - overhead
-        self._give_way()
+        self._shrink()
 
-    def _give_way(self) -> None:
+    def _shrink(self) -> None:
         """The budget is what ``overhead`` has not outgrown. Growth of more than ``OURS`` is another
         process's."""
         if not self.capped or self._overhead is None:
@@ -103,7 +103,7 @@ class ActivationEstimate:
 
     def begin(self) -> None:
         """A call begins."""
-        self._give_way()
+        self._shrink()
         self._seen, self._used = {}, {}
         self._runs = None
         if self.capped:
@@ -115,7 +115,7 @@ class ActivationEstimate:
         if not self.capped or component == self._runs:
             return False
         self._runs = component
-        self._give_way()
+        self._shrink()
         known = self._took(component)
         room = self._budget - self._device.own - incoming
         # Not the larger of the two: a tensor that still lives keeps what is free in pieces.

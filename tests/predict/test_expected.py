@@ -75,7 +75,7 @@ class Memory:
         return nbytes is not None
 
 
-def test_the_budget_gives_way_to_what_the_context_outgrows() -> None:
+def test_the_budget_shrinks_by_what_the_context_outgrows() -> None:
     memory = Memory()
     memory.context = 500 << 20
     known = ActivationEstimate(memory, 4 << 30)
