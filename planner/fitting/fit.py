@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from planner.api import Compiled, calibrated, load, profile
 from planner.cards.shipped import card_at
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
-from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED
+from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED, TIGHT
 from planner.fitting.draft import draft_of, settings_for
 from planner.fitting.edit import with_comment, with_head, with_value
 from planner.fitting.pictures import WORTH, Variant, variants
@@ -21,12 +22,13 @@ from planner.fitting.solver import name as solver_name
 from planner.fitting.words import certificate, reasons
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan
-from planner.report.image import image_line
+from planner.report.image import image_words
 from planner.schedule.card import Card, Here, Room, imagined_as
 from planner.schedule.fit import gib
 from planner.source.text import SourceText
 
 MIB = 1 << 20
+LINE = re.compile(r" \(line \d+\)")
 FEW = 32
 """So many plans are compared at most for each way to change the picture."""
 
@@ -126,7 +128,15 @@ def fit(
     try:
         first = task_of(Variant(()))
         ways, more = variants(draft, first.unbounded().target, tuple(allow))
-        task, variant, solution = _best(ways, first, task_of, tell)
+        try:
+            task, variant, solution = _best(ways, first, task_of, tell)
+        except NothingFits:
+            first = replace(first, tight=True)
+            notes.append(finding(TIGHT, "an allocation is tried twice in every plan that was found"))
+            try:
+                task, variant, solution = _best(ways[:1], first, task_of, tell)
+            except NothingFits as error:
+                raise _refusal(first, error) from error
     except SolverFailed as error:
         raise PlanError([finding(SOLVER_FAILED, str(error))]) from error
     return _fitted(draft, task, variant, solution, [*notes, *more])
@@ -145,7 +155,7 @@ def _with(plan: Plan, settings: Sequence[tuple[str, str]]) -> Plan:
 def _best(
     ways: Sequence[Variant], first: Task, task_of: Callable[[Variant], Task], tell: Callable[[str], None]
 ) -> tuple[Task, Variant, Solution]:
-    """The fastest, where each change of the picture has to be worth it."""
+    """The fastest, where each change of the picture has to be worth it. Raises NothingFits."""
     best: tuple[Task, Variant, Solution] | None = None
     nothing: NothingFits | None = None
     for variant in ways:
@@ -164,7 +174,7 @@ def _best(
             best = task, variant, found
     if best is None:
         assert nothing is not None
-        raise _refusal(first, nothing)
+        raise nothing
     return best
 
 
@@ -188,7 +198,7 @@ def _fitted(draft: Plan, task: Task, variant: Variant, solution: Solution, notes
     proven = certificate(solution, card, f"offload-planner, {solver_name()}", task.objective)
     plan = load(SourceText(name=name, text=text))
     unsaid = [f"idle: {said['idle']}"] if "idle" in said and "idle" not in written else []
-    text = with_head(text, (*proven, *unsaid, image_line(plan).replace("image: ", "picture ")))
+    text = with_head(text, (*proven, *unsaid, f"picture {LINE.sub('', image_words(plan))}"))
     return Fitted(
         text=text,
         plan=load(SourceText(name=name, text=text)),
@@ -230,7 +240,7 @@ def least_budget(task: Task, overhead: int, weights: int) -> int | None:
 
     def fits(mib: int) -> bool:
         there = replace(task, card=Here(Room(mib * MIB, overhead), task.data))
-        pricer = Pricer(there.compiled, task.objective)
+        pricer = Pricer(there.compiled, task.objective, tight=task.tight)
         return any(isinstance(pricer.price(settings), Price) for settings in ways)
 
     low, high = 0, max(1, (overhead + 2 * weights) // MIB)

@@ -40,8 +40,13 @@ class Refused:
 class Pricer:
     """Prices of the plan that ``compiled`` makes, for settings. What compiles to the same is played once."""
 
-    def __init__(self, compiled: Callable[[Settings], Compiled], objective: Objective) -> None:
+    def __init__(
+        self, compiled: Callable[[Settings], Compiled], objective: Objective, *, tight: bool = False
+    ) -> None:
+        """``tight``: plans count too in which an allocation is tried twice, and libraries may do with less
+        scratch."""
         self._compiled = compiled
+        self._tight = tight
         self._objective = objective
         self._said: dict[Settings, Price | Refused] = {}
         self._known: dict[str, Price | Refused] = {}
@@ -71,8 +76,8 @@ class Pricer:
         forecast = made.forecast
         if forecast is None:
             raise ValueError("a call that was not traced, or a card without rates")
-        if not forecast.fits:
-            short = "; ".join(note for note in forecast.notes if "no room" in note)
+        short = "; ".join(note for note in forecast.notes if "no room" in note)
+        if short or not (forecast.fits or self._tight):
             return Refused(short or "an allocation finds too little beside the weights")
         seconds = forecast.seconds if self._objective == "steady" else forecast.first
         return Price(micros(seconds), made, forecast)

@@ -53,7 +53,8 @@ class Solution:
 class Task:
     """``plan``: what is said already; ``call``: of it, traced; ``card``: whose rates and memory count;
     ``data``: the rates; ``target``: what the plan is for, None for what it names; ``idle``: what may be
-    chosen; ``levels``, ``everything``, ``most``: how finely and how far is searched."""
+    chosen; ``tight``: as for ``Pricer``; ``levels``, ``everything``, ``most``: how finely and how far is
+    searched."""
 
     plan: Plan
     call: CallProfile
@@ -63,6 +64,7 @@ class Task:
     idle: tuple[Idle, ...] = (Idle.RELEASE, Idle.KEEP)
     target: Any = None
     catalogue: Given = ()
+    tight: bool = False
     levels: int = LEVELS
     everything: int = ALL
     most: int = MOST
@@ -137,7 +139,7 @@ def solve_task(task: Task) -> Solution:
     here."""
     free, problem = problem_for(task)
     space = space_for(task, free, problem)
-    pricer = Pricer(task.compiled, task.objective)
+    pricer = Pricer(task.compiled, task.objective, tight=task.tight)
     search = Search(space, pricer, lambda choices: lower(problem, choices))
     found = search.run([*_starts(space)], everything=task.everything, most=task.most)
     if not found.whole:

@@ -236,3 +236,11 @@ def test_a_solver_that_fails_is_told(mine: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(PlanError) as caught:
         planner.fit(mine, vram=VRAM, card="h200")
     assert codes(caught.value) == ["P994"]
+
+
+def test_what_runs_with_an_allocation_tried_twice_is_not_refused() -> None:
+    run_it: dict[str, Any] = {"height": 512, "width": 512}
+    made = planner.fit("builtin:tiny-sdxl", vram="906MiB", card="h200", run=run_it)
+    assert [d.code.id for d in made.diagnostics] == ["P996"]
+    assert made.compiled.forecast is not None
+    assert not made.compiled.forecast.fits

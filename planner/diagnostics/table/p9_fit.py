@@ -57,4 +57,16 @@ NOT_CHOSEN_FROM = Code(
     right="plan fit ./flux --card h200 --allow quantization",
 )
 
-CODES = (NOTHING_FITS, NO_RATES, NO_SOLVER, SOLVER_FAILED, NOT_CHOSEN_FROM)
+TIGHT = Code(
+    id="P996",
+    name="tight",
+    severity=Severity.NOTE,
+    help="The call runs in this memory, and in every plan that was found an allocation finds too little at "
+    "first: torch gives back what it keeps and tries again, which takes time, and a library may take a "
+    "kernel that needs less scratch and rounds otherwise. More memory, `--allow tiling` or a smaller picture "
+    "avoid it.",
+    wrong="plan fit sdxl.plan.yaml --vram 6GiB --card rtx-3060",
+    right="plan fit sdxl.plan.yaml --vram 8GiB --card rtx-3060",
+)
+
+CODES = (NOTHING_FITS, NO_RATES, NO_SOLVER, SOLVER_FAILED, NOT_CHOSEN_FROM, TIGHT)
