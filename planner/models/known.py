@@ -20,16 +20,30 @@ def sized_as_shipped(target: Target, plan: Plan, model: Model, own: Own = ()) ->
     as it is; one that the repository does not have is not there."""
     classes = Catalogue(target.version, own)
     reader = Reader(dtype=plan.pipeline.dtype or "float32", variant=None, classes=classes)
-    known = shapes(model)
     elsewhere = {name for name, said in plan.components.items() if said.source is not None}
-    same = target.cls == model.cls
     components = {
         name: info
         if name in elsewhere or info.bytes is not None or not info.module
-        else _component(info, known, reader, same=same)
+        else _once(info, model, reader, target, own)
         for name, info in target.components.items()
     }
     return replace(target, components=components, origin="shipped")
+
+
+_MADE: dict[tuple[str, str, str, str], tuple[ComponentInfo, ComponentInfo]] = {}
+"""By model, component, dtype and version of diffusers: of which description the last was made, and what."""
+
+
+def _once(info: ComponentInfo, model: Model, reader: Reader, target: Target, own: Own) -> ComponentInfo:
+    """``_component``, kept: a search compiles the same pipeline hundreds of times, and names of modules and
+    their blocks are most of what that takes."""
+    same = target.cls == model.cls
+    if own or not same:
+        return _component(info, shapes(model), reader, same=same)
+    key = (model.name, info.name, reader.dtype, target.version)
+    if key not in _MADE or _MADE[key][0] != info:
+        _MADE[key] = info, _component(info, shapes(model), reader, same=same)
+    return _MADE[key][1]
 
 
 def _component(
