@@ -38,6 +38,7 @@ PAGES = (
     _written("index", "Begin"),
     _written("start", "Begin"),
     _written("recipes", "Begin"),
+    _written("cookbook", "Begin"),
     _written("ci", "At home"),
     _written("cards", "At home"),
     _written("editor", "At home"),
