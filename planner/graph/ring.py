@@ -18,8 +18,9 @@ class Ring:
         self._sizes = sizes
         self._there: dict[int, None] = {}
         self._ahead: set[int] = set()
-        self._overlaps: dict[int, tuple[int, ...]] = {}
-        """By block, those whose places it reaches into, itself among them: worked out when first asked."""
+        self._overlaps: dict[int, tuple[frozenset[int], tuple[int, ...]]] = {}
+        """By block, those whose places it reaches into, itself among them, as a set and in the order in which
+        they run: worked out when first asked."""
         at, few = 0, room < 3 * max(sizes.values(), default=0)
         for turn, (index, nbytes) in enumerate(sizes.items()):
             if few:
@@ -50,7 +51,8 @@ class Ring:
     def free(self, index: int, current: int | None) -> bool:
         """Neither the block that runs now (``current``) nor one that was fetched to run next lies where it
         would."""
-        return not any(other == current or other in self._ahead for other in self._below(index))
+        below, _ = self._reached(index)
+        return self._ahead.isdisjoint(below) and not (current in below and current in self._there)
 
     def take(self, index: int, *, ahead: bool) -> list[int]:
         """It lies there now. Returns those that it wrote over. ``ahead``: it was fetched to run later."""
@@ -68,11 +70,15 @@ class Ring:
         self._ahead.discard(index)
 
     def _below(self, index: int) -> list[int]:
-        if index not in self._overlaps:
+        return [n for n in self._reached(index)[1] if n in self._there]
+
+    def _reached(self, index: int) -> tuple[frozenset[int], tuple[int, ...]]:
+        found = self._overlaps.get(index)
+        if found is None:
             start, end = self._span(index)
-            others = (n for n in self.places if self._span(n)[0] < end and start < self._span(n)[1])
-            self._overlaps[index] = tuple(others)
-        return [n for n in self._overlaps[index] if n in self._there]
+            others = tuple(n for n in self.places if self._span(n)[0] < end and start < self._span(n)[1])
+            found = self._overlaps[index] = frozenset(others), others
+        return found
 
     def _span(self, index: int) -> tuple[int, int]:
         return self.places[index], self.places[index] + self._sizes[index]
