@@ -10,7 +10,7 @@ from importlib import resources
 
 from planner.cards import shipped as cards
 from planner.diagnostics.diagnostic import PlanError
-from planner.diagnostics.table.p9_fit import NOTHING_FITS
+from planner.diagnostics.table.p9_fit import NOTHING_FITS, TIGHT
 from planner.docs.cookbook.recipes import LEFT, SIZES, Recipe, entry, file_of, folder
 from planner.fitting.fit import Fitted, fit
 from planner.models.model import FOLDER as DATA
@@ -25,12 +25,14 @@ RESULTS = "cookbook.json"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """``digest``: of what the fit went by; ``bound``: seconds that no plan is faster than, None where nothing
-    fits; ``least``: MiB that would do then; ``tiled``: whether its VAE is tiled."""
+    fits; ``least``: MiB that would do then; ``tiled``: whether its VAE is tiled; ``tight``: whether an
+    allocation is tried twice (P996)."""
 
     digest: str
     bound: float | None
     least: int | None
     tiled: bool
+    tight: bool
 
 
 def results() -> dict[str, Result]:
@@ -57,20 +59,29 @@ def made(recipe: Recipe, size: int) -> tuple[str | None, Result]:
     """The plan's text, None where nothing fits, and what is kept of it.
 
     The picture is as without a plan where anything fits so; else the VAE is tiled, where such a call was
-    traced. Raises PlanError but for P991.
+    traced; where that is not enough, an allocation may be tried twice, with the VAE as it was.
+    Raises PlanError but for P991.
     """
     tilings = sorted({bool(call.tiling) for call in recipe.model.calls})
     least: int | None = None
     mark = digest(recipe, size)
+    short: tuple[str, Result] | None = None
     for tiled in tilings:
         try:
             found = _fitted(recipe, size, tiled=tiled)
         except PlanError as error:
             least = _least(error)
             continue
+        tight = any(d.code is TIGHT for d in found.diagnostics)
         bound = round(found.bound, 6)
-        return _headed(found, recipe, size), Result(digest=mark, bound=bound, least=None, tiled=tiled)
-    return None, Result(digest=mark, bound=None, least=least, tiled=tilings[-1])
+        result = Result(digest=mark, bound=bound, least=None, tiled=tiled, tight=tight)
+        if not tight:
+            return _headed(found, recipe, size), result
+        short = short or (_headed(found, recipe, size), result)
+    return short or (
+        None,
+        Result(digest=mark, bound=None, least=least, tiled=tilings[-1], tight=False),
+    )
 
 
 def write(recipe: Recipe, size: int) -> bool:

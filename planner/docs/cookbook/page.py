@@ -77,8 +77,13 @@ def _row(recipe: Recipe, size: int, result: Result) -> tuple[str, ...]:
         f"{result.bound:.2f}",
         said.peak,
         does(compiled(recipe, size)),
-        "VAE tiled: seams may show" if result.tiled else "the same",
+        _picture(result),
     )
+
+
+def _picture(result: Result) -> str:
+    said = "VAE tiled: seams may show" if result.tiled else "the same"
+    return f"{said}; tight (P996)" if result.tight else said
 
 
 def does(plan: Compiled) -> str:
