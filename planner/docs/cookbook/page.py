@@ -87,13 +87,14 @@ def _picture(result: Result) -> str:
 
 
 def does(plan: Compiled) -> str:
-    """``transformer streams, 24% stays; text_encoder streams, 66% stays``, and what stays between calls."""
-    parts = [
-        f"{name} streams, {placed.split.resident / (plan.target.components[name].bytes or 1):.0%} stays"
+    """``streams transformer (24%), text_encoder (66%)``: how much stays; and what stays between calls."""
+    streams = [
+        f"{name} ({placed.split.resident / (plan.target.components[name].bytes or 1):.0%})"
         for name, placed in plan.schedule.placements.items()
         if placed.policy is Policy.STREAM and placed.split is not None and placed.split.buffer
     ]
     once = [n for n, placed in plan.schedule.placements.items() if placed.policy is Policy.RESIDENT]
+    parts = [f"streams {', '.join(streams)}"] if streams else []
     parts += [f"{', '.join(once)} placed once"] if once else []
     kept = "keeps what fits between calls" if plan.schedule.course.idle is Idle.KEEP else ""
     return "; ".join(filter(None, (*(parts or ["each comes whole"]), kept)))
