@@ -32,6 +32,7 @@ FREE = frozenset(
 )
 """Arguments that change no shape, as long as they are of one call; ``guided`` has what guidance does."""
 TILED = "it was traced with tiling alone"
+MOST_STEPS = 10_000
 FAR = 2.0
 """Times as many positions, or as few, as a call that ships may have for it to be told in its place."""
 
@@ -73,6 +74,8 @@ def shipped(plan: Plan, taken: Call | None, kernels: Kernels | None = None) -> S
         found = _nearest(plan, said, kernels or HOPPER)
         call = profile(model, found)
         steps = said.value(plan.run, STEPS)
+        if steps is not None and not (isinstance(steps, int) and 0 < steps <= MOST_STEPS):
+            raise _Unlike(f"{steps!r} is no number of steps up to {MOST_STEPS:,}")
         made = call if steps in (None, call.steps) else with_steps(call, steps)
         if made is None:
             raise _Unlike(f"{call.steps} steps were traced, and {steps} cannot be made of them")

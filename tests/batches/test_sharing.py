@@ -53,6 +53,7 @@ def test_who_is_first_makes_it_and_the_next_one_opens_it(here: Path, monkeypatch
     del pipe
 
 
+@pytest.mark.wide
 def test_one_that_died_while_it_made_it_left_nothing(here: Path) -> None:
     with held(here / "out") as folder:
         code = f"""

@@ -54,6 +54,7 @@ def test_the_next_prediction_is_by_what_was_measured(
     assert [use[3] for use in again["uses"]] == pytest.approx([use[3] for use in said["uses"]], rel=1e-3)
 
 
+@pytest.mark.wide
 def test_a_file_that_is_broken_is_told_and_written_anew(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_call_that_cannot_be_traced_is_told(
     assert not home.exists()
 
 
+@pytest.mark.wide
 def test_a_cache_that_cannot_be_written_is_told(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

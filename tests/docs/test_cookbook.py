@@ -17,7 +17,10 @@ from planner.docs.cookbook.recipes import ENDS, LEFT, RECIPES, SIZES, Recipe, en
 from planner.fitting.solver import name as solver_name
 from planner.schedule.card import imagined_as
 
-ALL = [pytest.param(recipe, size, id=entry(recipe, size)) for recipe, size in product(RECIPES, SIZES)]
+ALL = [
+    pytest.param(recipe, size, id=entry(recipe, size), marks=() if size == 12 else pytest.mark.wide)
+    for recipe, size in product(RECIPES, SIZES)
+]
 STALE = "python -m planner.docs.cookbook"
 
 

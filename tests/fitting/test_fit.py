@@ -152,6 +152,7 @@ def test_a_size_has_no_rates(mine: Path) -> None:
     assert codes(caught.value) == ["P992"]
 
 
+@pytest.mark.wide
 def test_what_changes_the_picture_is_chosen_where_it_is_allowed(tmp_path: Path) -> None:
     """The decoder's activations are what does not fit."""
     asked: dict[str, Any] = {"vram": "900MiB", "card": "h200", "run": {"height": 768, "width": 768}}
@@ -163,6 +164,7 @@ def test_what_changes_the_picture_is_chosen_where_it_is_allowed(tmp_path: Path) 
     assert "picture changed by vae tiling" in made.text
 
 
+@pytest.mark.wide
 def test_where_there_is_room_no_picture_is_changed() -> None:
     made = planner.fit(TINY, vram="2GiB", card="h200", allow=("tiling",))
     assert made.plan.components.keys() <= {"text_encoder", "text_encoder_2", "transformer", "vae"}
@@ -238,6 +240,7 @@ def test_a_solver_that_fails_is_told(mine: Path, monkeypatch: pytest.MonkeyPatch
     assert codes(caught.value) == ["P994"]
 
 
+@pytest.mark.wide
 def test_what_runs_with_an_allocation_tried_twice_is_not_refused() -> None:
     run_it: dict[str, Any] = {"height": 512, "width": 512}
     made = planner.fit("builtin:tiny-sdxl", vram="906MiB", card="h200", run=run_it)

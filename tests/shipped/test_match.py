@@ -165,3 +165,10 @@ def test_a_class_that_stands_for_others(cls: str, means: str, ships: bool) -> No
     assert found.target.cls == means
     assert found.target.components["transformer"].bytes
     assert (found.call is not None) == ships
+
+
+@pytest.mark.parametrize("steps", ["''", "many", "0", "-3", "2.5", "[4]", "1000000000"])
+def test_what_is_no_number_of_steps_is_like_no_call(steps: str) -> None:
+    found = matched(plan_of(FLUX, run=f"num_inference_steps: {steps}"))
+    assert found.call is None
+    assert "no number of steps" in found.why
