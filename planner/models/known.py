@@ -8,7 +8,7 @@ from dataclasses import replace
 from planner.models.model import Model, Shapes, shapes
 from planner.plan.model import Plan
 from planner.target.blocks import blocks_of
-from planner.target.catalogue import Catalogue, Own
+from planner.target.catalogue import Catalogue, Own, versions
 from planner.target.component import Reader
 from planner.target.model import ComponentInfo, Target
 from planner.target.tree import tree_of
@@ -18,7 +18,8 @@ def sized_as_shipped(target: Target, plan: Plan, model: Model, own: Own = ()) ->
     """``target`` with the components of ``model``, as loading them in the plan's dtype would have it: bytes,
     blocks, names of modules. A component that has a source of its own, or whose class is another there, stays
     as it is; one that the repository does not have is not there."""
-    classes = Catalogue(target.version, own)
+    # A class that only the plan tells of is of no version of diffusers.
+    classes = Catalogue(target.version or versions()[0], own)
     reader = Reader(dtype=plan.pipeline.dtype or "float32", variant=None, classes=classes)
     elsewhere = {name for name, said in plan.components.items() if said.source is not None}
     components = {

@@ -172,3 +172,11 @@ def test_what_is_no_number_of_steps_is_like_no_call(steps: str) -> None:
     found = matched(plan_of(FLUX, run=f"num_inference_steps: {steps}"))
     assert found.call is None
     assert "no number of steps" in found.why
+
+
+@pytest.mark.parametrize("cls", ["MyOwnPipeline", "' '"])
+def test_a_class_of_ones_own_over_a_known_model_is_compiled(cls: str) -> None:
+    text = f"version: 1\npipeline: {{class: {cls}, source: {QWEN}, dtype: bfloat16}}\n"
+    text += "order: text_encoder -> transformer -> vae.decode\nbudget: {vram: 44GiB}\n"
+    found = planner.validate(SourceText(name="x.plan.yaml", text=text))
+    assert found.plan is not None
