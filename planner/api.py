@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -650,24 +650,21 @@ def _back(
     found += check_parts(plan, known)
     if errors(found):
         return None, found
-
-    def lowered(call: CallProfile | None) -> tuple[_Done | None, list[Diagnostic]]:
-        return _lowered(
-            plan,
-            known,
-            budget=budget,
-            overhead=overhead,
-            card=card,
-            activations=activations,
-            call=call,
-            lock=lock,
-            shipped=ships,
-        )
-
+    lowered = partial(
+        _lowered,
+        plan,
+        known,
+        budget=budget,
+        overhead=overhead,
+        card=card,
+        activations=activations,
+        lock=lock,
+        shipped=ships,
+    )
     if ships is None or ships.call is None or call is not None or activations is not None:
-        done, more = lowered(call)
+        done, more = lowered(call=call)
         return done, found + more
-    done, more = lowered(ships.call)
+    done, more = lowered(call=ships.call)
     if done is None and not ships.exact:  # it may be that the plan's call, which is another, fits
         doubts = [
             replace(
@@ -675,7 +672,7 @@ def _back(
             )
             for d in errors(more)
         ]
-        done, more = lowered(None)
+        done, more = lowered(call=None)
         more += [] if done is None else doubts
     return done, found + more
 

@@ -89,7 +89,7 @@ class Folder:
         return (self.inside / "stop").exists()
 
     def note(self, line: str) -> None:
-        """Something that whoever started the batch should hear."""
+        """Something that the driver of the batch is to tell."""
         with open(self.inside / "notes", "a", encoding="utf-8") as notes:
             notes.write(f"{line}\n")
 

@@ -67,10 +67,14 @@ def card_of(plan: Plan, asked: Card | None) -> Card:
     ``--simulate``, named as what it is."""
     if asked is not None:
         return asked
-    there = found(plan) if _may_have_one() and find_spec("torch") is not None else None
-    return there or replace(
+    return here(plan) or replace(
         SIMULATED, kind="(no card found here; --card SIZE for another)", free=SIMULATED.free
     )
+
+
+def here(plan: Plan) -> Card | None:
+    """As ``found``, without importing torch where nothing can be found."""
+    return found(plan) if _may_have_one() and find_spec("torch") is not None else None
 
 
 def found(plan: Plan) -> Card | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from planner.cli.card import card_option
+from planner.cli.card import card_option, here
 from planner.cli.code import catalogue_option
 from planner.cli.complete import plan_files
 from planner.cli.source import source_of
@@ -15,6 +15,7 @@ from planner.cli.terminal import log, overrides_option, put, raw, show
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
 from planner.diagnostics.table.p9_output import OUTPUT_IS_INPUT, OUTPUT_TAKEN, PLOT_UNKNOWN
+from planner.fitting.draft import draft_of
 from planner.fitting.fit import Fitted, fit
 from planner.fitting.frontier import Point, buys, drawn, frontier, what
 from planner.fitting.pictures import ALLOW
@@ -23,6 +24,7 @@ from planner.loading.keep import write_anew
 from planner.report.sheet import Sheet, sheet
 from planner.schedule.card import Card
 from planner.schedule.fit import gib
+from planner.source.text import SourceText
 
 PICTURES = (".svg", ".png")
 
@@ -95,13 +97,13 @@ def fit_command(
     if frontier_file is not None and frontier_file.suffix.lower() not in PICTURES:
         said = f'"{frontier_file}" is neither .svg nor .png'
         raise PlanError([finding(PLOT_UNKNOWN, said)])
-    here = card if card is not None else _here()
+    given = source_of(source) if source == "-" else source
     made = fit(
-        source_of(source) if source == "-" else source,
+        given,
         vram=None if vram == "auto" else vram,
         ram=ram,
         pinned=pinned,
-        card=here,
+        card=card or _here(given),
         run=dict(_pairs(arguments)) if arguments else None,
         allow=allowed,
         idle=idle,
@@ -160,14 +162,9 @@ def _writable(output: Path, source: str, *, force: bool) -> None:
         raise click.UsageError("write it beside the plan: its paths are relative to where it is")
 
 
-def _here() -> Card:
-    """The card of this machine. Raises a usage error where there is none with rates."""
-    from planner.api import load
-    from planner.cli.card import found
-    from planner.source.text import SourceText
-
-    plan = load(SourceText(name="here", text="version: 1\npipeline: {class: FluxPipeline}\n"))
-    card = found(plan)
+def _here(source: Path | SourceText | str) -> Card:
+    """The card that the plan would run on. Raises PlanError, and a usage error where there is none."""
+    card = here(draft_of(source, ()))
     if card is None:
         raise click.UsageError("no card was found here: --card NAME of one that ships, or a card's file")
     return card
@@ -187,8 +184,7 @@ def _frontier(made: Fitted, path: Path, *, force: bool) -> None:
         for p in points
     ]
     put("", sheet(">memory", ">seconds", ">bound", ">driver", "", "~plan", rows=rows, gap=2))
-    room, _ = made.task.card.room(made.task.plan, made.compiled.target.bytes)
-    if said := buys(points, room.budget):
+    if said := buys(points, made.task.room.budget):
         put(said)
     write_anew(path, drawn(points, f"{made.plan.name} on {made.task.data.name}", path), force=force)
     log(f"wrote {path}")

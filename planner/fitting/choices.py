@@ -36,6 +36,11 @@ class Choice:
     amount: int = 0
     solved: bool = False
 
+    @property
+    def said(self) -> dict[str, str]:
+        """``settings`` by the last part of their keys (``policy``)."""
+        return {key.rpartition(".")[2]: value for key, value in self.settings}
+
 
 Space = tuple[tuple[Choice, ...], ...]
 """For each subject its choices, the first of which leaves it to the compiler, or as the plan says it."""
@@ -101,17 +106,11 @@ def _streamed(
             yield stream_of(name, blocks, amount, policy)
 
 
-def stream_of(
-    name: str,
-    blocks: Blocks,
-    amount: int,
-    policy: Policy | None = Policy.STREAM,
-    more: Mapping[str, str] = {},
-) -> Choice:
+def stream_of(name: str, blocks: Blocks, amount: int, policy: Policy | None = Policy.STREAM) -> Choice:
     """Of the component ``amount`` bytes stay, to the MiB below, and the others come just in time."""
     ring = (PREFETCH + 1) * max(blocks.streamable)
     mib = amount >> 20
-    said = {"resident": f"{mib}MiB" if mib else LEAST, **more}
+    said = {"resident": f"{mib}MiB" if mib else LEAST}
     high = min(max(blocks.fixed, mib << 20) + ring + max(blocks.streamable), blocks.bytes)
     return replace(_choice(name, policy, said, blocks.fixed, high), exact=True, amount=amount)
 

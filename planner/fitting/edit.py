@@ -39,8 +39,6 @@ def with_value(text: str, path: Sequence[str], value: str, said: str = "") -> st
         if not rest:
             return _replaced(text, there, value, said, key.start_mark.index, top, flow=bool(node.flow_style))
         if isinstance(there, yaml.MappingNode):
-            if not there.value and not there.flow_style:
-                raise ValueError(f"{'.'.join(path)}: an empty mapping")
             node = there
             continue
         short = "class" if len(path) - len(rest) == 1 else "policy"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from planner.api import Compiled, calibrated, load, profile
 from planner.cards.shipped import card_at
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED, TIGHT
+from planner.fitting.choices import LEAST, space_of
 from planner.fitting.draft import draft_of, settings_for
 from planner.fitting.edit import with_comment, with_head, with_value
 from planner.fitting.pictures import WORTH, Variant, variants
@@ -22,13 +22,12 @@ from planner.fitting.solver import name as solver_name
 from planner.fitting.words import certificate, reasons
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan
-from planner.report.image import image_words
+from planner.report.image import picture_words
 from planner.schedule.card import Card, Here, Room, imagined_as
 from planner.schedule.fit import gib
 from planner.source.text import SourceText
 
 MIB = 1 << 20
-LINE = re.compile(r" \(line \d+\)")
 FEW = 32
 """So many plans are compared at most for each way to change the picture."""
 
@@ -127,7 +126,7 @@ def fit(
 
     try:
         first = task_of(Variant(()))
-        ways, more = variants(draft, first.unbounded().target, tuple(allow))
+        ways, more = variants(draft, first.unbounded.target, tuple(allow))
         try:
             task, variant, solution = _best(ways, first, task_of, tell)
         except NothingFits:
@@ -159,11 +158,9 @@ def _best(
     best: tuple[Task, Variant, Solution] | None = None
     nothing: NothingFits | None = None
     for variant in ways:
-        task = first if not variant.settings else task_of(variant)
+        task = replace(task_of(variant), most=FEW) if variant.settings else first
         if best is not None and least_cost(task) >= best[2].price.cost * (1 - WORTH):
             continue
-        if variant.settings:
-            task = replace(task, most=FEW)
         tell("searching" + (f": {', '.join(variant.said)}" if variant.said else ""))
         try:
             found = solve_task(task)
@@ -198,7 +195,7 @@ def _fitted(draft: Plan, task: Task, variant: Variant, solution: Solution, notes
     proven = certificate(solution, card, f"offload-planner, {solver_name()}", task.objective)
     plan = load(SourceText(name=name, text=text))
     unsaid = [f"idle: {said['idle']}"] if "idle" in said and "idle" not in written else []
-    text = with_head(text, (*proven, *unsaid, f"picture {LINE.sub('', image_words(plan))}"))
+    text = with_head(text, (*proven, *unsaid, f"picture {picture_words(plan)}"))
     return Fitted(
         text=text,
         plan=load(SourceText(name=name, text=text)),
@@ -212,10 +209,7 @@ def _fitted(draft: Plan, task: Task, variant: Variant, solution: Solution, notes
 
 def _refusal(task: Task, nothing: NothingFits) -> PlanError:
     """Why nothing fits, what would, and each limit that was met."""
-    free = task.unbounded()
-    room, _ = task.card.room(task.plan, free.target.bytes)
-    why = nothing.refused[0]
-    least = least_budget(task, room.overhead, free.target.bytes)
+    why, least = nothing.refused[0], least_budget(task)
     hint = "; ".join(
         filter(
             None,
@@ -226,7 +220,7 @@ def _refusal(task: Task, nothing: NothingFits) -> PlanError:
             ),
         )
     )
-    budget = gib(room.budget) if room.budget is not None else "what there is"
+    budget = gib(task.room.budget) if task.room.budget is not None else "what there is"
     span = task.plan.document.spans.get("/budget/vram")
     said = f"no plan for this call fits in {budget}: {why.why}"
     found = [finding(NOTHING_FITS, said, span=span, hint=hint)]
@@ -234,13 +228,13 @@ def _refusal(task: Task, nothing: NothingFits) -> PlanError:
     return PlanError(found, task.plan.document.sources)
 
 
-def least_budget(task: Task, overhead: int, weights: int) -> int | None:
+def least_budget(task: Task) -> int | None:
     """Bytes, in whole MiB: with it some plan fits, and with one MiB less none that was tried does."""
-    ways = [*_smallest(task)]
+    ways, overhead, weights = [*_smallest(task)], task.room.overhead, task.unbounded.target.bytes
 
     def fits(mib: int) -> bool:
         there = replace(task, card=Here(Room(mib * MIB, overhead), task.data))
-        pricer = Pricer(there.compiled, task.objective, tight=task.tight)
+        pricer = Pricer(there.compiled, there.objective, mib * MIB, tight=there.tight)
         return any(isinstance(pricer.price(settings), Price) for settings in ways)
 
     low, high = 0, max(1, (overhead + 2 * weights) // MIB)
@@ -256,14 +250,7 @@ def least_budget(task: Task, overhead: int, weights: int) -> int | None:
 
 def _smallest(task: Task) -> Iterator[tuple[tuple[str, str], ...]]:
     """Settings that hold the least: all left to the compiler, and as much as can be streamed through."""
-    from planner.fitting.choices import LEAST, space_of
-
     yield ()
-    free = task.unbounded()
-    space = space_of(task.plan, free.graph, 1, idle=(), residents=False)
-    through = [next((c for c in of if ("resident", LEAST) in _short(c.settings)), of[0]) for of in space]
+    space = space_of(task.plan, task.unbounded.graph, 1, idle=(), residents=False)
+    through = [next((c for c in of if c.said.get("resident") == LEAST), of[0]) for of in space]
     yield tuple(setting for choice in through for setting in choice.settings)
-
-
-def _short(settings: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(key.rpartition(".")[2], value) for key, value in settings]

@@ -11,7 +11,6 @@ from planner.fitting.fit import Fitted, least_budget
 from planner.fitting.price import Price
 from planner.fitting.search import NothingFits
 from planner.fitting.solution import solve_task
-from planner.graph.model import Placement
 from planner.plan.model import Policy
 from planner.schedule.card import Here, Room
 from planner.schedule.fit import gib
@@ -42,11 +41,8 @@ class Point:
 def frontier(made: Fitted, tell: Callable[[str], None] = lambda text: None) -> tuple[Point, ...]:
     """The best plans from the least memory in which one fits to what everything takes, the budget that was
     asked for and 2 GiB more among them; memory that buys nothing is left out."""
-    task = replace(made.task, levels=4, most=64)
-    free = task.unbounded()
-    room, _ = task.card.room(task.plan, free.target.bytes)
-    least = least_budget(task, room.overhead, free.target.bytes)
-    forecast = free.forecast
+    task = replace(made.task, most=64)
+    room, least, forecast = task.room, least_budget(task), task.unbounded.forecast
     if least is None or forecast is None:
         return ()
     asked = () if room.budget is None else (room.budget, room.budget + 2 * GIB)
@@ -107,7 +103,7 @@ def what(point: Point) -> str:
     streams = [
         f"{name} {gib(p.split.resident)} stay"
         for name, p in schedule.placements.items()
-        if _streams(p) and p.split is not None
+        if p.streams and p.split is not None
     ]
     placed = [n for n, p in schedule.placements.items() if p.policy is Policy.RESIDENT and not p.excluded]
     parts = [
@@ -116,10 +112,6 @@ def what(point: Point) -> str:
         f"idle {schedule.course.idle.value}",
     ]
     return "; ".join(filter(None, parts))
-
-
-def _streams(placement: Placement) -> bool:
-    return placement.policy is Policy.STREAM and placement.split is not None and placement.split.buffer > 0
 
 
 def drawn(points: Sequence[Point], title: str, path: Path) -> bytes:

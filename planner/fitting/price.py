@@ -41,30 +41,35 @@ class Pricer:
     """Prices of the plan that ``compiled`` makes, for settings. What compiles to the same is played once."""
 
     def __init__(
-        self, compiled: Callable[[Settings], Compiled], objective: Objective, *, tight: bool = False
+        self,
+        compiled: Callable[[Settings], Compiled],
+        objective: Objective,
+        budget: int | None,
+        *,
+        tight: bool = False,
     ) -> None:
-        """``tight``: plans count too in which an allocation is tried twice, and libraries may do with less
-        scratch."""
+        """``budget``: bytes that the driver may show, None where nothing limits them; ``tight``: plans count
+        too in which an allocation is tried twice, and libraries may do with less scratch."""
         self._compiled = compiled
+        self._budget = budget
         self._tight = tight
         self._objective = objective
         self._said: dict[Settings, Price | Refused] = {}
         self._known: dict[str, Price | Refused] = {}
-        self.played = 0
 
     def price(self, settings: Settings, *, exact: bool = False) -> Price | Refused:
         """``exact``: amounts are written down in it, so that a margin is left."""
         if settings not in self._said:
             self._said[settings] = self._found(settings)
         found = self._said[settings]
-        return found if isinstance(found, Refused) or not exact else _with_margin(found)
+        return found if isinstance(found, Refused) or not exact else self._with_margin(found)
 
     def _found(self, settings: Settings) -> Price | Refused:
         try:
             made = self._compiled(settings)
         except PlanError as error:
-            first = errors(error.diagnostics)[0]
-            return Refused(first.message, tuple(errors(error.diagnostics)))
+            found = errors(error.diagnostics)
+            return Refused(found[0].message, tuple(found))
         course = made.schedule.course
         key = repr((made.schedule.placements, course.idle, course.budget, course.fixed))
         if key not in self._known:
@@ -72,27 +77,18 @@ class Pricer:
         return self._known[key]
 
     def _played(self, made: Compiled) -> Price | Refused:
-        self.played += 1
         forecast = made.forecast
         if forecast is None:
             raise ValueError("a call that was not traced, or a card without rates")
-        short = "; ".join(note for note in forecast.notes if "no room" in note)
-        if short or not (forecast.fits or self._tight):
-            return Refused(short or "an allocation finds too little beside the weights")
+        if forecast.short:
+            return Refused("; ".join(f"{name}: the budget has no room for it" for name in forecast.short))
+        if not (forecast.fits or self._tight):
+            return Refused("an allocation finds too little beside the weights")
         seconds = forecast.seconds if self._objective == "steady" else forecast.first
         return Price(micros(seconds), made, forecast)
 
-
-def _with_margin(price: Price) -> Price | Refused:
-    room = budget_of(price.compiled)
-    if room is None or price.forecast.peak <= room - min(room // MARGIN, MARGIN_MOST):
-        return price
-    return Refused("it leaves less than a hundredth of the budget free")
-
-
-def budget_of(compiled: Compiled) -> int | None:
-    """Bytes that the driver may show: the plan's budget, or the card's where that is less."""
-    if compiled.card is not None:
-        return compiled.card.room(compiled.plan, compiled.target.bytes)[0].budget
-    said = compiled.plan.budget.vram
-    return None if said is None else said.bytes
+    def _with_margin(self, price: Price) -> Price | Refused:
+        room = self._budget
+        if room is None or price.forecast.peak <= room - min(room // MARGIN, MARGIN_MOST):
+            return price
+        return Refused("it leaves less than a hundredth of the budget free")

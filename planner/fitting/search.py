@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
+from planner.fitting.bound import NEVER
 from planner.fitting.choices import Choice, Settings, Space
 from planner.fitting.price import Price, Pricer, Refused
 
@@ -92,9 +93,7 @@ class Search:
             for at, choice in enumerate(choices):
                 if at != found.point[subject]:
                     others.append((choice, self._price(_moved(found.point, subject, at))))
-            made[choices[0].subject] = sorted(
-                others, key=lambda pair: pair[1].cost if isinstance(pair[1], Price) else 1 << 62
-            )
+            made[choices[0].subject] = sorted(others, key=lambda pair: _cost_of(pair[1]))
         return made
 
     def simplest(self, found: Found, tolerance: float) -> Found:
@@ -123,13 +122,10 @@ class Search:
         return self.prices[point]
 
     def _rank(self, point: Point) -> tuple[int, int, Point]:
-        price = self.prices[point]
-        cost = price.cost if isinstance(price, Price) else 1 << 62
-        return cost, len(settings_of(self._space, point)), point
+        return _cost_of(self.prices[point]), len(settings_of(self._space, point)), point
 
     def _cost(self) -> int:
-        price = None if self._best is None else self.prices[self._best]
-        return price.cost if isinstance(price, Price) else 1 << 62
+        return NEVER if self._best is None else _cost_of(self.prices[self._best])
 
     def _branch(self, chosen: Point) -> None:
         """Every plan that begins with ``chosen``, but those whose bound is above what was found."""
@@ -147,11 +143,11 @@ class Search:
         before the components are chosen for it."""
         last = len(self._space) - 1
         begun = [*self.prices]
-        for number, at in enumerate(range(len(self._space[last]))):
+        for at in range(len(self._space[last])):
             here = min((p for p in begun if p[last] == at), key=self._rank, default=None)
             here = here or (*(0,) * last, at)
             self._price(here)
-            self._descend(here, len(begun) + most * (number + 1) // len(self._space[last]))
+            self._descend(here, len(begun) + most * (at + 1) // len(self._space[last]))
         if self._best is not None:
             self._descend(self._best, len(self.prices) + most // 2)
 
@@ -173,6 +169,10 @@ class Search:
 
     def _all(self, point: Point) -> list[Choice]:
         return [of[at] for of, at in zip(self._space, point, strict=True)]
+
+
+def _cost_of(price: Price | Refused) -> int:
+    return price.cost if isinstance(price, Price) else NEVER
 
 
 def _moved(point: Point, subject: int, at: int) -> Point:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from planner.api import Compiled, compile
@@ -30,12 +31,11 @@ NEAR = (1 / 16, 1 / 32, -1 / 32, -1 / 16)
 class Solution:
     """``found``: the best plan; ``bound``: microseconds that any plan for this call and memory takes at
     least, by the same cost model; ``others``: what else each subject could have been, all else as it is;
-    ``priced``: how many plans were; ``problem``: of which ``bound`` is."""
+    ``problem``: of which ``bound`` is."""
 
     found: Found
     bound: int
     others: Mapping[str, Sequence[tuple[Choice, Price | Refused]]]
-    priced: int
     problem: Problem
 
     @property
@@ -49,7 +49,7 @@ class Solution:
         return self.price.cost / self.bound - 1 if self.bound else 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """``plan``: what is said already; ``call``: of it, traced; ``card``: whose rates and memory count;
     ``data``: the rates; ``target``: what the plan is for, None for what it names; ``idle``: what may be
@@ -81,6 +81,7 @@ class Task:
         """Whether components may be placed for good: not where the device is to be empty between calls."""
         return Idle.KEEP in self.idle
 
+    @cached_property
     def unbounded(self) -> Compiled:
         """The plan where there is room for everything. Raises PlanError."""
         return compile(
@@ -92,36 +93,44 @@ class Task:
             catalogue=self.catalogue,
         )
 
-    def budget(self, compiled: Compiled) -> int | None:
-        """Bytes for weights and activations on the card."""
-        room, _ = self.card.room(self.plan, compiled.target.bytes)
-        return None if room.budget is None else max(0, room.budget - room.overhead)
+    @cached_property
+    def room(self) -> Room:
+        """What there is on the card. Raises PlanError."""
+        return self.card.room(self.plan, self.unbounded.target.bytes)[0]
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes for weights and activations on the card. Raises PlanError."""
+        return None if self.room.budget is None else max(0, self.room.budget - self.room.overhead)
+
+    def pricer(self) -> Pricer:
+        """Of plans for it. Raises PlanError."""
+        return Pricer(self.compiled, self.objective, self.room.budget, tight=self.tight)
 
 
-def problem_for(task: Task) -> tuple[Compiled, Problem]:
-    """The plan compiled for all the memory that it could use, and what any plan for it has to do in what
-    there is. Raises PlanError."""
-    free = task.unbounded()
+def problem_for(task: Task) -> Problem:
+    """What any plan for it has to do in the memory that there is. Raises PlanError."""
+    free = task.unbounded
     assert free.forecast is not None
-    problem = problem_of(
+    return problem_of(
         free.graph,
         free.schedule,
         task.call,
         task.data,
-        budget=task.budget(free),
+        budget=task.budget,
         cycle=task.objective == "steady" and Idle.KEEP in task.idle,
         placed=task.residents,
         seconds=free.forecast.seconds,
     )
-    return free, problem
 
 
-def space_for(task: Task, free: Compiled, problem: Problem) -> Space:
+def space_for(task: Task, problem: Problem) -> Space:
     """What is open, with the amounts of the linear program's solution."""
+    free = task.unbounded
     space = space_of(
         task.plan,
         free.graph,
-        task.budget(free),
+        task.budget,
         idle=task.idle,
         levels=task.levels,
         residents=task.residents,
@@ -131,15 +140,14 @@ def space_for(task: Task, free: Compiled, problem: Problem) -> Space:
 
 def least_cost(task: Task) -> int:
     """Microseconds that any plan takes at least. Raises PlanError."""
-    return lower(problem_for(task)[1])
+    return lower(problem_for(task))
 
 
 def solve_task(task: Task) -> Solution:
     """Raises PlanError where the plan does not compile wherever it runs, NothingFits where it does not
     here."""
-    free, problem = problem_for(task)
-    space = space_for(task, free, problem)
-    pricer = Pricer(task.compiled, task.objective, tight=task.tight)
+    free, problem = task.unbounded, problem_for(task)
+    space, pricer = space_for(task, problem), task.pricer()
     search = Search(space, pricer, lambda choices: lower(problem, choices))
     found = search.run([*_starts(space)], everything=task.everything, most=task.most)
     if not found.whole:
@@ -150,7 +158,7 @@ def solve_task(task: Task) -> Solution:
     found = search.simplest(found, SAME)
     others = search.beside(found)
     bound = min(lower(problem), found.price.cost)
-    return Solution(found, bound, others, pricer.played, problem)
+    return Solution(found, bound, others, problem)
 
 
 def _starts(space: Space) -> Iterator[tuple[int, ...]]:
@@ -164,7 +172,7 @@ def _starts(space: Space) -> Iterator[tuple[int, ...]]:
 
 
 def _whole(choice: Choice) -> bool:
-    return any(value == "offload" for _, value in choice.settings)
+    return choice.said.get("policy") == Policy.OFFLOAD.value
 
 
 def _solved(choice: Choice) -> bool:
@@ -193,13 +201,9 @@ def _finer(found: Found, free: Compiled) -> Space:
     for of, choice in zip(found.space, found.choices, strict=True):
         blocks = blocks_of(free.graph, choice.subject) if choice.exact else None
         if blocks is not None:
-            said = {key.rpartition(".")[2]: value for key, value in choice.settings}
-            policy = Policy.STREAM if "policy" in said else None
-            more = {"prefetch": said["prefetch"]} if "prefetch" in said else {}
+            policy = Policy.STREAM if "policy" in choice.said else None
             amounts = (choice.amount + int(sum(blocks.streamable) * share) for share in NEAR)
-            near = (
-                stream_of(choice.subject, blocks, n, policy, more) for n in amounts if 0 < n < blocks.bytes
-            )
+            near = (stream_of(choice.subject, blocks, n, policy) for n in amounts if 0 < n < blocks.bytes)
             of = tuple(dict.fromkeys((*of, *near)))
         made.append(of)
     return tuple(made)

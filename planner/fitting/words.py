@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from planner.fitting.choices import Choice
 from planner.fitting.price import Price, Refused
@@ -55,7 +55,7 @@ def _does(placement: Placement, size: int, choice: Choice) -> str:
     left = "" if choice.settings else ", as the compiler chooses"
     if placement.policy is Policy.RESIDENT:
         return f"placed once, {gib(size)}, and stays{left}"
-    if placement.policy is Policy.STREAM and placement.split is not None and placement.split.buffer:
+    if placement.streams and placement.split is not None:
         kept = f"{gib(placement.split.resident)} of {gib(size)} stay while it runs"
         if not choice.exact:
             kept += ", or what activations leave"
@@ -80,7 +80,7 @@ def _beside(solution: Solution, choice: Choice) -> str:
 
 
 def _name(choice: Choice, chosen: Choice) -> str:
-    said = {key.rpartition(".")[2]: value for key, value in choice.settings}
+    said = choice.said
     if not said:
         return "release" if choice.subject == "idle" else "left to the compiler"
     policy = said.pop("policy", said.pop("idle", ""))
@@ -94,11 +94,3 @@ def _seconds(micros: int) -> str:
 
 def _share(value: float) -> str:
     return f"{value:.1%}" if value < 0.1 else f"{value:.0%}"
-
-
-def table_rows(solution: Solution, lines: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
-    """Subject, what is written, why."""
-    settings = {choice.subject: choice.settings for choice in solution.found.choices}
-    for subject, why in lines:
-        said = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in settings[subject])
-        yield subject, said or "-", why

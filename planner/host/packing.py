@@ -81,7 +81,7 @@ def pack(held: list[Held], pins: Pins, owner: object) -> torch.Tensor | None:
 
 def extents(regions: Iterable[Region]) -> list[tuple[int, int]]:
     """Address and bytes of what is to be registered: regions as they are, and of shared memory all pages from
-    the first region in it to the last. Nobody writes there, whoever's they are."""
+    the first region in it to the last. Nobody writes there, in no process."""
     made, shared = [], dict[int, list[int]]()
     for region in regions:
         if (pages := shared_at(region.address)) is None:

@@ -1,7 +1,7 @@
 """A pipeline as bytes without its weights, for another process that has those at hand.
 
 Pickle, with a number in place of each tensor that a component's weights are made of. What was done to a
-pipeline once (read, cast, quantized, given LoRAs) needs not be done again by whoever puts it together.
+pipeline once (read, cast, quantized, given LoRAs) needs not be done again where it is put together.
 """
 
 from __future__ import annotations

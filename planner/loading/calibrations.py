@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -15,6 +12,7 @@ from planner.cards.shipped import plain
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p9_card import BAD_CALIBRATION
 from planner.loading.cache import home
+from planner.loading.written import written
 from planner.plan.model import Plan
 from planner.predict.calibration import (
     LARGE,
@@ -103,15 +101,7 @@ def keep(plan: Plan, call: CallProfile, card: Card, calibration: Calibration) ->
     """Writes it, whole or not at all. Raises OSError."""
     path = path_of(plan, call, card)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".making-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(to_json(calibration))
-        os.replace(name, path)
-    except OSError:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise
+    written(path, lambda to: to.write_text(to_json(calibration), encoding="utf-8"), replace=True)
     return path
 
 

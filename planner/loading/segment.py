@@ -2,7 +2,7 @@
 
 A head, then each component's weights from a page on: small ones in the order in which a device is given
 them, then large ones, each at a multiple of ALIGNMENT, so that a session has nothing to pack. Buffers come
-last: they may be written, so whoever puts the pipeline together has them in memory of its own.
+last: they may be written, so each process that puts the pipeline together has them in memory of its own.
 """
 
 from __future__ import annotations

@@ -99,7 +99,12 @@ def shapes(model: Model) -> Mapping[str, Shapes]:
 
 def profile(model: Model, call: ShippedCall) -> CallProfile:
     """What was traced of ``call``. Raises planner.predict.stored.FormError for data of another version."""
-    return from_json(_lines(model.name)[call.line])
+    return _profile(model.name, call.line)
+
+
+@cache  # a search compiles a plan a hundred times, and each time asks which call ships
+def _profile(name: str, line: int) -> CallProfile:
+    return from_json(_lines(name)[line])
 
 
 @cache

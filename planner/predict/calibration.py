@@ -14,13 +14,12 @@ from typing import Any
 
 from planner.cards.data import CardData, Link
 from planner.cards.rates import Table
+from planner.predict.allocator import ROUND
 from planner.predict.clock import BUSY, Clock
 from planner.predict.pace import works
 from planner.predict.profile import CallProfile, UseProfile
 
 FORM = 1
-ROUND = 512
-"""Bytes to whose multiples torch's allocator rounds."""
 LARGE = 256 << 20
 """Bytes of a copy by which a link is judged."""
 

@@ -12,7 +12,7 @@ from planner.cards.data import CardData
 from planner.graph.model import Graph
 from planner.plan.model import Idle
 from planner.predict.allocator import Block, NoRoom
-from planner.predict.clock import micros
+from planner.predict.clock import Lanes, micros
 from planner.predict.forecast import Forecast, Sample, Source, UseForecast
 from planner.predict.pace import works
 from planner.predict.profile import CallProfile, UseProfile
@@ -45,10 +45,6 @@ def forecast(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData
         fits=first.fits and later.fits,
         notes=(*later.notes, "idle: keep: of a later call"),
     )
-
-
-Lanes = tuple[float, float, float]
-"""Of the host, the computing and the copies, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +248,7 @@ class Player:
             first=clock.now,
             moved=clock.moved,
             fits=fits,
+            short=tuple(residents.short),
             source=source,
             notes=(
                 *self._call.notes,

@@ -21,6 +21,10 @@ MAPPING, UNMAPPING = 0.12e-12, 0.7e-12
 measured for ``planner.device.memory``."""
 
 
+Lanes = tuple[float, float, float]
+"""Of the host, the computing and the copies, in seconds."""
+
+
 @dataclass(slots=True)
 class Clock:
     """``host``, ``compute``, ``copy``: seconds from the start of the call until which each lane has work.
@@ -84,7 +88,7 @@ class Clock:
         if nbytes:
             self.host = max(self.host, after) + nbytes * UNMAPPING
 
-    def again(self, step: tuple[float, float, float], waited: float) -> None:
+    def again(self, step: Lanes, waited: float) -> None:
         """What was done since ``copied`` was cleared is done once more: each lane (host, compute, copy) goes
         on by ``step``, and the copies come as much later as the last one ends."""
         host, compute, copy = step
@@ -96,7 +100,7 @@ class Clock:
             self._draw(name, begin, end, nbytes)
 
     @property
-    def lanes(self) -> tuple[float, float, float]:
+    def lanes(self) -> Lanes:
         """Host, compute, copy."""
         return self.host, self.compute, self.copy
 

@@ -66,7 +66,8 @@ class Forecast:
     """A whole call, its first (``first``: seconds with what only a first call does) or a later one
     (``seconds``). ``peak``: bytes that the driver shows at most; ``moved``: bytes that are copied to the
     device; ``fits``: no allocation finds too little, so that none is tried again and no library takes another
-    kernel; ``source``: of the weakest number in it."""
+    kernel; ``short``: components for whose weights the budget has no room; ``source``: of the weakest number
+    in it."""
 
     uses: tuple[UseForecast, ...]
     intervals: tuple[Interval, ...]
@@ -76,5 +77,6 @@ class Forecast:
     first: float
     moved: int = 0
     fits: bool = True
+    short: tuple[str, ...] = ()
     source: Source
     notes: tuple[str, ...] = ()

@@ -25,6 +25,11 @@ def image_words(plan: Plan) -> str:
     return f"changed by {', '.join(changes)}" if changes else SAME
 
 
+def picture_words(plan: Plan) -> str:
+    """The same without lines, for a text in which they are not counted yet."""
+    return f"changed by {', '.join(said)}" if (said := [what for what, _ in _changes(plan)]) else SAME
+
+
 def _changes(plan: Plan) -> Iterator[tuple[str, Span]]:
     for component in plan.components.values():
         if component.tiling:

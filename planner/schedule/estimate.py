@@ -58,8 +58,10 @@ class ActivationEstimate:
         self.capped = budget is not None and device.cap(budget)
         self._device = device
         self._whole = self._budget = budget or 0
+        """``_budget`` is ``_whole`` less what the context outgrew, and only becomes less."""
         self._overhead: int | None = None
         self._others = 0
+        """Bytes of other processes on the device."""
         self._known: dict[Hashable, int] = {}
         self._seen: dict[Hashable, int] = {}
         self._expected: dict[Hashable, int] = {}

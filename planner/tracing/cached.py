@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -17,6 +15,7 @@ from planner.cards.kernels import Kernels
 from planner.loading.builtin import quiet
 from planner.loading.cache import home
 from planner.loading.paths import beside
+from planner.loading.written import written
 from planner.plan.model import Plan
 from planner.plan.run import IMAGES, SEED, VIDEOS
 from planner.predict.profile import CallProfile
@@ -44,7 +43,8 @@ def profile(plan: Plan, arguments: Callable[[], Mapping[str, Any]], kernels: Ker
         found = trace(made.pipe, arguments(), kernels, dtypes=made.dtypes, forms=made.forms)
     found = replace(found, notes=(*made.notes, *found.notes))
     with suppress(OSError):  # it is made again next time
-        _keep(path, to_json(found))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written(path, lambda to: to.write_text(to_json(found), encoding="utf-8"), replace=True)
     return found
 
 
@@ -80,16 +80,3 @@ def key(plan: Plan, folder: Path, arguments: Mapping[str, Any], kernels: Kernels
         "versions": {name: metadata.version(name) for name in PACKAGES} | {"planner": VERSION},
     }
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def _keep(path: Path, text: str) -> None:
-    """Whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".making-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise

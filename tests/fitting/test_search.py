@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from random import Random
 
@@ -12,7 +13,7 @@ import planner
 from planner.cards.shipped import card_at
 from planner.fitting.bound import lower
 from planner.fitting.choices import Space
-from planner.fitting.price import Price, Pricer
+from planner.fitting.price import Price, Pricer, Refused
 from planner.fitting.search import NothingFits, Search, settings_of
 from planner.fitting.solution import Task, problem_for, space_for
 from planner.schedule.card import Here, Room
@@ -26,7 +27,7 @@ def task_for(made: Made, budget: int, objective: str = "steady", levels: int = 2
     return Task(
         plan=plan,
         call=made.call,
-        card=Here(Room(budget, 0), DATA),
+        card=Here(Room(budget + DATA.context, DATA.context), DATA),
         data=DATA,
         target=made.target,
         objective=objective,  # type: ignore[arg-type]
@@ -52,7 +53,7 @@ def coarse(space: Space, seed: int) -> Space:
 
 def everything(task: Task, space: Space) -> tuple[int | None, list[int]]:
     """The least that any plan of the space costs, by pricing them all; and all that they cost."""
-    pricer = Pricer(task.compiled, task.objective)
+    pricer = task.pricer()
     costs = []
     for point in product(*(range(len(of)) for of in space)):
         exact = any(of[at].exact for of, at in zip(space, point, strict=True))
@@ -64,11 +65,11 @@ def everything(task: Task, space: Space) -> tuple[int | None, list[int]]:
 def judge(seed: int) -> None:
     made, budget, objective = some(seed)
     task = task_for(made, budget, objective)
-    free, problem = problem_for(task)
-    space = coarse(space_for(task, free, problem), seed)
+    problem = problem_for(task)
+    space = coarse(space_for(task, problem), seed)
     least, costs = everything(task, space)
     bound = lower(problem)
-    search = Search(space, Pricer(task.compiled, task.objective), lambda choices: lower(problem, choices))
+    search = Search(space, task.pricer(), lambda choices: lower(problem, choices))
     if least is None:
         with pytest.raises(NothingFits):
             search.run([], everything=1 << 30)
@@ -87,3 +88,13 @@ def test_the_search_is_as_good_as_trying_everything(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6, 506))
 def test_the_search_is_as_good_as_trying_everything_500(seed: int) -> None:
     judge(seed)
+
+
+def test_a_margin_is_left_of_what_the_card_has_whatever_the_plan_says() -> None:
+    made, _, _ = some(3)
+    task = task_for(made, int(made.bytes * 1.2) + (300 << 20))
+    said = replace(task, plan=planner.load(task.plan, overrides=["budget.vram=400MiB"]))
+    assert isinstance(said.pricer().price((), exact=True), Price)
+    tight = Pricer(said.compiled, said.objective, 400 << 20)
+    assert isinstance(tight.price(()), Price)
+    assert isinstance(tight.price((), exact=True), Refused)

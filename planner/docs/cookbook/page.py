@@ -91,7 +91,7 @@ def does(plan: Compiled) -> str:
     streams = [
         f"{name} ({placed.split.resident / (plan.target.components[name].bytes or 1):.0%})"
         for name, placed in plan.schedule.placements.items()
-        if placed.policy is Policy.STREAM and placed.split is not None and placed.split.buffer
+        if placed.streams and placed.split is not None
     ]
     once = [n for n, placed in plan.schedule.placements.items() if placed.policy is Policy.RESIDENT]
     parts = [f"streams {', '.join(streams)}"] if streams else []
