@@ -54,7 +54,7 @@ def ahead(
     peak: int | None = None
     found: tuple[Diagnostic, ...] = ()
     try:
-        peak = _peak(replace(plan, run=MappingProxyType(dict(largest.run))))
+        peak = peak_of(replace(plan, run=MappingProxyType(dict(largest.run))))
     except PlanError as error:
         found = error.diagnostics
     sizes = [sum((out / name).stat().st_size for name in one["outputs"]) for one in done]
@@ -78,7 +78,9 @@ def _size(task: Task) -> int:
     return prod(counts)
 
 
-def _peak(plan: Plan) -> int | None:
+def peak_of(plan: Plan) -> int | None:
+    """Bytes on a device in the plan's call, weights and activations, by a trace without data. Raises
+    PlanError."""
     needs = activations(plan)
     schedule: Schedule = compile(plan, activations=needs).schedule
     uses = [

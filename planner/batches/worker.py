@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from planner.api import attach, device_for
+from planner.api import device_for
 from planner.batches.disk import Folder, digest_of
 from planner.batches.faults import faulted, faults_to
 from planner.batches.packed import unpacked
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors, finding
+from planner.batches.work import Work
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p9_batch import ROW_DIED, WEIGHTS_COPIED
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
 from planner.loading.kinds import SUFFIXES
@@ -22,9 +22,6 @@ from planner.plan.model import Plan
 from planner.plan.run import SEED
 from planner.schedule.fit import gib
 from planner.source.text import SourceText, Span
-
-if TYPE_CHECKING:
-    from planner.loading.call import Outcome
 
 DEATHS = 3
 """So many starts without an end set a row aside."""
@@ -77,17 +74,17 @@ class Worker:
             backend.install()  # torch does not know the name before
         torch.set_num_threads(job.threads)
         self.folder = Folder(job.out, job.token)
-        self.plan = unpacked(job.plan)
+        self.plan: Plan = unpacked(job.plan)
         self.device = device_for(torch.device(job.device))
         self._shares = job.shares
         self._own: dict[str, int] = {}
-        self._work: Any = None
+        self._work: Work | None = None
         self._room: Path | None = None
 
     def close(self) -> None:
         """The pipeline is as it was loaded."""
         if self._work is not None:
-            self._work[1].remove()
+            self._work.remove()
             self._work = None
 
     def row(self, task: Task) -> bool:
@@ -117,24 +114,20 @@ class Worker:
         self.folder.start(task.id)
         try:
             if not self._shares:
-                return self._called(task)
+                return self._called(self._work, task)
             with faults_to(self.folder.faults / task.id):
-                good = self._called(task)
-            self._tell_own(self._work[0], task.id)
+                good = self._called(self._work, task)
+            self._tell_own(self._work.pipe, task.id)
             return good
         except BaseException:  # the folder failed, or an interrupt: no death of the row's
             self.folder.unstart(task.id, started)
             raise
 
-    def _prepared(self) -> tuple[Any, Any, Any]:
-        from planner.virtual.audit import snapshot
-
-        pipe = self._loaded()
-        truth = snapshot(pipe) if self.device.name.type == "sim" else None
-        session, _ = attach(self.plan, pipe, self.device, loaded_by_us=True)
+    def _prepared(self) -> Work:
+        work = Work(self.plan, self._loaded(), self.device)
         self.folder.loaded()
-        self._tell_own(pipe)
-        return pipe, session, truth
+        self._tell_own(work.pipe)
+        return work
 
     def _loaded(self) -> Any:
         from planner.loading.pipeline import load_pipeline
@@ -170,20 +163,11 @@ class Worker:
         print(line, file=sys.stderr)
         self.folder.note(line)
 
-    def _called(self, task: Task) -> bool:
+    def _called(self, work: Work, task: Task) -> bool:
         plan = replace(self.plan, run=MappingProxyType(dict(task.run)))
         try:
-            outcome = self._attempted(plan)
-            if _out_of_memory(outcome):
-                print(f"{task.id} ran out of memory: once more, with a device that is empty", file=sys.stderr)
-                del outcome  # its error holds what the call had made
-                self._emptied()
-                outcome = self._attempted(plan)
-            if outcome.raised is not None:
-                raise outcome.raised
-            if errors(outcome.found):  # notes alone: a call that departed from the walk, and is right
-                raise PlanError(outcome.found)
-            written = self._written(task, plan, outcome.result)
+            outcome = work.call(plan, task.id)
+            written = self._written(work, task, plan, outcome.result)
         except PlanError as error:
             if any(d.code is OUTPUT_UNWRITABLE for d in error.diagnostics):
                 raise OSError(error.diagnostics[0].message) from error
@@ -196,28 +180,14 @@ class Worker:
             (self.folder.out / name).unlink(missing_ok=True)  # of a row that had more outputs
         return True
 
-    def _attempted(self, plan: Plan) -> Outcome:
-        from planner.loading.call import attempt
-        from planner.loading.inputs import call_of
-
-        pipe, session, truth = self._work
-        return attempt(session, plan, pipe, call_of(plan, pipe).arguments, truth)
-
-    def _emptied(self) -> None:
-        """No weights are on the device, and the session knows what the call before took: it may leave fewer
-        of them there."""
-        _, session, _ = self._work
-        gc.collect()
-        session.applied.state.at_home_all(session.applied, session.device.release_freed)
-
-    def _written(self, task: Task, plan: Plan, result: Any) -> list[Path]:
+    def _written(self, work: Work, task: Task, plan: Plan, result: Any) -> list[Path]:
         """The outputs on the disk, under names that nobody looks for."""
         from planner.loading.outputs import outputs_of, sample_rate_of, save
 
         if self._room is None:
             self._room = self.folder.room()
         to = self._room / f"{task.id}{SUFFIXES[outputs_of(result)[0].kind][0]}"
-        return save(result, plan, to, sample_rate=sample_rate_of(self._work[0]), force=True)
+        return save(result, plan, to, sample_rate=sample_rate_of(work.pipe), force=True)
 
     def _keep(
         self, task: Task, measured: Any, found: Sequence[Diagnostic], paths: Sequence[Path] = ()
@@ -237,9 +207,3 @@ class Worker:
                 "key": task.key,
             }
         )
-
-
-def _out_of_memory(outcome: Outcome) -> bool:
-    import torch
-
-    return outcome.raised is not None and isinstance(outcome.raised.__cause__, torch.OutOfMemoryError)

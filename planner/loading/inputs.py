@@ -11,7 +11,7 @@ from planner.diagnostics.table.p9_machine import INPUT_UNREADABLE
 from planner.document.node import escaped
 from planner.generate.call import call_text
 from planner.generate.source import source_of
-from planner.loading.media import Unreadable, read_image, read_video
+from planner.loading.media import INLINE, Unreadable, read_image, read_inline, read_video
 from planner.loading.paths import beside
 from planner.plan.model import Plan
 from planner.plan.run import IMAGES, SEED, VIDEOS, check_run
@@ -30,16 +30,17 @@ class Call:
     seed: int
 
 
-def call_of(plan: Plan, pipe: Any) -> Call:
+def call_of(plan: Plan, pipe: Any, *, inline: bool = False) -> Call:
     """The call that ``plan.run`` means for ``pipe``.
 
     ``seed`` (0 when left out) becomes a ``generator`` on the CPU, so that the noise is the same on every
     device. Strings under the names of ``IMAGES`` and ``VIDEOS`` are paths relative to the plan; a list of
-    paths gives a list of images, a folder as a video its images by name. Raises PlanError with all that
-    is wrong: what the call does not take (``planner.plan.run``), files that cannot be read.
+    paths gives a list of images, a folder as a video its images by name. ``inline``: a text that begins with
+    ``data:`` is an image itself (RFC 2397). Raises PlanError with all that is wrong: what the call does not
+    take (``planner.plan.run``), files that cannot be read.
     """
     taken = signature(type(pipe))
-    building = _Building(plan, errors(check_run(plan, taken, type(pipe).__name__)))
+    building = _Building(plan, errors(check_run(plan, taken, type(pipe).__name__)), inline)
     wrong = {problem.pointer for problem in building.found}
     arguments = {}
     for name, value in plan.run.items():
@@ -54,9 +55,10 @@ def call_of(plan: Plan, pipe: Any) -> Call:
     return Call(arguments=arguments, seed=seed)
 
 
-def input_findings(plan: Plan) -> list[Diagnostic]:
-    """Images of ``run`` that cannot be read and videos that are not there, before any weight is read."""
-    building = _Building(plan, ())
+def input_findings(plan: Plan, *, inline: bool = False) -> list[Diagnostic]:
+    """Images of ``run`` that cannot be read and videos that are not there, before any weight is read;
+    ``inline`` as for ``call_of``."""
+    building = _Building(plan, (), inline)
     for name, value in plan.run.items():
         if name in IMAGES | VIDEOS:
             building.value(name, value, f"/run/{escaped(name)}")
@@ -77,9 +79,10 @@ def call_arguments(plan: Plan, pipe: Any) -> dict[str, Any]:
 class _Building:
     """Values so far, and what was wrong with the others."""
 
-    def __init__(self, plan: Plan, found: Iterable[Diagnostic]) -> None:
+    def __init__(self, plan: Plan, found: Iterable[Diagnostic], inline: bool) -> None:
         self.plan = plan
         self.found = list(found)
+        self.inline = inline
 
     def value(self, name: str, value: Any, pointer: str) -> Any:
         if name not in IMAGES | VIDEOS or value is None:
@@ -101,10 +104,11 @@ class _Building:
         self.found.append(finding(code, message, span=span, pointer=pointer))
 
     def _read(self, read: Any, text: str, pointer: str) -> Any:
+        inline = self.inline and text.startswith(INLINE)
         try:
-            return read(beside(self.plan, text))
+            return read_inline(text) if inline else read(beside(self.plan, text))
         except Unreadable as error:
-            self.say(INPUT_UNREADABLE, f'cannot read "{text}": {error}', pointer)
+            self.say(INPUT_UNREADABLE, f'cannot read "{text[:40] if inline else text}": {error}', pointer)
             return None
 
 

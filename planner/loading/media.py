@@ -1,11 +1,19 @@
-"""Images and videos of a plan's ``run``, from files."""
+"""Images and videos of a plan's ``run``, from files, and images from data URLs."""
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+INLINE = "data:"
+INLINE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+"""What strangers may send, of Pillow's formats: none that starts another program, as EPS does."""
+LARGEST_INLINE = 1 << 26
+"""Pixels: a file of some kilobytes may stand for gigabytes of them."""
 
 
 class Unreadable(Exception):
@@ -25,6 +33,26 @@ def read_image(path: Path) -> Any:
         raise Unreadable("it is no image that Pillow knows") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise Unreadable(_why(path, error)) from error
+
+
+def read_inline(text: str) -> Any:
+    """The image in a data URL, ``data:image/png;base64,...`` (RFC 2397), as ``read_image``. Raises
+    Unreadable."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    head, sign, data = text.partition(",")
+    if not sign or not head.endswith(";base64"):
+        raise Unreadable("expected data:image/png;base64,...")
+    try:
+        file = io.BytesIO(base64.b64decode(data, validate=True))
+        with Image.open(file, formats=INLINE_FORMATS) as image:
+            if image.width * image.height > LARGEST_INLINE:
+                raise Unreadable(f"{image.width} x {image.height} is more than {LARGEST_INLINE} pixels")
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        raise Unreadable(f"it is no {', '.join(INLINE_FORMATS)}") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Unreadable(_why(None, error)) from error
 
 
 def read_video(path: Path) -> list[Any]:
@@ -52,8 +80,8 @@ def read_video(path: Path) -> list[Any]:
     return found
 
 
-def _why(path: Path, error: Exception) -> str:
-    if path.is_dir():
+def _why(path: Path | None, error: Exception) -> str:
+    if path is not None and path.is_dir():
         return "it is a folder"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).strip().splitlines()[0][:150].rstrip(".")
