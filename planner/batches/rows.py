@@ -72,7 +72,7 @@ def _jsonl(text: str, name: str) -> tuple[list[Raw], list[Diagnostic]]:
         try:
             if len(line) > LONGEST:
                 raise ValueError(f"the row has {len(line)} characters, more than {LONGEST}")
-            values = json.loads(line, object_pairs_hook=_once, parse_constant=_no_constant)
+            values = json.loads(line, object_pairs_hook=once, parse_constant=no_constant)
             if not isinstance(values, dict):
                 raise ValueError(f"expected an object, found {line[:40].strip()}")
         except json.JSONDecodeError as error:
@@ -86,7 +86,8 @@ def _jsonl(text: str, name: str) -> tuple[list[Raw], list[Diagnostic]]:
     return rows, found
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For ``json.loads``: an object whose keys are there once. Raises ValueError."""
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
@@ -94,7 +95,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _no_constant(name: str) -> Any:
+def no_constant(name: str) -> Any:
+    """For ``json.loads``: NaN and Infinity are no JSON. Raises ValueError."""
     raise ValueError(f"{name} is no number of JSON")
 
 

@@ -118,10 +118,10 @@ import pickle, sys, torch
 from pathlib import Path
 from planner.batches.worker import Worker
 called = Worker._called
-def writes(self, task):
+def writes(self, work, task):
     with torch.no_grad():
-        self._work[0].vae.decoder.conv_norm_out.weight.mul_(1.0)
-    return called(self, task)
+        work.pipe.vae.decoder.conv_norm_out.weight.mul_(1.0)
+    return called(self, work, task)
 Worker._called = writes
 job, task = pickle.loads(Path("given").read_bytes())
 sys.exit(not Worker(job).row(task))
@@ -139,7 +139,8 @@ def test_a_row_that_writes_to_its_weights_is_given_a_copy(here: Path) -> None:
         worker = Worker(job)
         assert worker.row(row)
         with torch.no_grad():
-            worker._work[0].vae.decoder.conv_norm_out.weight.mul_(1.0)
+            assert worker._work is not None
+            worker._work.pipe.vae.decoder.conv_norm_out.weight.mul_(1.0)
         worker.close()
         (said,) = folder.notes()
         assert said.startswith('a worker has a copy of all weights: "a" ended its process with a fault')

@@ -1,0 +1,1 @@
+"""A plan behind HTTP, by Ray Serve: requests are checked, and each device runs one call at a time."""

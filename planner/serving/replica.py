@@ -1,0 +1,101 @@
+"""One pipeline on one device, asked by coroutines: one call at a time, ended where nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import torch
+
+from planner.api import device_for
+from planner.batches.work import Work
+from planner.diagnostics.diagnostic import PlanError
+from planner.loading.pipeline import load_pipeline
+from planner.plan.model import Plan
+from planner.serving.answer import Answer, answer, refusal
+
+_T = TypeVar("_T")
+
+
+class Unhealthy(Exception):
+    """No call can run here any more."""
+
+
+class Replica:
+    """All that touches the device is done by one thread of its own, so that the event loop goes on."""
+
+    def __init__(self, plan: Plan, device: str, threads: int) -> None:
+        """Loads the pipeline of ``plan`` for ``device``, of torch, and applies the plan. ``threads``: that
+        torch computes with. Raises PlanError."""
+        self.plan = plan
+        self._thread = ThreadPoolExecutor(1, "offload-plan")
+        self._turn = asyncio.Lock()
+        self._work = self._thread.submit(_prepared, plan, device, threads).result()
+
+    async def call(self, given: Mapping[str, Any]) -> Answer:
+        """The answer to a request with these arguments of ``run``, which are checked and have a seed; of a
+        call that failed, one with its finding. A request that is cancelled while it waits does not run; one
+        that runs ends before the next use of a component, and the device is free when this raises
+        CancelledError."""
+        plan = replace(self.plan, run=MappingProxyType({**self.plan.run, **given}))
+        async with self._turn:
+            stop = threading.Event()
+            running = asyncio.wrap_future(self._thread.submit(self._answered, plan, stop))
+            try:
+                return await asyncio.shield(running)
+            except asyncio.CancelledError:
+                stop.set()
+                while not running.done():  # whoever waits may be cancelled again: the device is still its own
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([running])
+                raise
+
+    async def check(self) -> None:
+        """Raises Unhealthy where the plan is off the pipeline or the device does not compute. While a call
+        runs, that call is what tells."""
+        if self._work.session.applied.removed:
+            raise Unhealthy("the plan is not on the pipeline any more")
+        if not self._turn.locked():
+            await self._in_thread(self._probe)
+
+    async def close(self) -> None:
+        """The pipeline is as it was loaded; no call runs afterwards."""
+        async with self._turn:
+            await self._in_thread(self._work.remove)
+
+    async def _in_thread(self, function: Callable[[], _T]) -> _T:
+        return await asyncio.wrap_future(self._thread.submit(function))
+
+    def _answered(self, plan: Plan, stop: threading.Event) -> Answer:
+        try:
+            outcome = self._work.call(plan, "a request", inline=True, stops=stop.is_set)
+            assert outcome.measured is not None
+            return answer(outcome.result, plan, self._work.pipe, outcome.measured)
+        except PlanError as error:
+            print(error, file=sys.stderr)
+            return refusal(500, error.diagnostics)
+
+    def _probe(self) -> None:
+        try:
+            torch.zeros(1, device=self._work.session.device.name).cpu()
+        except torch.OutOfMemoryError:  # a device that is full computes
+            return
+        except RuntimeError as error:
+            raise Unhealthy(f"the device does not compute: {error}") from error
+
+
+def _prepared(plan: Plan, device: str, threads: int) -> Work:
+    if device.startswith("sim"):
+        from planner.virtual import backend
+
+        backend.install()  # torch does not know the name before
+    torch.set_num_threads(threads)
+    there = device_for(torch.device(device))
+    return Work(plan, load_pipeline(plan, device_type=there.name.type), there)
