@@ -14,6 +14,7 @@ from typing import Any
 from planner.api import activations, compile
 from planner.batches.worker import Task
 from planner.diagnostics.diagnostic import Diagnostic, PlanError
+from planner.graph.activations import Predicted
 from planner.plan.model import Plan
 from planner.plan.run import COUNTS
 from planner.schedule.fit import gib
@@ -54,7 +55,7 @@ def ahead(
     peak: int | None = None
     found: tuple[Diagnostic, ...] = ()
     try:
-        peak = peak_of(replace(plan, run=MappingProxyType(dict(largest.run))))
+        peak = _peak(replace(plan, run=MappingProxyType(dict(largest.run))))
     except PlanError as error:
         found = error.diagnostics
     sizes = [sum((out / name).stat().st_size for name in one["outputs"]) for one in done]
@@ -78,11 +79,13 @@ def _size(task: Task) -> int:
     return prod(counts)
 
 
-def peak_of(plan: Plan) -> int | None:
-    """Bytes on a device in the plan's call, weights and activations, by a trace without data. Raises
-    PlanError."""
+def _peak(plan: Plan) -> int | None:
     needs = activations(plan)
-    schedule: Schedule = compile(plan, activations=needs).schedule
+    return peak_of(compile(plan, activations=needs).schedule, needs)
+
+
+def peak_of(schedule: Schedule, needs: Predicted) -> int | None:
+    """Bytes on a device at the most, weights and activations; None where sizes are not known."""
     uses = [
         step.after + (needs[step.component].reserved if step.component in needs else 0)
         for step in schedule.steps

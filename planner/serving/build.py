@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from planner.api import compile, load
-from planner.batches.ahead import peak_of
 from planner.batches.devices import kind_for_ray
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
@@ -20,7 +19,7 @@ from planner.serving.request import Asked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
     """What replicas are made of. ``device``: of each; ``threads``: that torch computes with; ``info``: what a
-    GET answers."""
+    GET answers before a replica says more."""
 
     asked: Asked
     device: str
@@ -32,6 +31,7 @@ class Built:
 def build(given: Arguments, gpus: int | None) -> Built:
     """``gpus``: that Ray has, None where it is not connected: then those of this machine. Nothing of the
     weights is read. Raises PlanError for a plan that is wrong, for a class or device that is not there."""
+    from planner.loading.builtin import quiet
     from planner.loading.inputs import input_findings, signature
     from planner.loading.packages import require
     from planner.loading.pipeline import class_of
@@ -42,10 +42,12 @@ def build(given: Arguments, gpus: int | None) -> Built:
     # Its place is the same for a replica, which works in another folder.
     plan = load(str(Path(given.plan).absolute()), overrides=(*given.set, "idle=keep"))
     compiled = compile(plan)
-    cls = class_of(plan)
+    kind = kind_for_ray(plan, simulate=given.simulate)
+    replicas = given.num_replicas or _replicas(plan, kind, gpus)
+    with quiet():  # importing a pipeline says which image library it falls back to
+        cls = class_of(plan)
     if found := input_findings(plan):
         raise PlanError(found, plan.document.sources)
-    kind = kind_for_ray(plan, simulate=given.simulate)
     asked = Asked(
         plan=plan,
         call=compiled.target.call or signature(cls),
@@ -56,13 +58,11 @@ def build(given: Arguments, gpus: int | None) -> Built:
         asked=asked,
         device=f"{kind}:0",
         threads=torch.get_num_threads(),
-        replicas=given.num_replicas or _replicas(plan, kind, gpus),
+        replicas=replicas,
         info={
             "plan": plan.name,
             "class": asked.cls,
             "device": kind,
-            "weights_peak_bytes": compiled.schedule.peak,
-            "peak_bytes": _peak(plan),
             "arguments": asked.names,
         },
     )
@@ -80,11 +80,3 @@ def _replicas(plan: Plan, kind: str, gpus: int | None) -> int:
         hint = "simulate=true, or num_replicas=N for a cluster that has some"
         raise PlanError([finding(WORKERS_REFUSED, said, span=plan.place("/device"), hint=hint)])
     return there
-
-
-def _peak(plan: Plan) -> int | None:
-    """Weights and activations of the plan's own call; None where a trace does not tell."""
-    try:
-        return peak_of(plan)
-    except PlanError:
-        return None

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.serve.config import RequestRouterConfig
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import ClientDisconnect, Request
@@ -20,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 
 from planner.batches.packed import packed, unpacked
 from planner.diagnostics.diagnostic import PlanError, finding
+from planner.diagnostics.table.p0_tool import RUN_FAILED
 from planner.diagnostics.table.p9_serve import QUEUE_FULL
 from planner.plan.run import SEED
 from planner.serving.answer import Answer, refusal
@@ -33,6 +35,12 @@ SPARE = 16
 """Requests beside those that wait and run: what a plan is, and what is refused."""
 
 
+PATIENCE = 2.0
+"""Seconds that a GET waits for a replica to be free."""
+BACKOFF = RequestRouterConfig(initial_backoff_s=0.01, max_backoff_s=0.05)
+"""How long the queue looks away from replicas that are all busy: by default up to half a second a call."""
+
+
 class Ingress:
     """GET / tells what is served, POST / makes a call."""
 
@@ -40,6 +48,7 @@ class Ingress:
         """``asked``: packed; ``most``: bytes of a body."""
         self.asked: Asked = unpacked(asked)
         self.info, self.most, self.replicas = info, most, replicas
+        self._telling: asyncio.Task[Mapping[str, Any]] | None = None
 
     async def __call__(self, request: Request) -> Response:
         """As Ray Serve calls it."""
@@ -47,7 +56,7 @@ class Ingress:
         if path not in ("", "/"):
             return JSONResponse({"errors": [{"message": "there is / alone"}]}, 404)
         if request.method in ("GET", "HEAD"):
-            return JSONResponse(self.info)
+            return JSONResponse(await self._told())
         if request.method != "POST":
             allowed = {"Allow": "GET, HEAD, POST"}
             return JSONResponse({"errors": [{"message": "GET or POST"}]}, 405, headers=allowed)
@@ -55,6 +64,18 @@ class Ingress:
             return _response(await self._answered(request))
         except ClientDisconnect:
             return Response(status_code=499)
+
+    async def _told(self) -> Mapping[str, Any]:
+        """What a replica says too, once one was free to say it."""
+        if self._telling is None:
+            self._telling = asyncio.ensure_future(_said(self.replicas))
+        done, _ = await asyncio.wait([self._telling], timeout=PATIENCE)
+        if not done:
+            return self.info
+        if self._telling.cancelled() or self._telling.exception() is not None:
+            self._telling = None
+            return self.info
+        return {**self.info, **self._telling.result()}
 
     async def _answered(self, request: Request) -> Answer:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -74,9 +95,14 @@ class Ingress:
         waiting = self.replicas.remote(given)
         try:
             made: Answer = await waiting
-        except BackPressureError as error:
+        except BackPressureError:
             said = PlanError([finding(QUEUE_FULL, "as many requests wait as may; ask again later")])
-            return refusal(error.status_code, said.diagnostics, {"Retry-After": "5"})
+            return refusal(503, said.diagnostics, {"Retry-After": "5"})
+        except ray.exceptions.RayError as error:  # the replica's process ended; Serve starts another
+            said = PlanError(
+                [finding(RUN_FAILED, f"the replica ended with the call: {type(error).__name__}")]
+            )
+            return refusal(500, said.diagnostics)
         except asyncio.CancelledError:
             waiting.cancel()
             raise
@@ -104,6 +130,10 @@ class Pipeline:
         self.metrics.answered(made)
         return made
 
+    async def told(self) -> Mapping[str, Any]:
+        """The device, and what is predicted for it."""
+        return self.replica.info
+
     async def check_health(self) -> None:
         """As Ray Serve asks for it: raises where the replica is to be replaced."""
         await self.replica.check()
@@ -117,6 +147,7 @@ def application(given: Arguments) -> serve.Application:
         num_replicas=built.replicas,
         ray_actor_options=_resources(built),
         max_ongoing_requests=1,
+        request_router_config=BACKOFF,
         max_queued_requests=given.max_queued_requests,
     )
     ingress = serve.deployment(Ingress, name="Ingress").options(
@@ -127,6 +158,11 @@ def application(given: Arguments) -> serve.Application:
     asked = built.asked
     replicas = pipelines.bind(packed(asked.plan), built.device, built.threads)
     return ingress.bind(packed(asked), dict(built.info), given.max_body_bytes, replicas)
+
+
+async def _said(replicas: DeploymentHandle) -> Mapping[str, Any]:
+    said: Mapping[str, Any] = await replicas.told.remote()
+    return said
 
 
 def _resources(built: Built) -> dict[str, int]:

@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from planner.api import device_for
+from planner.api import activations, device_for
+from planner.batches.ahead import peak_of
 from planner.batches.work import Work
 from planner.diagnostics.diagnostic import PlanError
 from planner.loading.pipeline import load_pipeline
 from planner.plan.model import Plan
 from planner.serving.answer import Answer, answer, refusal
+from planner.session.machine import describe_device
 
 _T = TypeVar("_T")
 
@@ -37,7 +39,8 @@ class Replica:
         self.plan = plan
         self._thread = ThreadPoolExecutor(1, "offload-plan")
         self._turn = asyncio.Lock()
-        self._work = self._thread.submit(_prepared, plan, device, threads).result()
+        self._work, self.info = self._thread.submit(_prepared, plan, device, threads).result()
+        """``info``: the device, and what the plan's own call is predicted to have on it, in bytes."""
 
     async def call(self, given: Mapping[str, Any]) -> Answer:
         """The answer to a request with these arguments of ``run``, which are checked and have a seed; of a
@@ -91,11 +94,21 @@ class Replica:
             raise Unhealthy(f"the device does not compute: {error}") from error
 
 
-def _prepared(plan: Plan, device: str, threads: int) -> Work:
+def _prepared(plan: Plan, device: str, threads: int) -> tuple[Work, dict[str, Any]]:
     if device.startswith("sim"):
         from planner.virtual import backend
 
         backend.install()  # torch does not know the name before
     torch.set_num_threads(threads)
     there = device_for(torch.device(device))
-    return Work(plan, load_pipeline(plan, device_type=there.name.type), there)
+    work = Work(plan, load_pipeline(plan, device_type=there.name.type), there)
+    found, schedule = describe_device(there.name), work.session.schedule
+    try:
+        peak = peak_of(schedule, activations(plan))
+    except PlanError:  # a call that cannot be traced runs all the same
+        peak = None
+    return work, {
+        "device": " ".join(filter(None, (found.name, found.kind))),
+        "weights_peak_bytes": schedule.peak,
+        "peak_bytes": peak,
+    }

@@ -50,6 +50,9 @@ def test_the_bytes_of_plan_apply(folder: Path, replica: Replica) -> None:
     assert made.headers["Offload-Plan-Seed"] == "7"
     assert float(made.headers["Offload-Plan-Seconds"]) > 0
     assert int(made.headers["Offload-Plan-Weights-Peak-Bytes"]) > 0
+    assert replica.info["device"].startswith("sim:0")
+    assert replica.info["weights_peak_bytes"] == int(made.headers["Offload-Plan-Weights-Peak-Bytes"])
+    assert replica.info["peak_bytes"] > replica.info["weights_peak_bytes"]
     other = asyncio.run(replica.call({"seed": 8, "prompt": "a dog"}))
     assert other.body != made.body
 

@@ -195,7 +195,6 @@ def test_what_is_built(plan: planner.Plan) -> None:
     assert (made.device, made.replicas) == ("sim:0", 2)
     assert made.asked.plan.run["height"] == 32
     assert made.info["class"] == "FluxPipeline"
-    assert made.info["peak_bytes"] > made.info["weights_peak_bytes"] > 0
     assert made.info["arguments"][-1] == "seed"
     assert "generator" not in made.info["arguments"]
     assert Path(made.asked.plan.document.sources[0].name).is_absolute()
