@@ -40,6 +40,7 @@ PAGES = (
     _written("recipes", "Begin"),
     _written("cookbook", "Begin"),
     _written("ci", "At home"),
+    _written("serving", "At home"),
     _written("cards", "At home"),
     _written("editor", "At home"),
     _written("hub", "At home"),

@@ -96,13 +96,11 @@ class Ingress:
         try:
             made: Answer = await waiting
         except BackPressureError:
-            said = PlanError([finding(QUEUE_FULL, "as many requests wait as may; ask again later")])
-            return refusal(503, said.diagnostics, {"Retry-After": "5"})
+            full = finding(QUEUE_FULL, "as many requests wait as may; ask again later")
+            return refusal(503, [full], {"Retry-After": "5"})
         except ray.exceptions.RayError as error:  # the replica's process ended; Serve starts another
-            said = PlanError(
-                [finding(RUN_FAILED, f"the replica ended with the call: {type(error).__name__}")]
-            )
-            return refusal(500, said.diagnostics)
+            why = f"the replica ended with the call: {type(error).__name__}"
+            return refusal(500, [finding(RUN_FAILED, why)])
         except asyncio.CancelledError:
             waiting.cancel()
             raise
