@@ -15,12 +15,10 @@ class Ring:
         """Every block must fit in ``room`` by itself."""
         self.room = room
         self.places: dict[int, int] = {}
-        self._sizes = sizes
         self._there: dict[int, None] = {}
         self._ahead: set[int] = set()
-        self._overlaps: dict[int, tuple[frozenset[int], tuple[int, ...]]] = {}
-        """By block, those whose places it reaches into, itself among them, as a set and in the order in which
-        they run: worked out when first asked."""
+        self._spans: dict[int, tuple[int, int, int]] = {}
+        """By block, where its place begins and ends, and the how manyth it runs."""
         at, few = 0, room < 3 * max(sizes.values(), default=0)
         for turn, (index, nbytes) in enumerate(sizes.items()):
             if few:
@@ -28,6 +26,7 @@ class Ring:
             elif at + nbytes > room:
                 at = 0
             self.places[index] = at
+            self._spans[index] = at, at + nbytes, turn
             at += nbytes
 
     def __contains__(self, index: object) -> bool:
@@ -51,8 +50,15 @@ class Ring:
     def free(self, index: int, current: int | None) -> bool:
         """Neither the block that runs now (``current``) nor one that was fetched to run next lies where it
         would."""
-        below, _ = self._reached(index)
-        return self._ahead.isdisjoint(below) and not (current in below and current in self._there)
+        start, end, _ = self._spans[index]
+        for other in self._ahead:
+            begin, stop, _ = self._spans[other]
+            if begin < end and start < stop:
+                return False
+        if current not in self._there:
+            return True
+        begin, stop, _ = self._spans[current]
+        return begin >= end or start >= stop
 
     def take(self, index: int, *, ahead: bool) -> list[int]:
         """It lies there now. Returns those that it wrote over. ``ahead``: it was fetched to run later."""
@@ -70,15 +76,12 @@ class Ring:
         self._ahead.discard(index)
 
     def _below(self, index: int) -> list[int]:
-        return [n for n in self._reached(index)[1] if n in self._there]
-
-    def _reached(self, index: int) -> tuple[frozenset[int], tuple[int, ...]]:
-        found = self._overlaps.get(index)
-        if found is None:
-            start, end = self._span(index)
-            others = tuple(n for n in self.places if self._span(n)[0] < end and start < self._span(n)[1])
-            found = self._overlaps[index] = frozenset(others), others
-        return found
-
-    def _span(self, index: int) -> tuple[int, int]:
-        return self.places[index], self.places[index] + self._sizes[index]
+        """Those that lie where it would, in the order in which they run. Few lie there at any time, and many
+        would if each were asked where it reaches."""
+        start, end, _ = self._spans[index]
+        gone = []
+        for other in self._there:
+            begin, stop, turn = self._spans[other]
+            if begin < end and start < stop:
+                gone.append((turn, other))
+        return [other for _, other in sorted(gone)]
