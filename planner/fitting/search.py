@@ -1,4 +1,5 @@
-"""The best of a space of choices: all of them where they are few, else local search from several starts.
+"""The best of a space of choices: all of them where they are few, else local search from several starts, and
+once more from each choice.
 
 Deterministic: costs are whole microseconds; of equal costs the plan with fewer settings wins, then the one
 whose choices come first in the file's order. There are limits of how many plans are priced, and none of time.
@@ -6,8 +7,9 @@ whose choices come first in the file's order. There are limits of how many plans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations, product
 from math import prod
 
 from planner.fitting.bound import NEVER
@@ -16,8 +18,9 @@ from planner.fitting.price import Price, Pricer, Refused
 
 ALL = 192
 """Spaces of at most so many plans are searched whole."""
-MOST = 96
-"""So many plans are priced in other spaces at most."""
+MOST = 64
+"""In other spaces so many plans are priced by changing one choice after the other, and as many again by
+changing two at once, or keeping one."""
 
 Point = tuple[int, ...]
 """Of each subject the number of its choice."""
@@ -140,20 +143,54 @@ class Search:
 
     def _descend_each(self, most: int) -> None:
         """From the best start of each choice of the last subject: what is best between calls is not seen
-        before the components are chosen for it."""
+        before the components are chosen for it. Then further from the best that was found, as long as that
+        is better."""
         last = len(self._space) - 1
+        for at in range(len(self._space[last])):
+            self._price((*(0,) * last, at))
         begun = [*self.prices]
         for at in range(len(self._space[last])):
-            here = min((p for p in begun if p[last] == at), key=self._rank, default=None)
-            here = here or (*(0,) * last, at)
-            self._price(here)
+            here = min((p for p in begun if p[last] == at), key=self._rank)
             self._descend(here, len(begun) + most * (at + 1) // len(self._space[last]))
-        if self._best is not None:
-            self._descend(self._best, len(self.prices) + most // 2)
+        limit, before = len(self.prices) + most, None
+        while self._best is not None and before != self._best:
+            before = self._best
+            self._descend(before, limit)
+            self._by_two(self._best, limit)
+            if before == self._best:
+                self._by_each(before, limit)
 
-    def _descend(self, here: Point, most: int) -> None:
-        """One subject after the other, the largest first, until no other choice of any is better."""
-        subjects = sorted(range(len(here)), key=lambda s: (-max(c.high for c in self._space[s]), s))
+    def _by_each(self, here: Point, most: int) -> None:
+        """With each other choice of each subject, from the best plan with it that was priced: what suits one
+        choice may be far from what suits another. Until one is better than ``here``."""
+        for subject in self._by_size(range(len(here))):
+            for at in range(len(self._space[subject])):
+                start = min((p for p in self.prices if p[subject] == at), key=self._rank, default=here)
+                if start[subject] != here[subject]:
+                    self._descend(start, most, but=subject)
+                if self._best != here:
+                    return
+
+    def _by_two(self, here: Point, most: int) -> None:
+        """Of every two subjects other choices, one gives up what the other takes: those that may gain the
+        most first, until one is better."""
+        made = []
+        for a, b in combinations(range(len(here)), 2):
+            for at, to in product(range(len(self._space[a])), range(len(self._space[b]))):
+                point = _moved(_moved(here, a, at), b, to)
+                if at != here[a] and to != here[b] and point not in self.prices:
+                    made.append((self._lower(self._all(point)), point))
+        for least, point in sorted(made):
+            if least > self._cost() or len(self.prices) >= most:
+                return
+            self._price(point)
+            if self._best == point:
+                return
+
+    def _descend(self, here: Point, most: int, but: int = -1) -> None:
+        """One subject after the other, the largest first, until no other choice of any is better; ``but`` of
+        one that is kept as it is."""
+        subjects = [subject for subject in self._by_size(range(len(here))) if subject != but]
         before = None
         while before != here:
             before = here
@@ -166,6 +203,9 @@ class Search:
                         self._price(point)
                     if self._rank(point) < self._rank(here):
                         here = point
+
+    def _by_size(self, subjects: Iterable[int]) -> list[int]:
+        return sorted(subjects, key=lambda s: (-max(c.high for c in self._space[s]), s))
 
     def _all(self, point: Point) -> list[Choice]:
         return [of[at] for of, at in zip(self._space, point, strict=True)]

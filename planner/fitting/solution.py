@@ -149,7 +149,7 @@ def solve_task(task: Task) -> Solution:
     free, problem = task.unbounded, problem_for(task)
     space, pricer = space_for(task, problem), task.pricer()
     search = Search(space, pricer, lambda choices: lower(problem, choices))
-    found = search.run([*_starts(space)], everything=task.everything, most=task.most)
+    found = search.run([*starts_of(space)], everything=task.everything, most=task.most)
     if not found.whole:
         space = _finer(found, free)
         search = Search(space, pricer, lambda choices: lower(problem, choices))
@@ -161,22 +161,27 @@ def solve_task(task: Task) -> Solution:
     return Solution(found, bound, others, problem)
 
 
-def _starts(space: Space) -> Iterator[tuple[int, ...]]:
-    """Everything as far as it is on the device whole; the amounts of the linear program."""
-    for kept in (0, 1) if space and space[-1][0].subject == "idle" else (None,):
-        for wanted in (_whole, _solved):
-            point = [next((at for at, choice in enumerate(of) if wanted(choice)), 0) for of in space]
+def starts_of(space: Space) -> Iterator[tuple[int, ...]]:
+    """Everything as far as it is on the device whole; the amounts of the linear program; what holds the
+    least."""
+    for kept in range(len(space[-1])) if space and space[-1][0].subject == "idle" else (None,):
+        for rank in (_whole, _solved, _least):
+            point = [of.index(min(of, key=rank)) for of in space]
             if kept is not None:
                 point[-1] = kept
             yield tuple(point)
 
 
-def _whole(choice: Choice) -> bool:
-    return choice.said.get("policy") == Policy.OFFLOAD.value
+def _whole(choice: Choice) -> int:
+    return choice.said.get("policy") != Policy.OFFLOAD.value
 
 
-def _solved(choice: Choice) -> bool:
-    return choice.solved
+def _solved(choice: Choice) -> int:
+    return not choice.solved
+
+
+def _least(choice: Choice) -> int:
+    return choice.always + choice.high
 
 
 def _with_solution(space: Space, free: Compiled, problem: Problem) -> Space:

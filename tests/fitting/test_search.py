@@ -15,7 +15,7 @@ from planner.fitting.bound import lower
 from planner.fitting.choices import Space
 from planner.fitting.price import Price, Pricer, Refused
 from planner.fitting.search import NothingFits, Search, settings_of
-from planner.fitting.solution import Task, problem_for, space_for
+from planner.fitting.solution import Task, problem_for, space_for, starts_of
 from planner.schedule.card import Here, Room
 from planner.source.text import SourceText
 
@@ -69,13 +69,15 @@ def judge(seed: int) -> None:
     space = coarse(space_for(task, problem), seed)
     least, costs = everything(task, space)
     bound = lower(problem)
-    search = Search(space, task.pricer(), lambda choices: lower(problem, choices))
-    if least is None:
-        with pytest.raises(NothingFits):
-            search.run([], everything=1 << 30)
-        return
-    found = search.run([], everything=1 << 30)
-    assert found.price.cost == least
+    for limit in (1 << 30, 0):  # all of them, and by local search
+        search = Search(space, task.pricer(), lambda choices: lower(problem, choices))
+        if least is None:
+            with pytest.raises(NothingFits):
+                search.run([*starts_of(space)], everything=limit)
+            continue
+        found = search.run([*starts_of(space)], everything=limit)
+        assert found.whole is bool(limit)
+        assert found.price.cost == least
     assert all(bound <= cost for cost in costs)
 
 
