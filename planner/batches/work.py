@@ -20,7 +20,7 @@ class Cancelled(Exception):
     """Whoever asked for a call does not want it any more."""
 
 
-def wanted() -> bool:
+def never() -> bool:
     """Nobody stops the call."""
     return False
 
@@ -41,7 +41,7 @@ class Work:
         self.session.remove()
 
     def call(
-        self, plan: Plan, name: str, *, inline: bool = False, stops: Callable[[], bool] = wanted
+        self, plan: Plan, name: str, *, inline: bool = False, stops: Callable[[], bool] = never
     ) -> Outcome:
         """The call that ``plan.run`` means; where memory ran out, once more with a device that is empty.
 

@@ -58,6 +58,7 @@ class Replica:
                 while not running.done():  # whoever waits may be cancelled again: the device is still its own
                     with suppress(asyncio.CancelledError):
                         await asyncio.wait([running])
+                running.exception()  # asyncio tells of those that nobody asked for
                 raise
 
     async def check(self) -> None:
