@@ -14,11 +14,10 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from planner.batches.disk import Folder
 from planner.device.pinned import check_shared
 from planner.device.shared import NotShared, Shared, opened
 from planner.diagnostics.diagnostic import PlanError
@@ -35,7 +34,20 @@ from planner.session.checks import modules_of
 from planner.session.ram import short_of_memory
 
 
-def shared_pipeline(plan: Plan, device: torch.device, folder: Folder) -> tuple[Any, str | None]:
+class Meeting(Protocol):
+    """Where the processes of one machine meet, a batch's folder: ``shared`` is one on the disk, ``token`` its
+    name for the memory."""
+
+    @property
+    def shared(self) -> Path:
+        """Of those alone that share."""
+
+    @property
+    def token(self) -> str:
+        """Another one for another plan."""
+
+
+def shared_pipeline(plan: Plan, device: torch.device, folder: Meeting) -> tuple[Any, str | None]:
     """The plan's pipeline, as ``load_pipeline`` makes it, with rules done that a session would do, its
     parameters in memory that the workers of this machine share; or with a copy of its own, and why.
 
@@ -55,7 +67,7 @@ def shared_pipeline(plan: Plan, device: torch.device, folder: Folder) -> tuple[A
         return load_pipeline(plan, device_type=device.type), f"it cannot be put together: {error}"
 
 
-def _pages(plan: Plan, device: torch.device, folder: Folder) -> Shared | tuple[Any, str]:
+def _pages(plan: Plan, device: torch.device, folder: Meeting) -> Shared | tuple[Any, str]:
     """The memory with the pipeline in it; where this process found that there can be none, the pipeline, and
     why. Raises NotShared where another one did."""
     from filelock import FileLock

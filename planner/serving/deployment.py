@@ -110,10 +110,10 @@ class Ingress:
 class Pipeline:
     """A replica as Ray Serve makes it."""
 
-    def __init__(self, plan: bytes, device: str, threads: int) -> None:
-        """``plan``: packed."""
+    def __init__(self, plan: bytes, device: str, threads: int, token: str | None) -> None:
+        """``plan``: packed; the others as for ``Replica``."""
         try:
-            self.replica = Replica(unpacked(plan), device, threads)
+            self.replica = Replica(unpacked(plan), device, threads, token)
         except PlanError as error:
             raise RuntimeError(str(error)) from None  # Ray pickles it
         self.metrics = Metrics()
@@ -154,7 +154,8 @@ def application(given: Arguments) -> serve.Application:
         max_queued_requests=SPARE,
     )
     asked = built.asked
-    replicas = pipelines.bind(packed(asked.plan), built.device, built.threads)
+    token = secrets.token_hex(8) if built.replicas > 1 else None
+    replicas = pipelines.bind(packed(asked.plan), built.device, built.threads, token)
     return ingress.bind(packed(asked), dict(built.info), given.max_body_bytes, replicas)
 
 

@@ -18,9 +18,9 @@ from planner.api import activations, device_for
 from planner.batches.ahead import peak_of
 from planner.batches.work import Work
 from planner.diagnostics.diagnostic import PlanError
-from planner.loading.pipeline import load_pipeline
 from planner.plan.model import Plan
 from planner.serving.answer import Answer, answer, refusal
+from planner.serving.weights import Weights
 from planner.session.machine import describe_device
 
 _T = TypeVar("_T")
@@ -33,13 +33,14 @@ class Unhealthy(Exception):
 class Replica:
     """All that touches the device is done by one thread of its own, so that the event loop goes on."""
 
-    def __init__(self, plan: Plan, device: str, threads: int) -> None:
+    def __init__(self, plan: Plan, device: str, threads: int, token: str | None = None) -> None:
         """Loads the pipeline of ``plan`` for ``device``, of torch, and applies the plan. ``threads``: that
-        torch computes with. Raises PlanError."""
+        torch computes with; ``token``: replicas that have the same share their weights. Raises PlanError."""
         self.plan = plan
+        self._weights = Weights(token)
         self._thread = ThreadPoolExecutor(1, "offload-plan")
         self._turn = asyncio.Lock()
-        self._work, self.info = self._thread.submit(_prepared, plan, device, threads).result()
+        self._work, self.info = self._thread.submit(_prepared, plan, device, threads, self._weights).result()
         """``info``: the device, and what the plan's own call is predicted to have on it, in bytes."""
 
     async def call(self, given: Mapping[str, Any]) -> Answer:
@@ -79,7 +80,8 @@ class Replica:
 
     def _answered(self, plan: Plan, stop: threading.Event) -> Answer:
         try:
-            outcome = self._work.call(plan, "a request", inline=True, stops=stop.is_set)
+            with self._weights.call():
+                outcome = self._work.call(plan, "a request", inline=True, stops=stop.is_set)
             assert outcome.measured is not None
             return answer(outcome.result, plan, self._work.pipe, outcome.measured)
         except PlanError as error:
@@ -95,14 +97,14 @@ class Replica:
             raise Unhealthy(f"the device does not compute: {error}") from error
 
 
-def _prepared(plan: Plan, device: str, threads: int) -> tuple[Work, dict[str, Any]]:
+def _prepared(plan: Plan, device: str, threads: int, weights: Weights) -> tuple[Work, dict[str, Any]]:
     if device.startswith("sim"):
         from planner.virtual import backend
 
         backend.install()  # torch does not know the name before
     torch.set_num_threads(threads)
     there = device_for(torch.device(device))
-    work = Work(plan, load_pipeline(plan, device_type=there.name.type), there)
+    work = Work(plan, weights.pipeline(plan, there.name), there)
     found, schedule = describe_device(there.name), work.session.schedule
     try:
         peak = peak_of(schedule, activations(plan))
