@@ -1,6 +1,6 @@
 """``serve run planner.serve:app plan=my.plan.yaml``: a plan behind HTTP, by Ray Serve.
 
-Importing this raises PlanError (P984) where Ray Serve is not installed.
+Importing this raises PlanError where Ray Serve (P984) or what applying a plan needs (P901) is not installed.
 """
 
 from __future__ import annotations

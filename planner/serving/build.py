@@ -10,8 +10,11 @@ from typing import Any
 from planner.api import compile, load
 from planner.batches.devices import kind_for_ray
 from planner.diagnostics.diagnostic import PlanError, finding
+from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
+from planner.diagnostics.table.p9_serve import BAD_SERVE_ARGUMENT
 from planner.plan.model import Plan
+from planner.plan.run import SEED
 from planner.serving.arguments import Arguments
 from planner.serving.request import Asked
 
@@ -31,13 +34,11 @@ class Built:
 def build(given: Arguments, gpus: int | None) -> Built:
     """``gpus``: that Ray has, None where it is not connected: then those of this machine. Nothing of the
     weights is read. Raises PlanError for a plan that is wrong, for a class or device that is not there."""
+    import torch
+
     from planner.loading.builtin import quiet
     from planner.loading.inputs import input_findings, signature
-    from planner.loading.packages import require
     from planner.loading.pipeline import class_of
-
-    require()
-    import torch
 
     # Its place is the same for a replica, which works in another folder.
     plan = load(str(Path(given.plan).absolute()), overrides=(*given.set, "idle=keep"))
@@ -48,12 +49,11 @@ def build(given: Arguments, gpus: int | None) -> Built:
         cls = class_of(plan)
     if found := input_findings(plan):
         raise PlanError(found, plan.document.sources)
-    asked = Asked(
-        plan=plan,
-        call=compiled.target.call or signature(cls),
-        cls=cls.__name__,
-        arguments=given.arguments,
-    )
+    call = compiled.target.call or signature(cls)
+    asked = Asked(plan=plan, call=call, cls=cls.__name__, arguments=given.arguments)
+    if strange := [n for n in given.arguments or () if n != SEED and n not in call.arguments]:
+        said = f'{cls.__name__} has no argument "{strange[0]}" that a request may have'
+        raise PlanError([finding(BAD_SERVE_ARGUMENT, said, hint=did_you_mean(strange[0], [*call.arguments]))])
     return Built(
         asked=asked,
         device=f"{kind}:0",

@@ -47,9 +47,11 @@ class Asked:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the arguments that a request may have, the seed last."""
-        known = (n for n, argument in self.call.arguments.items() if n not in GIVEN and writable(argument))
-        return tuple(n for n in (*known, SEED) if self.arguments is None or n in self.arguments)
+        """Of the arguments that a request may have."""
+        if self.arguments is not None:
+            return self.arguments
+        given = self.call.arguments.values()
+        return (*(one.name for one in given if one.name not in GIVEN and _may_be_given(one)), SEED)
 
     def read(self, body: bytes) -> dict[str, Any]:
         """The arguments in a body. Raises PlanError: P986 for what is no JSON object, else all that is wrong
@@ -128,6 +130,17 @@ def named(name: str, value: Any, argument: Argument | None) -> str | None:
     if words and any(map(_takes_text, argument.forms)) and not _mappings(value):
         return None
     return f'"{name}" takes no text from a request'
+
+
+def _may_be_given(argument: Argument) -> bool:
+    """Something of it, that is: not one that takes nothing but a text which may name a file."""
+    texts = {*map(_kind, argument.forms)} <= {"str"} and named(argument.name, "x", argument) is not None
+    return writable(argument) and not texts
+
+
+def _kind(form: Form) -> str:
+    """Of a list, what its items are, where they are one thing."""
+    return _kind(form.items[0]) if form.kind == "list" and len(form.items) == 1 else form.kind
 
 
 def _takes_text(form: Form) -> bool:

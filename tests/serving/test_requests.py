@@ -196,7 +196,9 @@ def test_what_is_built(plan: planner.Plan) -> None:
     assert made.asked.plan.run["height"] == 32
     assert made.info["class"] == "FluxPipeline"
     assert made.info["arguments"][-1] == "seed"
-    assert "generator" not in made.info["arguments"]
+    told = {*made.info["arguments"]}
+    assert {"prompt", "sigmas", "height", "ip_adapter_image"} <= told
+    assert not {"generator", "callback_on_step_end_tensor_inputs", "output_type"} & told
     assert Path(made.asked.plan.document.sources[0].name).is_absolute()
     assert build(read_arguments({"plan": "x.plan.yaml"}), 3).replicas == 3
 
@@ -213,6 +215,7 @@ def test_what_is_refused_before_a_replica_starts(plan: planner.Plan) -> None:
     assert refused(plan="gone.plan.yaml") == {"P101"}
     assert refused() == {"P968"}  # no GPU here
     assert refused(set="device=cuda:1") == {"P968"}
+    assert refused(simulate=True, arguments="[promt]") == {"P985"}
     Path("x.plan.yaml").write_text(PLAN.replace("run: {", "order: transfomer\nrun: {"))
     assert "P302" in refused(simulate=True)
     Path("x.plan.yaml").write_text(PLAN.replace("FluxPipeline", "FluxPipelin"))
@@ -229,3 +232,8 @@ def test_without_ray_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PlanError) as raised:
         importlib.import_module("planner.serve")
     assert [d.code.id for d in raised.value.diagnostics] == ["P984"]
+    monkeypatch.setattr("planner.serving.there.find_spec", lambda name: True)
+    monkeypatch.setattr("planner.loading.packages._installed", lambda name: None)
+    with pytest.raises(PlanError) as raised:
+        importlib.import_module("planner.serve")
+    assert {d.code.id for d in raised.value.diagnostics} == {"P901"}
