@@ -134,10 +134,8 @@ def named(name: str, value: Any, argument: Argument | None) -> str | None:
 
 def _may_be_given(argument: Argument) -> bool:
     """Something of it, that is: not one that takes nothing but texts which may name files."""
-    texts = {*map(_kind, argument.forms)} <= {"str", "list"} and named(
-        argument.name, "x", argument
-    ) is not None
-    return writable(argument) and not texts
+    opens = named(argument.name, "x", argument) is not None
+    return writable(argument) and not (opens and {*map(_kind, argument.forms)} <= {"str", "list"})
 
 
 def _kind(form: Form) -> str:
