@@ -26,21 +26,13 @@ from planner.schedule.card import imagined_as
 from planner.session.machine import card_data
 from planner.source.text import SourceText
 
-from .foresight import CONFIGS, arguments, generator, loaded, traced
+from .cases import cases
+from .foresight import arguments, generator, loaded, traced
 from .measure import _clean, _driver, _sync
 from .modes import entered
 
 STOCK = ("model", "group-leaf")
 GIB = 1 << 30
-
-
-def cases(names: str, configs: str) -> list[dict[str, Any]]:
-    """Of the file of configs, those whose names begin so."""
-    known = json.loads((Path(configs) if configs else CONFIGS).read_text())
-    wanted = tuple(names.split(",")) if names else ("",)
-    return [
-        {**case, "prompt": known["prompt"]} for case in known["pipelines"] if case["name"].startswith(wanted)
-    ]
 
 
 def text_for(case: dict[str, Any], budget: str) -> SourceText:
@@ -63,7 +55,7 @@ def main() -> None:
 def fits(names: str, configs: str, budgets: str, steps: int, card: str) -> None:
     data = card_at(card)
     for case in cases(names, configs):
-        call = {**arguments(case, case["prompt"]), "num_inference_steps": steps}
+        call = {**arguments(case), "num_inference_steps": steps}
         profile = traced(case, call, data)
         for budget in budgets.split(","):
             print(json.dumps(_fitted(case, budget, profile, data)), flush=True)
@@ -116,7 +108,7 @@ def run(file: Path, names: str, configs: str, calls: int, stock: str, device: st
         lines = [line for line in wanted if line["case"] == case["name"]]
         if not lines:
             continue
-        call = {**arguments(case, case["prompt"]), "num_inference_steps": lines[0]["steps"]}
+        call = {**arguments(case), "num_inference_steps": lines[0]["steps"]}
         profile = traced(case, call, data)
         pipe = loaded(case, where)
         done: dict[str, Any] = {}

@@ -1,8 +1,8 @@
 """``python -m tests.benchmarks.foresight``: what was predicted of calls beside what a CUDA card shows.
 
-Pipelines of true size with random weights, from the configs in ``tests/tracing/measured.json``, under plans
-with several budgets. A JSON line for each plan: bytes and seconds, predicted (``p``) and measured (``m``), of
-the whole call and of each use; ``--table`` prints them as ratios.
+Pipelines of true size with random weights, from ``tests.benchmarks.cases``, under plans with several budgets.
+A JSON line for each plan: bytes and seconds, predicted (``p``) and measured (``m``), of the whole call and of
+each use; ``table FILE`` prints them as ratios.
 """
 
 from __future__ import annotations
@@ -31,24 +31,28 @@ from planner.source.text import SourceText
 from planner.tracing.hollow import Part, built
 from planner.tracing.trace import trace
 
+from .cases import cases
 from .measure import _clean, _driver, _sync
 
-CONFIGS = Path(__file__).parents[1] / "tracing" / "measured.json"
 SHARES = "1.2,0.75,0.4"
 """Budgets as shares of all weights; above 1 everything may stay."""
 
 
 @click.command(help=__doc__)
-@click.option("--cases", default="", help="Names (or their beginnings), with commas; all by default.")
+@click.option(
+    "--cases", "names", default="", help="Names (or their beginnings), with commas; all by default."
+)
 @click.option("--shares", default=SHARES, help="Budgets as shares of the weights' bytes, with commas.")
 @click.option("--steps", default=4, help="Denoising steps of a call.")
 @click.option("--calls", default=3, help="Calls under each plan.")
 @click.option("--card", default="", help="A card's name or file (plan doctor --measure); else by the device.")
-@click.option("--configs", default="", help="A file of other calls, in the form of measured.json.")
+@click.option(
+    "--configs", default="", help="A file in the form of measured.json, or `models`: those that ship."
+)
 @click.option("--device", default="cuda:0")
 @click.option("--seconds", default=500.0, help="No plan is begun after so many.")
 def main(
-    cases: str, shares: str, steps: int, calls: int, card: str, configs: str, device: str, seconds: float
+    names: str, shares: str, steps: int, calls: int, card: str, configs: str, device: str, seconds: float
 ) -> None:
     start = time.perf_counter()
     if device.startswith("sim"):
@@ -56,15 +60,12 @@ def main(
 
         backend.install()
     where = torch.device(device)
-    known = json.loads((Path(configs) if configs else CONFIGS).read_text())
     data = card_at(card) if card else card_data(where)
     if data is None:
         raise click.UsageError(f"no card that ships has the name of {device}: --card FILE")
-    for case in known["pipelines"]:
+    for case in cases(names, configs):
         name = case["name"]
-        if cases and not name.startswith(tuple(cases.split(","))):
-            continue
-        pipe, call = loaded(case, where), {**arguments(case, known["prompt"]), "num_inference_steps": steps}
+        pipe, call = loaded(case, where), {**arguments(case), "num_inference_steps": steps}
         profile = traced(case, call, data)
         for share in map(float, shares.split(",")):
             if time.perf_counter() - start > seconds:
@@ -78,9 +79,9 @@ def main(
         _clean(where)
 
 
-def arguments(case: dict[str, Any], prompt: str) -> dict[str, Any]:
+def arguments(case: dict[str, Any]) -> dict[str, Any]:
     """Of the call, without the number of steps."""
-    call = {"prompt": prompt, **case["call"]}
+    call = {"prompt": case["prompt"], **case["call"]}
     if case["image"]:
         from PIL import Image
 

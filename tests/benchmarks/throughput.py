@@ -1,0 +1,120 @@
+"""``python -m tests.benchmarks.throughput``: rows a minute of ``plan batch`` with 1, 2, ... workers.
+
+On CUDA an SDXL-size pipeline with random weights; with ``--sleep`` a tiny one in simulation, each call of
+which takes so many seconds more, so that two cores hold many workers. The rate is taken between the first
+output of the slowest worker and the last output: start-up and loading are left out, and told beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+SLEEP = "OFFLOAD_PLANNER_BENCHMARK_SLEEP"
+STARTED = """import os
+if os.environ.get("OFFLOAD_PLANNER_BENCHMARK_SLEEP"):
+    from tests.benchmarks.throughput import slowed
+    slowed()
+"""
+"""What Python runs in each process that finds it on its path: workers have no other way in."""
+
+
+def slowed() -> None:
+    """Each call of a worker takes as many seconds more as the environment says."""
+    from planner.batches.worker import Worker
+
+    called, seconds = Worker._attempted, float(os.environ[SLEEP])
+
+    def attempted(self: Any, plan: Any) -> Any:
+        time.sleep(seconds)
+        return called(self, plan)
+
+    Worker._attempted = attempted  # type: ignore[method-assign]
+
+
+def saved(folder: Path) -> None:
+    """An SDXL-size pipeline with random weights; its words are those of the built-in one."""
+    from planner.loading.builtin import builtin_folder
+
+    from .sizes import SIZES
+
+    pipe = SIZES["sdxl"].make(False, torch.device("cuda:0"))
+    from transformers import CLIPTokenizer
+
+    for name in ("tokenizer", "tokenizer_2"):
+        words = CLIPTokenizer.from_pretrained(builtin_folder("tiny-sdxl") / name, model_max_length=77)
+        setattr(pipe, name, words)
+        pipe.register_modules(**{name: words})
+    pipe.save_pretrained(folder)
+
+
+@click.command(help=__doc__)
+@click.option("--rows", default=48)
+@click.option("--workers", multiple=True, type=int, default=[1, 2])
+@click.option("--engine", default="local")
+@click.option("--steps", default=8)
+@click.option("--sleep", type=float, help="Seconds of a call, in simulation.")
+@click.option("--set", "settings", multiple=True, help="Of the plan, as plan batch has it.")
+def main(
+    rows: int, workers: list[int], engine: str, steps: int, sleep: float | None, settings: list[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(name)
+        (here / "sitecustomize.py").write_text(STARTED)
+        source = "builtin:tiny-sdxl" if sleep else "sdxl"
+        if not sleep:
+            start = time.perf_counter()
+            saved(here / "sdxl")
+            print(json.dumps({"saved": round(time.perf_counter() - start, 1)}), flush=True)
+        size = {"height": 64, "width": 64} if sleep else {"height": 1024, "width": 1024}
+        plan = {
+            "version": 1,
+            "pipeline": {"class": "StableDiffusionXLPipeline", "source": source},
+            "run": {"prompt": "a cat", "num_inference_steps": 1 if sleep else steps, "seed": 1, **size},
+        }
+        (here / "x.plan.yaml").write_text(json.dumps(plan))
+        (here / "rows.jsonl").write_text("".join(f'{{"id": "r{n:04}", "seed": {n}}}\n' for n in range(rows)))
+        first: dict[str, str] = {}
+        for count in workers:
+            made = _run(here, count, engine, sleep, settings)
+            first = first or made.pop("digests")
+            made["equal"] = made.pop("digests", first) == first
+            print(json.dumps({"engine": engine, "workers": count, **made}), flush=True)
+
+
+def _run(here: Path, workers: int, engine: str, sleep: float | None, settings: list[str]) -> dict[str, Any]:
+    out = here / f"out-{workers}"
+    told = [sys.executable, "-m", "planner", "batch", "x.plan.yaml", "--inputs", "rows.jsonl"]
+    told += ["--out", str(out), "--workers", str(workers), "--engine", engine]
+    told += ["--simulate"] * bool(sleep) + [part for one in settings for part in ("--set", one)]
+    path = os.pathsep.join([str(here), str(Path(__file__).parents[2])])
+    environment = {**os.environ, "PYTHONPATH": path + os.pathsep + os.environ.get("PYTHONPATH", "")}
+    if sleep:
+        environment[SLEEP] = str(sleep)
+    start = time.perf_counter()
+    ended = subprocess.run(told, cwd=here, env=environment, capture_output=True, text=True)
+    whole = time.perf_counter() - start
+    if ended.returncode:
+        return {"failed": ended.stderr[-600:], "digests": {}}
+    at = sorted(path.stat().st_mtime for path in out.glob("*.png"))
+    between = at[-1] - at[workers - 1]
+    return {
+        "rows": len(at),
+        "seconds": round(whole, 2),
+        "a minute": round(60 * (len(at) - workers) / between, 2),
+        "digests": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in out.glob("*.png")},
+    }
+
+
+if __name__ == "__main__":
+    main()
