@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from diffusers import ModelMixin
+from transformers import PreTrainedModel
 
 from planner.device.pinned import check_shared
 from planner.device.shared import NotShared, Shared, opened
@@ -32,6 +34,7 @@ from planner.loading.segment import from_shared, share
 from planner.plan.model import Plan
 from planner.session.checks import modules_of
 from planner.session.ram import short_of_memory
+from planner.tracing.modules import uninitialised
 
 
 class Meeting(Protocol):
@@ -61,10 +64,28 @@ def shared_pipeline(plan: Plan, device: torch.device, folder: Meeting) -> tuple[
     if not isinstance(pages, Shared):
         return pages
     try:
-        with quiet():  # importing a pipeline says which image library it falls back to
-            return from_shared(pages), None
+        return shared_by(pages), None
     except Exception as error:  # whatever a library's class does, in this process alone
         return load_pipeline(plan, device_type=device.type), f"it cannot be put together: {error}"
+
+
+def shared_by(pages: Shared) -> Any:
+    """The pipeline that another process laid out. Raises whatever its classes do."""
+    with quiet():  # importing a pipeline says which image library it falls back to
+        pipe = from_shared(pages)
+        for module in modules_of(pipe).values():
+            _make_one_like(module)
+    return pipe
+
+
+def _make_one_like(module: Any) -> None:
+    """Without weights, for what its class keeps for the process when one is made: which hidden states it can
+    return (transformers). ``module`` was made in another process, and put together here."""
+    with uninitialised():
+        if isinstance(module, ModelMixin):
+            type(module).from_config(module.config)
+        elif isinstance(module, PreTrainedModel):
+            type(module)(module.config)
 
 
 def _pages(plan: Plan, device: torch.device, folder: Meeting) -> Shared | tuple[Any, str]:
