@@ -174,9 +174,9 @@ class TorchDevice:
         return found
 
     def _lay(self, piece: TorchPiece) -> None:
-        """Memory under the addresses of ``piece``: what is spare, what is freed, the driver's."""
-        while self._leaving and self._leaving[0][1].query() and self._pool.lacks(piece.nbytes):
-            self._unmap_oldest()
+        """Memory under the addresses of ``piece``: what is spare, the driver's, and where that has none what
+        was freed. What was freed is not asked whether it can be had by now: how much is held would depend on
+        timing, and nobody could predict it."""
         if piece.range is None:
             piece.range = memory.Range(piece.nbytes, self._pool, self.name)
         try:

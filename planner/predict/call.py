@@ -205,7 +205,7 @@ class Player:
             weights=residents.nbytes,
             allocated=allocator.allocated if allocated is None else allocated,
             reserved=held,
-            driver=self._context + memory.live + memory.spare + held,
+            driver=self._context + max(memory.pieces + held, memory.lately()),
             pinned=residents.pinned,
             host=residents.host,
         )

@@ -24,7 +24,7 @@ def activations_of(call: CallProfile) -> Predicted:
         held, pages = call.workspace + kept, _pages(call.workspace) + _pages(kept) + SMALL_SEGMENT
         before = found.get(use.component, Activations(0, 0))
         found[use.component] = Activations(
-            max(before.reserved, pages + max(use.room, use.peak())),
+            max(before.reserved, pages + max(use.room, use.peak()), call.rooms[use.component]),
             max(before.needed, held + use.peak(scratch=False)),
         )
     return found

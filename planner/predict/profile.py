@@ -113,7 +113,7 @@ class Turn:
     held: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CallProfile:
     """A whole call. ``steps``: how many denoising steps were traced (few: they are alike); ``arguments``:
     of the call, as far as they decide shapes; ``kernels``: by whose rules (a card's ``kernels``);
@@ -130,3 +130,10 @@ class CallProfile:
     weights: Mapping[str, Weights] = field(default_factory=dict)
     workspace: int = 0
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def rooms(self) -> Mapping[str, int]:
+        """Of each component, the bytes that torch's allocator asks for while its uses follow each other."""
+        from planner.predict.replay import rooms_of
+
+        return rooms_of(self)

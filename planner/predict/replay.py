@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.predict.allocator import Allocator, Block, NoRoom
-from planner.predict.profile import UseProfile
+from planner.predict.profile import CallProfile, Turn, UseProfile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,37 @@ def peak_of(
         kept=there.reserved - reserved,
         retries=there.retries - retries,
     )
+
+
+ALIKE = 2
+"""A use that was played so often takes no more when it is played again."""
+
+
+def rooms_of(call: CallProfile) -> dict[str, int]:
+    """Of each component, the bytes that torch's allocator asks for while its uses follow each other, with
+    what the pipeline itself has on the device: what one use leaves in the cache seldom fits another one
+    whose shapes are a little different."""
+    turns: dict[str, list[Turn]] = {}
+    for turn in call.turns:
+        turns.setdefault(call.uses[turn.use].component, []).append(turn)
+    return {name: _asked(call, mine) for name, mine in turns.items()}
+
+
+def _asked(call: CallProfile, turns: list[Turn]) -> int:
+    allocator = Allocator(expandable=True)
+    if call.workspace:
+        allocator.alloc(call.workspace)
+    held: list[Block] = []
+    played: dict[int, int] = {}
+    allocator.reset_peak()
+    for turn in turns:
+        played[turn.use] = played.get(turn.use, 0) + 1
+        if played[turn.use] > ALIKE:
+            continue
+        release(allocator, held)
+        held = [allocator.alloc(turn.held)] if turn.held else []
+        held += play(allocator, call.uses[turn.use])
+    return allocator.peak_asked
 
 
 def _one(allocator: Allocator, size: int, *, spare: bool, scratch: bool) -> Block | None:

@@ -67,8 +67,6 @@ class Residents:
         self._estimate = ActivationEstimate(self.memory, course.budget)
         self._used: set[str] = set()
         self._arrivals = 0
-        self._freed = 0.0
-        """When the last that ran on what was freed is over."""
         pinned = _pinned(graph, schedule)
         for name, placement in schedule.placements.items():
             if (blocks := _blocks(graph.target.components[name])) is not None:
@@ -93,7 +91,7 @@ class Residents:
 
     def begin(self) -> None:
         """A call begins."""
-        self.clock, self._freed = Clock(self._card), 0.0
+        self.clock = Clock(self._card)
         for component in self.components.values():
             if component.weights is not None:
                 component.weights.restart(self.clock)
@@ -124,7 +122,8 @@ class Residents:
         first = name not in self._used
         self._used.add(name)
         reserve = self._estimate.reserve(name, signature) if first else None
-        self.clock.unmaps(self.memory.release_freed(reserve), self._freed)
+        self.memory.release_freed(reserve)
+        self.clock.unmaps(*self.memory.unmapped())
         assert component.weights is not None
         return decision.stage, component.weights
 
@@ -136,7 +135,8 @@ class Residents:
         """The call is over: who leaves has left."""
         for name in self._guide.finish(self.resident()):
             self._evict(name)
-        self.clock.unmaps(self.memory.release_freed(), self._freed)
+        self.memory.release_freed()
+        self.clock.unmaps(*self.memory.unmapped())
         self._estimate.end()
 
     # -- figures
@@ -202,14 +202,12 @@ class Residents:
         weights = self.components[name].weights
         if weights is not None and not weights.partial:
             weights.shed(nbytes)
-            self._freed = self.clock.compute
 
     def _evict(self, name: str, _: int = 0) -> None:
         component = self.components[name]
         if component.weights is not None:
             component.weights.release()
             component.weights = None
-            self._freed = self.clock.compute
 
     def _load(self, name: str) -> None:
         """Where there is no room, all others leave; where that does not do, it is as if there were."""

@@ -109,7 +109,7 @@ class ClockWeights:
                 self._ring_taken = self._take(self._stepper.ring.room)
         except NoMemory:
             for size in more:
-                self._memory.free(size)
+                self._memory.free(size, self._clock.compute)
             raise
         self._taken += more
         self.partial = False
@@ -140,7 +140,7 @@ class ClockWeights:
         """What it holds is freed once its copies are done."""
         self._unbind([*self._bound])
         for size in (*self._taken, *([self._ring_taken] if self._ring_taken else [])):
-            self._memory.free(size)
+            self._memory.free(size, self._clock.compute)
         self._taken, self._ring_taken = [], 0
 
     def restart(self, clock: Clock) -> None:
@@ -233,6 +233,7 @@ class ClockWeights:
 
     def _take(self, nbytes: int) -> int:
         size = self._memory.alloc(nbytes)
+        self._clock.unmaps(*self._memory.unmapped())
         self._clock.maps(size)
         self._free_since = self._clock.compute
         return size
@@ -247,7 +248,7 @@ class ClockWeights:
         gone = self._pieces.after(core)
         self._unbind((*gone, *self._stepper.ring.places))
         for size in (*self._taken[core:], *([self._ring_taken] if self._ring_taken else [])):
-            self._memory.free(size)
+            self._memory.free(size, self._clock.compute)
         self._taken, self._ring_taken = self._taken[:core], 0
         self._stepper.missing |= gone
         self._stepper.ring.clear()

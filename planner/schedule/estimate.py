@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Protocol
 
-SLACK = 512
+SLACK = 256
 """One of so many bytes of the budget is left free beside what activations took last time: torch asks for a
-whole allocation where a part of it would do."""
+whole allocation where a part of it would do, and each of ``PIECES`` wastes a part of a page."""
 
 OURS = 512 << 20
 """Bytes that a process's context may grow by; what grows by more is not its."""

@@ -234,7 +234,7 @@ def slower() -> Card:
     return imagined_as(replace(data, rates=rates, to_device=to_device))
 
 
-@pytest.mark.parametrize("budget", ["40GiB", "27GiB", "14GiB"])
+@pytest.mark.parametrize("budget", ["40GiB", "27GiB", "13.5GiB"])
 def test_a_run_under_one_budget_tells_of_another(call: CallProfile, budget: str) -> None:
     """The slower card stands for the machine: its forecast at 40 GiB for the run that was measured."""
 

@@ -15,7 +15,7 @@ from planner.cards.kernels import HOPPER
 from planner.cards.shipped import card_at
 from planner.predict.needs import activations_of, expectations
 from planner.schedule.card import imagined_as
-from planner.schedule.estimate import ActivationEstimate
+from planner.schedule.estimate import SLACK, ActivationEstimate
 from planner.source.text import SourceText
 from planner.tracing.trace import trace
 
@@ -115,7 +115,7 @@ def test_what_is_seen_is_not_overwritten_nor_below_what_was_expected() -> None:
     known.observe("unet")
     known.end()
     known.expect("unet", 1 << 20, "b")
-    slack = (1 << 30) // 512
+    slack = (1 << 30) // SLACK
     assert known.need("unet") == (7 << 20) + slack
     memory.held = 1 << 20
     known.begin()
