@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from planner.predict.replay import asked
+
 Kind = Literal["matmul", "conv", "attention", "memory"]
 """Classes of operations by what bounds them: ``memory`` are those that read and write and compute little."""
 
@@ -133,7 +135,10 @@ class CallProfile:
 
     @cached_property
     def rooms(self) -> Mapping[str, int]:
-        """Of each component, the bytes that torch's allocator asks for while its uses follow each other."""
-        from planner.predict.replay import rooms_of
-
-        return rooms_of(self)
+        """Of each component, the bytes that torch's allocator asks for while its uses follow each other, with
+        what the pipeline itself has on the device."""
+        turns: dict[str, list[tuple[int, UseProfile]]] = {}
+        for turn in self.turns:
+            use = self.uses[turn.use]
+            turns.setdefault(use.component, []).append((turn.held, use))
+        return {name: asked(mine, self.workspace) for name, mine in turns.items()}

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from planner.predict.allocator import Allocator, Block, NoRoom
-from planner.predict.profile import CallProfile, Turn, UseProfile
+
+
+class Use(Protocol):
+    """What is played of ``planner.predict.profile.UseProfile``, which has it in bytes."""
+
+    @property
+    def inputs(self) -> int:
+        """See there."""
+
+    @property
+    def events(self) -> tuple[int, ...]:
+        """See there."""
+
+    @property
+    def scratch(self) -> frozenset[int]:
+        """See there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +38,7 @@ class Peak:
     retries: int = 0
 
 
-def play(allocator: Allocator, use: UseProfile, *, scratch: bool = True) -> list[Block]:
+def play(allocator: Allocator, use: Use, *, scratch: bool = True) -> list[Block]:
     """The events of ``use``; gives the blocks that it leaves, its output among them. ``scratch``: False
     takes none of what libraries can do without; none is taken either where it finds no room, as a library
     then runs another kernel. Raises NoRoom for anything else, with what the use had allocated freed.
@@ -50,7 +67,7 @@ def release(allocator: Allocator, blocks: list[Block | None] | list[Block]) -> N
 
 
 def peak_of(
-    use: UseProfile, allocator: Allocator | None = None, *, scratch: bool = True, inputs: bool = False
+    use: Use, allocator: Allocator | None = None, *, scratch: bool = True, inputs: bool = False
 ) -> Peak:
     """One ``use`` from what ``allocator`` holds, or from an empty cache; what it leaves is freed.
     ``inputs``: as one block, allocated before. The allocator keeps its cache, for the use after it. Raises
@@ -76,30 +93,21 @@ ALIKE = 2
 """A use that was played so often takes no more when it is played again."""
 
 
-def rooms_of(call: CallProfile) -> dict[str, int]:
-    """Of each component, the bytes that torch's allocator asks for while its uses follow each other, with
-    what the pipeline itself has on the device: what one use leaves in the cache seldom fits another one
-    whose shapes are a little different."""
-    turns: dict[str, list[Turn]] = {}
-    for turn in call.turns:
-        turns.setdefault(call.uses[turn.use].component, []).append(turn)
-    return {name: _asked(call, mine) for name, mine in turns.items()}
-
-
-def _asked(call: CallProfile, turns: list[Turn]) -> int:
+def asked(turns: Iterable[tuple[int, Use]], workspace: int) -> int:
+    """Bytes that an allocator asks for while uses follow each other, each with so many bytes that are held
+    beside it; ``workspace``: held all along. What one use leaves in the cache seldom fits another one whose
+    shapes are a little different."""
     allocator = Allocator(expandable=True)
-    if call.workspace:
-        allocator.alloc(call.workspace)
-    held: list[Block] = []
+    if workspace:
+        allocator.alloc(workspace)
+    beside: list[Block] = []
     played: dict[int, int] = {}
-    allocator.reset_peak()
-    for turn in turns:
-        played[turn.use] = played.get(turn.use, 0) + 1
-        if played[turn.use] > ALIKE:
-            continue
-        release(allocator, held)
-        held = [allocator.alloc(turn.held)] if turn.held else []
-        held += play(allocator, call.uses[turn.use])
+    for held, use in turns:
+        played[id(use)] = played.get(id(use), 0) + 1
+        if played[id(use)] <= ALIKE:
+            release(allocator, beside)
+            beside = [allocator.alloc(held)] if held else []
+            beside += play(allocator, use)
     return allocator.peak_asked
 
 

@@ -31,15 +31,15 @@ if os.environ.get("OFFLOAD_PLANNER_BENCHMARK_SLEEP"):
 
 def slowed() -> None:
     """Each call of a worker takes as many seconds more as the environment says."""
-    from planner.batches.worker import Worker
+    from planner.batches.work import Work
 
-    called, seconds = Worker._attempted, float(os.environ[SLEEP])
+    called, seconds = Work._attempted, float(os.environ[SLEEP])
 
-    def attempted(self: Any, plan: Any) -> Any:
+    def attempted(self: Any, *given: Any) -> Any:
         time.sleep(seconds)
-        return called(self, plan)
+        return called(self, *given)
 
-    Worker._attempted = attempted  # type: ignore[method-assign]
+    Work._attempted = attempted  # type: ignore[method-assign, assignment]
 
 
 def saved(folder: Path) -> None:
