@@ -11,7 +11,7 @@ from planner.diagnostics.table.p9_machine import INPUT_UNREADABLE
 from planner.document.node import escaped
 from planner.generate.call import call_text
 from planner.generate.source import source_of
-from planner.loading.media import INLINE, Unreadable, read_image, read_inline, read_video
+from planner.loading.media import INLINE, MOST_INLINE, Unreadable, read_image, read_inline, read_video
 from planner.loading.paths import beside
 from planner.plan.model import Plan
 from planner.plan.run import IMAGES, SEED, VIDEOS, check_run
@@ -83,6 +83,7 @@ class _Building:
         self.plan = plan
         self.found = list(found)
         self.inline = inline
+        self.pixels = MOST_INLINE
 
     def value(self, name: str, value: Any, pointer: str) -> Any:
         if name not in IMAGES | VIDEOS or value is None:
@@ -106,10 +107,15 @@ class _Building:
     def _read(self, read: Any, text: str, pointer: str) -> Any:
         inline = self.inline and text.startswith(INLINE)
         try:
-            return read_inline(text) if inline else read(beside(self.plan, text))
+            return self._inline(text) if inline else read(beside(self.plan, text))
         except Unreadable as error:
             self.say(INPUT_UNREADABLE, f'cannot read "{text[:40] if inline else text}": {error}', pointer)
             return None
+
+    def _inline(self, text: str) -> Any:
+        image = read_inline(text, self.pixels)
+        self.pixels -= image.width * image.height
+        return image
 
 
 def _generator(seed: int) -> torch.Generator:

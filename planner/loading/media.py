@@ -12,8 +12,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 INLINE = "data:"
 INLINE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """What strangers may send, of Pillow's formats: none that starts another program, as EPS does."""
-LARGEST_INLINE = 1 << 26
-"""Pixels: a file of some kilobytes may stand for gigabytes of them."""
+MOST_INLINE = 1 << 27
+"""Pixels of one call's images: files of some kilobytes may stand for gigabytes of them."""
 
 
 class Unreadable(Exception):
@@ -35,9 +35,9 @@ def read_image(path: Path) -> Any:
         raise Unreadable(_why(path, error)) from error
 
 
-def read_inline(text: str) -> Any:
+def read_inline(text: str, most: int = MOST_INLINE) -> Any:
     """The image in a data URL, ``data:image/png;base64,...`` (RFC 2397), as ``read_image``. Raises
-    Unreadable."""
+    Unreadable, also for one of more than ``most`` pixels, before they are there."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     head, sign, data = text.partition(",")
@@ -46,8 +46,9 @@ def read_inline(text: str) -> Any:
     try:
         file = io.BytesIO(base64.b64decode(data, validate=True))
         with Image.open(file, formats=INLINE_FORMATS) as image:
-            if image.width * image.height > LARGEST_INLINE:
-                raise Unreadable(f"{image.width} x {image.height} is more than {LARGEST_INLINE} pixels")
+            if image.width * image.height > most:
+                size = f"{image.width} x {image.height}"
+                raise Unreadable(f"{size} is more than the {most} pixels that are left of {MOST_INLINE}")
             return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError:
         raise Unreadable(f"it is no {', '.join(INLINE_FORMATS)}") from None

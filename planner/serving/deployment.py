@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -35,6 +36,8 @@ SPARE = 16
 """Requests beside those that wait and run: what a plan is, and what is refused."""
 
 
+READERS = 2
+"""Bodies that are read at a time: each may have images of half a gigabyte."""
 PATIENCE = 2.0
 """Seconds that a GET waits for a replica to be free."""
 BACKOFF = RequestRouterConfig(initial_backoff_s=0.01, max_backoff_s=0.05)
@@ -48,6 +51,7 @@ class Ingress:
         """``asked``: packed; ``most``: bytes of a body."""
         self.asked: Asked = unpacked(asked)
         self.info, self.most, self.replicas = info, most, replicas
+        self._readers = ThreadPoolExecutor(READERS, "offload-plan")
         self._telling: asyncio.Task[Mapping[str, Any]] | None = None
 
     async def __call__(self, request: Request) -> Response:
@@ -87,7 +91,7 @@ class Ingress:
             said = unreadable(f"the body is longer than {self.most} bytes")
             return refusal(413, said.diagnostics)
         try:
-            given = await asyncio.to_thread(self.asked.read, body)
+            given = await asyncio.get_running_loop().run_in_executor(self._readers, self.asked.read, body)
         except PlanError as error:
             unread = any(d.code.name == "request-unreadable" for d in error.diagnostics)
             return refusal(400 if unread else 422, error.diagnostics)

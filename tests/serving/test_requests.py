@@ -157,11 +157,17 @@ def test_images_come_inline(asked: Asked, kind: str) -> None:
         "data:application/postscript;base64," + base64.b64encode(b"%!PS-Adobe-3.0 EPSF-3.0\n").decode(),
         inline("PPM"),
         inline()[:-40],
-        inline("GIF", (9000, 9000)),
+        inline("GIF", (12000, 12000)),
     ],
 )
 def test_images_that_are_none(asked: Asked, text: str) -> None:
     assert codes(asked, {"image": text}) == ["P917"]
+
+
+def test_images_have_so_many_pixels_in_all(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.loading.inputs.MOST_INLINE", 3 * 64)
+    assert asked.read(json.dumps({"video": [inline()] * 2, "image": inline()}).encode())
+    assert codes(asked, {"video": [inline()] * 3, "image": inline()}) == ["P917"]
 
 
 def test_a_plans_own_paths_and_inline_images(plan: planner.Plan) -> None:

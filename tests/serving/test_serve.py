@@ -34,10 +34,16 @@ ray.init("local", num_cpus=4, include_dashboard=False, object_store_memory=256 <
          _node_ip_address="127.0.0.1", _metrics_export_port=metrics, configure_logging=False)
 serve.start(http_options={"host": "127.0.0.1", "port": port})
 from planner.serve import app
+from planner.serving import deployment
+class Removable(deployment.Pipeline):
+    async def take_off(self):
+        self.replica._work.remove()
+deployment.Pipeline = Removable
 given = {"plan": "x.plan.yaml", "simulate": "true", "max_queued_requests": "2"}
 serve.run(app(given))
 print("ready", flush=True)
-sys.stdin.read()
+for _ in sys.stdin:
+    serve.get_deployment_handle("Pipeline", "default").take_off.remote().result()
 serve.shutdown()
 ray.shutdown()
 """
@@ -221,6 +227,17 @@ def test_figures_for_prometheus(server: Server) -> None:
     until(lambda: wanted <= {*server.figures()})
     until(lambda: server.figures()["offload_plan_serve_call_seconds_count"] >= 1)
     assert server.figures()["offload_plan_serve_weights_peak_bytes"] > 0
+
+
+@pytest.mark.wide
+def test_a_replica_that_is_unhealthy_is_replaced(server: Server, applied: Callable[[int], bytes]) -> None:
+    before = server.replica()
+    assert server.process.stdin is not None
+    server.process.stdin.write("take the plan off\n")
+    server.process.stdin.flush()
+    until(lambda: not before.is_running() or before.status() == psutil.STATUS_ZOMBIE, 120)
+    status, body, _ = server.post({"seed": 7})
+    assert (status, body) == (200, applied(7))
 
 
 @pytest.mark.wide
