@@ -47,9 +47,10 @@ class Replica:
         """The answer to a request with these arguments of ``run``, which are checked and have a seed; of a
         call that failed, one with its finding. A request that is cancelled while it waits does not run; one
         that runs ends before the next use of a component, and the device is free when this raises
-        CancelledError."""
+        CancelledError. Raises Unhealthy where the plan is off the pipeline."""
         plan = replace(self.plan, run=MappingProxyType({**self.plan.run, **given}))
         async with self._turn:
+            self._under_plan()
             stop = threading.Event()
             running = asyncio.wrap_future(self._thread.submit(self._answered, plan, stop))
             try:
@@ -65,8 +66,7 @@ class Replica:
     async def check(self) -> None:
         """Raises Unhealthy where the plan is off the pipeline or the device does not compute. While a call
         runs, that call is what tells."""
-        if self._work.session.applied.removed:
-            raise Unhealthy("the plan is not on the pipeline any more")
+        self._under_plan()
         if not self._turn.locked():
             await self._in_thread(self._probe)
 
@@ -74,6 +74,10 @@ class Replica:
         """The pipeline is as it was loaded; no call runs afterwards."""
         async with self._turn:
             await self._in_thread(self._work.remove)
+
+    def _under_plan(self) -> None:
+        if self._work.session.applied.removed:
+            raise Unhealthy("the plan is not on the pipeline any more")
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         return await asyncio.wrap_future(self._thread.submit(function))

@@ -15,7 +15,7 @@ from planner.serving.replica import Replica
 
 PLAN = """version: 1
 pipeline: {class: FluxImg2ImgPipeline, source: 'builtin:tiny-flux'}
-run: {prompt: a cat, strength: 0.7, num_inference_steps: 3, height: 64, width: 64}
+run: {prompt: a cat, strength: 0.7, num_inference_steps: 2, height: 64, width: 64}
 """
 
 

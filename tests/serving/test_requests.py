@@ -157,7 +157,6 @@ def test_images_come_inline(asked: Asked, kind: str) -> None:
         "data:application/postscript;base64," + base64.b64encode(b"%!PS-Adobe-3.0 EPSF-3.0\n").decode(),
         inline("PPM"),
         inline()[:-40],
-        inline("GIF", (12000, 12000)),
     ],
 )
 def test_images_that_are_none(asked: Asked, text: str) -> None:
