@@ -16,6 +16,7 @@ from PIL import Image
 
 import planner
 from planner.cli.main import run
+from planner.docs.pages import FOLDER
 from planner.serving.answer import Answer
 from planner.serving.replica import Replica, Unhealthy
 
@@ -48,6 +49,8 @@ def test_the_bytes_of_plan_apply(folder: Path, replica: Replica) -> None:
     )
     made = asyncio.run(replica.call({"seed": 7}))
     assert (made.status, made.type, made.body) == (200, "image/png", out.read_bytes())
+    page = (FOLDER / "serving.md").read_text(encoding="utf-8")
+    assert all(f"\n{name.lower()}: " in page for name in made.headers)
     assert made.headers["Offload-Plan-Seed"] == "7"
     assert float(made.headers["Offload-Plan-Seconds"]) > 0
     assert int(made.headers["Offload-Plan-Weights-Peak-Bytes"]) > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from PIL import Image
 
 import planner
 from planner.diagnostics.diagnostic import PlanError
+from planner.docs.pages import FOLDER
 from planner.loading.inputs import call_of, input_findings
 from planner.plan.run import IMAGES, VIDEOS
+from planner.serving.arguments import NAMES as ARGUMENTS
 from planner.serving.arguments import Arguments, read_arguments
 from planner.serving.build import Built, build
 from planner.serving.request import TEXTS, Asked, as_json, named
@@ -227,6 +230,14 @@ def test_what_is_refused_before_a_replica_starts(plan: planner.Plan) -> None:
     assert refused(simulate=True)
     Path("x.plan.yaml").write_text(PLAN.replace("a cat", "a cat, promt: x"))
     assert "P915" in refused(simulate=True)
+
+
+def test_the_page_has_every_argument_and_figure() -> None:
+    page = (FOLDER / "serving.md").read_text(encoding="utf-8")
+    assert {*ARGUMENTS} <= {*re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)}
+    said = {name.removesuffix("_total") for name in re.findall(r"ray_offload_plan_serve_(\w+)", page)}
+    source = FOLDER.with_name("serving") / "metrics.py"  # which Ray alone could import
+    assert said == {*re.findall(r'f"{PREFIX}_(\w+)"', source.read_text(encoding="utf-8"))}
 
 
 def test_without_ray_serve(monkeypatch: pytest.MonkeyPatch) -> None:
