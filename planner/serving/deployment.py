@@ -34,8 +34,6 @@ from planner.serving.request import Asked, unreadable
 
 SPARE = 16
 """Requests beside those that wait and run: what a plan is, and what is refused."""
-
-
 READERS = 2
 """Bodies that are read at a time: each may have images of half a gigabyte."""
 PATIENCE = 2.0
@@ -102,8 +100,8 @@ class Ingress:
         except BackPressureError:
             full = finding(QUEUE_FULL, "as many requests wait as may; ask again later")
             return refusal(503, [full], {"Retry-After": "5"})
-        except ray.exceptions.RayError as error:  # the replica's process ended; Serve starts another
-            why = f"the replica ended with the call: {type(error).__name__}"
+        except ray.exceptions.RayError as error:  # mostly that its process ended: Serve starts another
+            why = f"the replica failed: {type(error).__name__}"
             return refusal(500, [finding(RUN_FAILED, why)])
         except asyncio.CancelledError:
             waiting.cancel()
