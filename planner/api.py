@@ -252,6 +252,7 @@ def compile(
     activations: Predicted | None = None,
     call: CallProfile | None = None,
     lock: Lock | None = None,
+    advice: bool = True,
 ) -> Compiled:
     """The schedule of a plan: what is loaded, used and evicted, with the bytes after each step.
 
@@ -260,7 +261,8 @@ def compile(
     which says both; ``activations``: what ``planner.activations`` predicted, which then decides what stays
     in place of a share of the budget; ``call``: a traced call (``planner.profile``), which says that too, and
     how weights split in blocks and how long each computes on ``card``; ``lock``: where sizes are taken from
-    that the plan's files do not say.
+    that the plan's files do not say; ``advice``: what does not fit is told with the least budget that would
+    do, which takes some dozens of compilations.
     Raises PlanError, and InternalError if the replay of the schedule finds a fault, which would be ours.
     """
     front = _front(source, overrides)
@@ -279,6 +281,7 @@ def compile(
             activations=activations,
             call=call,
             lock=lock,
+            advice=advice,
         )
         found = found + more
         if compiled is None and not errors(found):
@@ -631,6 +634,7 @@ def _back(
     activations: Predicted | None = None,
     call: CallProfile | None = None,
     lock: Lock | None = None,
+    advice: bool = True,
 ) -> tuple[_Done | None, list[Diagnostic]]:
     """Plan to schedule, checked by the replay."""
     known, found = _target(plan, target, own, {} if call is None else call.weights)
@@ -660,6 +664,7 @@ def _back(
         activations=activations,
         lock=lock,
         shipped=ships,
+        advice=advice,
     )
     if ships is None or ships.call is None or call is not None or activations is not None:
         done, more = lowered(call=call)
@@ -688,6 +693,7 @@ def _lowered(
     call: CallProfile | None,
     lock: Lock | None,
     shipped: Shipped | None,
+    advice: bool,
 ) -> tuple[_Done | None, list[Diagnostic]]:
     """Target to schedule."""
     found: list[Diagnostic] = []
@@ -707,7 +713,7 @@ def _lowered(
         graph = as_predicted(graph, call, None if card is None else card.data)
     graph, notes = residency(graph, budget, overhead)
     found += notes
-    schedule, problems = lower(graph, budget=budget, overhead=overhead)
+    schedule, problems = lower(graph, budget=budget, overhead=overhead, advice=advice)
     found += problems
     if schedule is None:
         return None, found

@@ -25,17 +25,18 @@ class Made:
         return "\n".join((self.text + f"budget: {{vram: {vram}B}}", *more, ""))
 
 
-def random_call(seed: int, *, most: int = 3, blocks: int = 6, steps: int = 4) -> Made:
+def random_call(seed: int, *, most: int = 3, blocks: int = 6, steps: int = 4, full: bool = False) -> Made:
     """Encoders that run once, a denoiser, at times with a helper in its loop, a decoder: at ``most`` so many
-    components, with up to so many ``blocks``, of sizes and paces as real ones have them."""
+    components, with up to so many ``blocks``, of sizes and paces as real ones have them. ``full``: as many
+    components as that, each with as many blocks, and no helper."""
     random = Random(seed)
-    count = random.randint(2, most)
+    count = most if full else random.randint(2, most)
     names = [f"encoder_{n}" for n in range(count - 2)] + ["denoiser", "decoder"]
     weights, uses = {}, []
     for name in names:
-        weights[name] = _weights(random, blocks if name != "decoder" else 0)
+        weights[name] = _weights(random, blocks if name != "decoder" or full else 0, full=full)
         uses.append(_use(random, name, weights[name]))
-    helper = random.random() < 0.3
+    helper = random.random() < 0.3 and not full
     if helper:
         weights["helper"] = _weights(random, blocks // 2)
         uses.insert(count - 2, _use(random, "helper", weights["helper"]))
@@ -82,8 +83,8 @@ def random_call(seed: int, *, most: int = 3, blocks: int = 6, steps: int = 4) ->
     return Made(target, call, "version: 1\nname: x\npipeline: {class: XPipeline}\n", sum(sizes.values()))
 
 
-def _weights(random: Random, blocks: int) -> Weights:
-    count = random.randint(blocks // 2, blocks)
+def _weights(random: Random, blocks: int, *, full: bool = False) -> Weights:
+    count = blocks if full else random.randint(blocks // 2, blocks)
     size = random.choice((40, 150, 400)) * MB
     parts = tuple((f"blocks.{n}", size * random.choice((1, 1, 1, 2)) // 512 * 512) for n in range(count))
     fixed = random.choice((5, 60, 300)) * MB // 512 * 512

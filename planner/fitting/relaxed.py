@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from planner.fitting.phases import Problem
+from planner.fitting.phases import Part, Phase, Problem
 
 UNIT = 1e9
 """Bytes: the program is in gigabytes and seconds, which solvers like."""
@@ -34,7 +34,9 @@ SWEEPS = 8
 class Program:
     """``min cost x`` with ``lower <= x <= upper``, all finite, and for each row ``sum of row x >= right``.
 
-    ``held``: the columns of ``h``, by component and phase; ``links``: the rows of the link's time."""
+    ``held``: the columns of ``h``, by component and phase; ``begun``: of what is there before the first
+    phase, by component, where a call does not begin with what one before it left; ``links``: the rows of the
+    link's time."""
 
     cost: list[float] = field(default_factory=list)
     lower: list[float] = field(default_factory=list)
@@ -42,6 +44,7 @@ class Program:
     rows: list[dict[int, float]] = field(default_factory=list)
     right: list[float] = field(default_factory=list)
     held: dict[tuple[str, int], int] = field(default_factory=dict)
+    begun: dict[str, int] = field(default_factory=dict)
     links: list[int] = field(default_factory=list)
     crowded: bool = False
     """Of some column the lower bound is above the upper, so that there is no solution."""
@@ -73,15 +76,12 @@ def program_of(problem: Problem) -> Program:
     )
     for at, phase in enumerate(phases):
         for name, part in parts.items():
-            runs = name in phase.forwards
-            low = max(part.always, part.low if runs else 0)
-            high = part.high if runs else part.size
-            made.held[name, at] = made.column(low / UNIT, high / UNIT)
+            made.held[name, at] = made.column(*held_in(part, phase, name))
     whole = made.column(problem.seconds, problem.seconds + longest, 1.0)
     device, host, fixed = {whole: 1.0}, {whole: 1.0}, problem.host
-    before = (
-        {name: made.held[name, len(phases) - 1] for name in parts} if problem.cycle else _start(made, problem)
-    )
+    if not problem.cycle:
+        _start(made, problem)
+    before = made.begun or {name: made.held[name, len(phases) - 1] for name in parts}
     for at, phase in enumerate(phases):
         time = made.column(phase.seconds, phase.seconds + longest)
         device[time] = -1.0
@@ -113,14 +113,24 @@ def program_of(problem: Problem) -> Program:
     return made
 
 
-def _start(made: Program, problem: Problem) -> dict[str, int]:
+def held_in(part: Part, phase: Phase, name: str) -> tuple[float, float]:
+    """Bounds of what of a component is on the device in a phase."""
+    runs = name in phase.forwards
+    low = max(part.always, part.low if runs else 0)
+    return low / UNIT, (part.high if runs else part.size) / UNIT
+
+
+def held_before(part: Part) -> tuple[float, float]:
+    """Bounds of what of a component is on the device before the first phase."""
+    return part.always / UNIT, (part.size if part.placed else part.always) / UNIT
+
+
+def _start(made: Program, problem: Problem) -> None:
     """What is there before the first phase, and so in all of them."""
-    start = {}
     for name, part in problem.parts.items():
-        start[name] = made.column(part.always / UNIT, (part.size if part.placed else part.always) / UNIT)
+        made.begun[name] = made.column(*held_before(part))
         for at in range(len(problem.phases)):
-            made.row({made.held[name, at]: 1.0, start[name]: -1.0}, 0.0)
-    return start
+            made.row({made.held[name, at]: 1.0, made.begun[name]: -1.0}, 0.0)
 
 
 def proven(program: Program, multipliers: Sequence[float]) -> float:
@@ -129,6 +139,14 @@ def proven(program: Program, multipliers: Sequence[float]) -> float:
     Weak duality: for any ``y >= 0``, ``y right + sum over columns of min((cost - y rows) x)`` over the
     columns' bounds. Computed exactly, so that it holds whatever made the multipliers.
     """
+    total, reduced = reduced_by(program, multipliers)
+    for cost, low, high in zip(reduced, program.lower, program.upper, strict=True):
+        total += least(cost, low, high)
+    return float(total)
+
+
+def reduced_by(program: Program, multipliers: Sequence[float]) -> tuple[Fraction, list[Fraction]]:
+    """``y right``, and of each column ``cost - y rows``."""
     reduced = [Fraction(value) for value in program.cost]
     total = Fraction(0)
     for multiplier, row, right in zip(multipliers, program.rows, program.right, strict=True):
@@ -138,9 +156,12 @@ def proven(program: Program, multipliers: Sequence[float]) -> float:
         total += price * Fraction(right)
         for column, coefficient in row.items():
             reduced[column] -= price * Fraction(coefficient)
-    for cost, low, high in zip(reduced, program.lower, program.upper, strict=True):
-        total += cost * Fraction(low if cost > 0 else high)
-    return float(total)
+    return total, reduced
+
+
+def least(cost: Fraction, low: float, high: float) -> Fraction:
+    """Of ``cost x`` with ``low <= x <= high``."""
+    return cost * Fraction(low if cost > 0 else high) if cost else Fraction(0)
 
 
 def ascent(program: Program) -> list[float]:

@@ -7,12 +7,12 @@ whose choices come first in the file's order. There are limits of how many plans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from math import prod
 
-from planner.fitting.bound import NEVER
+from planner.fitting.bound import NEVER, Bounds
 from planner.fitting.choices import Choice, Settings, Space
 from planner.fitting.price import Price, Pricer, Refused
 
@@ -21,6 +21,11 @@ ALL = 192
 MOST = 64
 """In other spaces so many plans are priced by changing one choice after the other, and as many again by
 changing two at once, or keeping one."""
+
+MANY = 16
+"""Subjects, from which on fewer plans are priced."""
+LARGEST = 8
+"""So many subjects are changed two at once, and told of with all that they could have been."""
 
 Point = tuple[int, ...]
 """Of each subject the number of its choice."""
@@ -62,18 +67,23 @@ def settings_of(space: Space, point: Point) -> Settings:
 
 
 class Search:
-    """``lower``: microseconds that any plan with these choices takes at least, the others open."""
+    """``bounds``: what any plan takes at least with some choices, the others open."""
 
-    def __init__(self, space: Space, pricer: Pricer, lower: Callable[[Sequence[Choice]], int]) -> None:
+    def __init__(self, space: Space, pricer: Pricer, bounds: Bounds) -> None:
         self._space = space
         self._pricer = pricer
-        self._lower = lower
+        self._bounds = bounds
+        self._more = [[bounds.more(choice) for choice in of] for of in space]
         self.prices: dict[Point, Price | Refused] = {}
         self._best: Point | None = None
+        self._enough = 0
 
-    def run(self, starts: Sequence[Point], *, everything: int = ALL, most: int = MOST) -> Found:
-        """Raises NothingFits."""
+    def run(
+        self, starts: Sequence[Point], *, everything: int = ALL, most: int = MOST, enough: int = 0
+    ) -> Found:
+        """``enough``: microseconds with which a local search is content. Raises NothingFits."""
         whole = prod(map(len, self._space)) <= everything
+        self._enough = 0 if whole else enough
         first = (0,) * len(self._space)
         for start in (first, *starts):
             self._price(start)
@@ -89,13 +99,15 @@ class Search:
         return Found(self._space, self._best, price, whole, self.prices)
 
     def beside(self, found: Found) -> dict[str, list[tuple[Choice, Price | Refused]]]:
-        """By subject, every other choice with all else as it is found, the best first."""
+        """By subject, every other choice with all else as it is found, the best first; none of a small
+        subject, where there are many, unless all were priced."""
+        large = self._large(range(len(found.point)))
         made: dict[str, list[tuple[Choice, Price | Refused]]] = {}
         for subject, choices in enumerate(self._space):
-            others = []
-            for at, choice in enumerate(choices):
-                if at != found.point[subject]:
-                    others.append((choice, self._price(_moved(found.point, subject, at))))
+            points = {at: _moved(found.point, subject, at) for at in range(len(choices))}
+            del points[found.point[subject]]
+            asked = subject in large or self.prices.keys() >= {*points.values()}
+            others = [(choices[at], self._price(point)) for at, point in points.items() if asked]
             made[choices[0].subject] = sorted(others, key=lambda pair: _cost_of(pair[1]))
         return made
 
@@ -130,10 +142,19 @@ class Search:
     def _cost(self) -> int:
         return NEVER if self._best is None else _cost_of(self.prices[self._best])
 
+    def _hopeless(self, chosen: Point) -> bool:
+        """Whether no plan that begins with ``chosen`` is as good as the best that was found, or need be."""
+        if max(self._quick(chosen), self._enough + 1) > self._cost():
+            return True
+        choices = [of[at] for of, at in zip(self._space, chosen, strict=False)]
+        return self._bounds.exact(choices) > self._cost()
+
+    def _quick(self, chosen: Point) -> int:
+        return self._bounds.quick(sum(of[at] for of, at in zip(self._more, chosen, strict=False)))
+
     def _branch(self, chosen: Point) -> None:
         """Every plan that begins with ``chosen``, but those whose bound is above what was found."""
-        choices = [of[at] for of, at in zip(self._space, chosen, strict=False)]
-        if self._lower(choices) > self._cost():
+        if self._hopeless(chosen):
             return
         if len(chosen) == len(self._space):
             self._price(chosen)
@@ -145,20 +166,22 @@ class Search:
         """From the best start of each choice of the last subject: what is best between calls is not seen
         before the components are chosen for it. Then further from the best that was found, as long as that
         is better."""
-        last = len(self._space) - 1
+        last, count = len(self._space) - 1, len(self._space)
+        most = min(most, most * MANY // count)  # a plan of more components takes longer to price
         for at in range(len(self._space[last])):
             self._price((*(0,) * last, at))
         begun = [*self.prices]
         for at in range(len(self._space[last])):
             here = min((p for p in begun if p[last] == at), key=self._rank)
             self._descend(here, len(begun) + most * (at + 1) // len(self._space[last]))
-        limit, before = len(self.prices) + most, None
-        while self._best is not None and before != self._best:
-            before = self._best
-            self._descend(before, limit)
-            self._by_two(self._best, limit)
-            if before == self._best:
+        limit, here, before = len(self.prices) + most, self._best or begun[0], None
+        while before != here:
+            before = here
+            self._descend(here, limit)
+            self._by_two(self._best or here, limit)
+            if self._best == before:
                 self._by_each(before, limit)
+            here = self._best or here
 
     def _by_each(self, here: Point, most: int) -> None:
         """With each other choice of each subject, from the best plan with it that was priced: what suits one
@@ -168,22 +191,23 @@ class Search:
                 start = min((p for p in self.prices if p[subject] == at), key=self._rank, default=here)
                 if start[subject] != here[subject]:
                     self._descend(start, most, but=subject)
-                if self._best != here:
+                if self._best != here or len(self.prices) >= most:
                     return
 
     def _by_two(self, here: Point, most: int) -> None:
-        """Of every two subjects other choices, one gives up what the other takes: those that may gain the
-        most first, until one is better."""
+        """Of every two subjects, the largest ones, other choices, one gives up what the other takes: those
+        that may gain the most first, until one is better."""
         made = []
-        for a, b in combinations(range(len(here)), 2):
+        for a, b in combinations(self._large(range(len(here))), 2):
             for at, to in product(range(len(self._space[a])), range(len(self._space[b]))):
                 point = _moved(_moved(here, a, at), b, to)
                 if at != here[a] and to != here[b] and point not in self.prices:
-                    made.append((self._lower(self._all(point)), point))
+                    made.append((self._quick(point), point))
         for least, point in sorted(made):
             if least > self._cost() or len(self.prices) >= most:
                 return
-            self._price(point)
+            if not self._hopeless(point):
+                self._price(point)
             if self._best == point:
                 return
 
@@ -198,17 +222,18 @@ class Search:
                 for at in range(len(self._space[subject])):
                     point = _moved(here, subject, at)
                     if point not in self.prices:
-                        if len(self.prices) >= most or self._lower(self._all(point)) > self._cost():
+                        if len(self.prices) >= most or self._hopeless(point):
                             continue
                         self._price(point)
                     if self._rank(point) < self._rank(here):
                         here = point
 
+    def _large(self, subjects: Sequence[int]) -> list[int]:
+        """The largest, and the last."""
+        return sorted({*self._by_size(subjects)[:LARGEST], *subjects[-1:]})
+
     def _by_size(self, subjects: Iterable[int]) -> list[int]:
         return sorted(subjects, key=lambda s: (-max(c.high for c in self._space[s]), s))
-
-    def _all(self, point: Point) -> list[Choice]:
-        return [of[at] for of, at in zip(self._space, point, strict=True)]
 
 
 def _cost_of(price: Price | Refused) -> int:

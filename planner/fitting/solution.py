@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from planner.api import Compiled, compile
 from planner.cards.data import CardData
-from planner.fitting.bound import held, lower
+from planner.fitting.bound import Bounds, held, lower
 from planner.fitting.choices import LEVELS, Choice, Settings, Space, space_of, stream_of
 from planner.fitting.phases import Problem, blocks_of, problem_of
 from planner.fitting.price import Objective, Price, Pricer, Refused
@@ -73,7 +73,13 @@ class Task:
         """The plan with ``settings``. Raises PlanError."""
         said = [f"{key}={value}" for key, value in settings]
         return compile(
-            self.plan, self.target, overrides=said, card=self.card, call=self.call, catalogue=self.catalogue
+            self.plan,
+            self.target,
+            overrides=said,
+            card=self.card,
+            call=self.call,
+            catalogue=self.catalogue,
+            advice=False,
         )
 
     @property
@@ -147,17 +153,19 @@ def solve_task(task: Task) -> Solution:
     """Raises PlanError where the plan does not compile wherever it runs, NothingFits where it does not
     here."""
     free, problem = task.unbounded, problem_for(task)
-    space, pricer = space_for(task, problem), task.pricer()
-    search = Search(space, pricer, lambda choices: lower(problem, choices))
-    found = search.run([*starts_of(space)], everything=task.everything, most=task.most)
+    space, pricer, bounds = space_for(task, problem), task.pricer(), Bounds(problem)
+    least = lower(problem)
+    enough = int(least * (1 + SAME / 2))
+    search = Search(space, pricer, bounds)
+    found = search.run([*starts_of(space)], everything=task.everything, most=task.most, enough=enough)
     if not found.whole:
         space = _finer(found, free)
-        search = Search(space, pricer, lambda choices: lower(problem, choices))
+        search = Search(space, pricer, bounds)
         here = tuple(of.index(choice) for of, choice in zip(space, found.choices, strict=True))
-        found = search.run([here], everything=0, most=task.most)
+        found = search.run([here], everything=0, most=task.most, enough=enough)
     found = search.simplest(found, SAME)
     others = search.beside(found)
-    bound = min(lower(problem), found.price.cost)
+    bound = min(least, found.price.cost)
     return Solution(found, bound, others, problem)
 
 
@@ -165,7 +173,7 @@ def starts_of(space: Space) -> Iterator[tuple[int, ...]]:
     """Everything as far as it is on the device whole; the amounts of the linear program; what holds the
     least."""
     for kept in range(len(space[-1])) if space and space[-1][0].subject == "idle" else (None,):
-        for rank in (_whole, _solved, _least):
+        for rank in RANKS:
             point = [of.index(min(of, key=rank)) for of in space]
             if kept is not None:
                 point[-1] = kept
@@ -180,8 +188,14 @@ def _solved(choice: Choice) -> int:
     return not choice.solved
 
 
-def _least(choice: Choice) -> int:
-    return choice.always + choice.high
+def _least(choice: Choice) -> tuple[int, bool, int, bool]:
+    """Of amounts that are as large with their ring as all of it, and what is left to the compiler, the
+    smallest amount."""
+    streams = choice.said.get("policy") == Policy.STREAM.value
+    return choice.always + choice.high, not choice.exact, choice.amount, not streams
+
+
+RANKS: tuple[Callable[[Choice], Any], ...] = (_whole, _solved, _least)
 
 
 def _with_solution(space: Space, free: Compiled, problem: Problem) -> Space:

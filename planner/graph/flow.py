@@ -72,16 +72,17 @@ def _quickest(
     if (hidden := _hidden(blocks, room, depths[0], pace, anyway, link)) is not None:
         return hidden
     size, time = sum(blocks.streamable), sum(pace)
-    made = []
+    made: dict[Split, float] = {}
     for ahead in depths:
         for share in SHARES:
             weights = [
                 (t / time) ** share * (b / size) ** (1 - share)
                 for t, b in zip(pace, blocks.streamable, strict=True)
             ]
-            if (one := fitted(blocks, room, ahead, weights, anyway)) is not None:
-                made.append((seconds(blocks, one, pace, link), one))
-    return min(made, key=lambda pair: pair[0])[1] if made else None
+            one = fitted(blocks, room, ahead, weights, anyway)
+            if one is not None and one not in made:
+                made[one] = seconds(blocks, one, pace, link)
+    return min(made, key=made.__getitem__) if made else None
 
 
 def _hidden(

@@ -75,14 +75,16 @@ class Stepper:
 
     def look_ahead(self, *, wrap: bool = True) -> None:
         """Queue the copies of what runs next, up to the first block whose place is not free yet."""
-        if not self.missing and not self.ring.places:
+        missing, ring, order = self.missing, self.ring, self._order
+        if not missing and not ring.places:
             return  # all of it is there
         start = self._after.get(self.current, 0)
-        for index in (*self._order[start:], *(self._order[:start] if wrap else ())):
-            if index not in self.ring:
+        for at in range(start - len(order), start if wrap else 0):  # what is below 0 counts from the end
+            index = order[at]
+            if index in missing:
                 self.fetch(index)
-            elif not self.ring.has(index):
-                if not self.ring.free(index, self.current):
+            elif index in ring.places and not ring.has(index):
+                if not ring.free(index, self.current):
                     return
                 self._into_ring(index, ahead=True)
 

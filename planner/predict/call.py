@@ -241,7 +241,7 @@ class Player:
                 )
                 for (stage, name, entry), one in self._uses.items()
             ),
-            intervals=tuple(sorted(clock.intervals, key=lambda i: (i.start, i.end, i.lane))),
+            intervals=tuple(sorted(clock.intervals(), key=lambda i: (i.start, i.end, i.lane))),
             samples=tuple(self._samples),
             peak=self._residents.memory.most + self._context,
             seconds=clock.now,

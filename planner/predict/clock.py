@@ -40,13 +40,16 @@ class Clock:
     waited: float = 0.0
     """Seconds that computing waited for copies."""
     moved: int = 0
-    intervals: list[Interval] = field(default_factory=list)
     stage: str = ""
     """In which the call is."""
     copied: list[tuple[str, float, float, int]] = field(default_factory=list)
     """Copies since it was last cleared: component, begin, end, bytes; what follows each other is one."""
+    _intervals: list[Interval] = field(default_factory=list)
     _last: int | None = None
-    """Which of ``intervals`` is the last copy."""
+    """Which of them is the last copy, as it was begun; ``_until`` and ``_bytes``: what it is by now."""
+    _until: int = 0
+    _bytes: int = 0
+    _took: dict[tuple[int, bool], float] = field(default_factory=dict)
 
     def computes(self, seconds: float, operations: float) -> None:
         """``operations`` that take so many ``seconds`` of the device: it is kept busy, or the host is."""
@@ -57,7 +60,7 @@ class Clock:
     def copies(self, component: str, nbytes: int, after: float, *, pinned: bool) -> float:
         """Bytes to the device, once its compute lane was at ``after``. Returns when they are there."""
         begin = max(self.copy, self.host, after)
-        self.copy = begin + self.card.copy_seconds(nbytes, pinned=pinned) / BUSY
+        self.copy = begin + self._takes(nbytes, pinned=pinned)
         self.moved += nbytes
         if not pinned:
             self.host = self.copy
@@ -111,7 +114,7 @@ class Clock:
 
     def used(self, component: str, entry: str, begin: float, end: float) -> None:
         """``component`` computed from ``begin`` to ``end``."""
-        self.intervals.append(
+        self._intervals.append(
             Interval(
                 lane="compute",
                 name=f"{component}.{entry}" if entry else component,
@@ -122,15 +125,27 @@ class Clock:
             )
         )
 
+    def intervals(self) -> list[Interval]:
+        """Uses and copies, in the order in which they were handed out."""
+        self._close()
+        return self._intervals
+
+    def _takes(self, nbytes: int, *, pinned: bool) -> float:
+        key = nbytes, pinned
+        if key not in self._took:
+            self._took[key] = self.card.copy_seconds(nbytes, pinned=pinned) / BUSY
+        return self._took[key]
+
     def _draw(self, component: str, begin: float, end: float, nbytes: int) -> None:
         start, stop = micros(begin), micros(end)
-        last = None if self._last is None else self.intervals[self._last]
+        last = None if self._last is None else self._intervals[self._last]
         same = last is not None and (last.component, last.stage) == (component, self.stage)
-        if last is not None and same and start - last.end <= TOGETHER:
-            self.intervals[self._last or 0] = replace(last, end=stop, bytes=last.bytes + nbytes)
+        if same and start - self._until <= TOGETHER:
+            self._until, self._bytes = stop, self._bytes + nbytes
             return
-        self._last = len(self.intervals)
-        self.intervals.append(
+        self._close()
+        self._last, self._until, self._bytes = len(self._intervals), stop, nbytes
+        self._intervals.append(
             Interval(
                 lane="copy",
                 name=component,
@@ -141,6 +156,11 @@ class Clock:
                 bytes=nbytes,
             )
         )
+
+    def _close(self) -> None:
+        if self._last is not None:
+            last = self._intervals[self._last]
+            self._intervals[self._last] = replace(last, end=self._until, bytes=self._bytes)
 
 
 def micros(seconds: float) -> int:

@@ -45,7 +45,7 @@ class Residents:
     """The components of ``graph`` that have a size. Their state goes on from call to call.
 
     ``memory``, ``clock``: the device's; ``short``: those for which the budget had no room, which it was made
-    for all the same.
+    for all the same; ``host``: bytes of weights in host memory, ``pinned`` of which are registered.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class Residents:
                     _tensors(blocks, call.weights.get(name)),
                     pinned=name in pinned,
                 )
+        self.host = sum(one.blocks.bytes for one in self.components.values())
+        self.pinned = sum(one.blocks.bytes for one in self.components.values() if one.pinned)
         for name, expected in expectations(call).items():
             self._estimate.expect(name, expected.nbytes, expected.signature)
         for name in course.fixed:
@@ -150,16 +152,6 @@ class Residents:
     def nbytes(self) -> int:
         """Bytes of weights on the device."""
         return sum(one.weights.nbytes for one in self.components.values() if one.weights is not None)
-
-    @property
-    def host(self) -> int:
-        """Bytes of weights in host memory."""
-        return sum(one.blocks.bytes for one in self.components.values())
-
-    @property
-    def pinned(self) -> int:
-        """Bytes of them that are registered."""
-        return sum(one.blocks.bytes for one in self.components.values() if one.pinned)
 
     # -- moves
 

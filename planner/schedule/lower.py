@@ -27,16 +27,19 @@ _PLAYED = 50_000
 
 
 def lower(
-    graph: Graph, *, budget: int | None = None, overhead: int = 0
+    graph: Graph, *, budget: int | None = None, overhead: int = 0, advice: bool = True
 ) -> tuple[Schedule | None, tuple[Diagnostic, ...]]:
     """The schedule of ``graph``.
 
     ``budget``: bytes that the driver may show, where a machine said so; else the plan's
     ``budget.vram`` when it is in bytes. ``overhead``: bytes of it that are not for weights (the
     device's context). Without a budget nothing is checked, and each use holds only what it needs.
+    ``advice``: what does not fit is told with the least budget that would do, which takes some dozens of
+    compilations.
     """
     course = course_of(graph, budget, overhead)
-    found = list(fit_findings(graph, course, cache(lambda: _would_fit(graph, budget, overhead))))
+    would_fit = cache(lambda: _would_fit(graph, budget, overhead) if advice else "")
+    found = list(fit_findings(graph, course, would_fit))
     if errors(found):
         return None, tuple(found)
     schedule = _written(graph, course)

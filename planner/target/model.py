@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from planner.target.call import Call
@@ -47,7 +48,7 @@ class WalkStage:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Blocks:
     """A component's bytes: ``fixed`` lie on the device whenever it is in use, each of ``streamable`` need
     be there only while it runs."""
@@ -55,7 +56,7 @@ class Blocks:
     fixed: int
     streamable: tuple[int, ...]
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """All of them."""
         return self.fixed + sum(self.streamable)

@@ -14,7 +14,7 @@ from enlarged_calls import Enlarged, enlarged
 import planner
 from planner.cards.shipped import card_at
 from planner.diagnostics.diagnostic import PlanError
-from planner.fitting.bound import lower
+from planner.fitting.bound import Bounds, lower
 from planner.fitting.choices import Space
 from planner.fitting.price import MARGIN, MARGIN_MOST
 from planner.fitting.search import Search
@@ -96,9 +96,7 @@ def test_the_local_search_is_as_good_as_trying_everything(name: str) -> None:
     problem = problem_for(task)
     space = coarse(space_for(task, problem), random)
     every = [*costs(task, space)]
-    found = Search(space, task.pricer(), lambda choices: lower(problem, choices)).run(
-        [*starts_of(space)], everything=0
-    )
+    found = Search(space, task.pricer(), Bounds(problem)).run([*starts_of(space)], everything=0)
     assert not found.whole
     assert found.price.cost == min(every)
     assert lower(problem) <= min(every)

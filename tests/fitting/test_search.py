@@ -11,7 +11,7 @@ from random_calls import Made, random_call
 
 import planner
 from planner.cards.shipped import card_at
-from planner.fitting.bound import lower
+from planner.fitting.bound import Bounds, lower
 from planner.fitting.choices import Space
 from planner.fitting.price import Price, Pricer, Refused
 from planner.fitting.search import NothingFits, Search, settings_of
@@ -70,7 +70,7 @@ def judge(seed: int) -> None:
     least, costs = everything(task, space)
     bound = lower(problem)
     for limit in (1 << 30, 0):  # all of them, and by local search
-        search = Search(space, task.pricer(), lambda choices: lower(problem, choices))
+        search = Search(space, task.pricer(), Bounds(problem))
         if least is None:
             with pytest.raises(NothingFits):
                 search.run([*starts_of(space)], everything=limit)
