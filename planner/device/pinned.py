@@ -19,9 +19,8 @@ from typing import Any
 import torch
 
 from planner.device.shared import NotShared, made, shared_at
-from planner.target.extents import merged
+from planner.target.extents import PIECE, merged
 
-PIECE = 512 << 20
 THREADS = 4
 _DONE = 0
 _ALREADY = 712  # cudaErrorHostMemoryAlreadyRegistered: somebody else pinned it, so it is pinned

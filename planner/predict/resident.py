@@ -7,7 +7,7 @@ itself: the ``Guide`` and the ``ActivationEstimate`` are those that a session as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,20 +23,22 @@ from planner.predict.streamed import ClockWeights
 from planner.schedule.estimate import ActivationEstimate
 from planner.schedule.guide import Decision, Guide
 from planner.schedule.model import Schedule
+from planner.schedule.pins import pinned
 from planner.target.model import Blocks, ComponentInfo
 
 
 @dataclass(slots=True)
 class Component:
     """``order``: in which its blocks run in its next use, by number; ``tensors``: how many there are in each,
-    () where nobody counted; ``pinned``: its host memory is registered; ``weights``: None while it is away."""
+    () where nobody counted; ``pageable``: by number, how many bytes of a block's host memory are not
+    registered; ``weights``: None while it is away."""
 
     name: str
     blocks: Blocks
     placement: Placement
     order: tuple[int, ...]
     tensors: tuple[int, ...]
-    pinned: bool
+    pageable: Mapping[int, int]
     weights: ClockWeights | None = None
     arrival: int = 0
 
@@ -67,7 +69,9 @@ class Residents:
         self._estimate = ActivationEstimate(self.memory, course.budget)
         self._used: set[str] = set()
         self._arrivals = 0
-        pinned = _pinned(graph, schedule)
+        said = graph.plan.budget.pinned
+        limit = None if said is None else said.bytes
+        registered = {} if limit is None else pinned(schedule.pins, schedule.host, limit)
         for name, placement in schedule.placements.items():
             if (blocks := _blocks(graph.target.components[name])) is not None:
                 self.components[name] = Component(
@@ -76,10 +80,10 @@ class Residents:
                     placement,
                     (),
                     _tensors(blocks, call.weights.get(name)),
-                    pinned=name in pinned,
+                    {} if limit is None else _pageable(blocks, registered[name]),
                 )
         self.host = sum(one.blocks.bytes for one in self.components.values())
-        self.pinned = sum(one.blocks.bytes for one in self.components.values() if one.pinned)
+        self.pinned = self.host - sum(sum(one.pageable.values()) for one in self.components.values())
         for name, expected in expectations(call).items():
             self._estimate.expect(name, expected.nbytes, expected.signature)
         for name in course.fixed:
@@ -242,7 +246,7 @@ class Residents:
             made,
             self.clock,
             self.memory,
-            pinned=component.pinned,
+            pageable=component.pageable,
             tensors=component.tensors,
             early=early,
             grain=self._estimate.grain,
@@ -267,12 +271,14 @@ def _tensors(blocks: Blocks, traced: Weights | None) -> tuple[int, ...]:
     return traced.tensors if traced is not None and known else ()
 
 
-def _pinned(graph: Graph, schedule: Schedule) -> set[str]:
-    """The components whose host memory is registered: in the schedule's order, as far as ``budget.pinned``
-    goes."""
-    said, found, total = graph.plan.budget.pinned, set(), 0
-    for name in schedule.pins:
-        total += schedule.host[name] or 0
-        if said is None or said.bytes is None or total <= said.bytes:
-            found.add(name)
+def _pageable(blocks: Blocks, pieces: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """By number, bytes of the blocks that are not registered, where the bytes of ``pieces`` are: what is
+    fixed lies first, then block after block."""
+    found, begin = {}, 0
+    for index, size in enumerate((blocks.fixed, *blocks.streamable)):
+        end = begin + size
+        there = sum(max(0, min(end, stop) - max(begin, start)) for start, stop in pieces)
+        if there < size:
+            found[index] = size - there
+        begin = end
     return found

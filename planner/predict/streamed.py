@@ -6,7 +6,7 @@ session runs as well; pieces are cut by the same ``planner.graph.pieces``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from planner.graph.pieces import Pieces
@@ -55,19 +55,20 @@ class ClockWeights:
         clock: Clock,
         memory: Memory,
         *,
-        pinned: bool,
+        pageable: Mapping[int, int],
         tensors: Sequence[int] = (),
         early: int | None = None,
         grain: int = 0,
     ) -> None:
-        """``order``: in which blocks run, by number; ``tensors``: how many there are in each, () where that
-        is not known; the rest as for ``DeviceWeights``."""
+        """``order``: in which blocks run, by number; ``pageable``: how many bytes of each are not registered,
+        of those of which any are not; ``tensors``: how many there are in each, () where that is not known;
+        the rest as for ``DeviceWeights``."""
         self._name = name
         self._sizes = (blocks.fixed, *blocks.streamable)
         self._order = order
         self._clock = clock
         self._memory = memory
-        self._pinned = pinned
+        self._pageable = pageable
         self._tensors = tensors or (0,) * len(self._sizes)
         self._bound: set[int] = set()
         self._early = early
@@ -228,8 +229,10 @@ class ClockWeights:
 
     def _copy(self, index: int, after: float) -> None:
         if self._sizes[index]:
-            done = self._clock.copies(self._name, self._sizes[index], after, pinned=self._pinned)
-            self._arrivals[index] = done
+            apart = self._pageable.get(index, 0)
+            for nbytes, pinned in ((self._sizes[index] - apart, True), (apart, False)):
+                if nbytes:
+                    self._arrivals[index] = self._clock.copies(self._name, nbytes, after, pinned=pinned)
 
     def _take(self, nbytes: int) -> int:
         size = self._memory.alloc(nbytes)

@@ -1,4 +1,5 @@
-"""Whose host memory is pinned first, where the budget or the machine does not allow all of it."""
+"""Whose host memory is pinned first, where the budget or the machine does not allow all of it, and how much
+of it the budget allows."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from planner.graph.model import Placement
 from planner.schedule.model import Course, Step
+from planner.target.extents import PIECE
 
 
 def pin_order(
@@ -34,3 +36,21 @@ def pin_order(
         return name in course.fixed, not every_step, -loads[name], -(host[name] or 0)
 
     return tuple(sorted(placements, key=rank))
+
+
+def pinned(
+    order: Iterable[str], host: Mapping[str, int | None], limit: int
+) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Of each component what is registered under ``limit``, in bytes from its first on, begin and end: piece
+    by piece, as ``planner.device.pinned`` does."""
+    found: dict[str, tuple[tuple[int, int], ...]] = {}
+    left = limit
+    for name in order:
+        size, pieces = host.get(name) or 0, []
+        for begin in range(0, size, PIECE):
+            end = min(size, begin + PIECE)
+            if end - begin <= left:
+                pieces.append((begin, end))
+                left -= end - begin
+        found[name] = tuple(pieces)
+    return found

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+PIECE = 512 << 20
+"""Bytes of host memory that are registered at once."""
+
 
 def extent(tensor: Any) -> tuple[int, int]:
     """First and one-past-last byte of a strided tensor in its storage."""

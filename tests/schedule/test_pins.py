@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from models import plan, target
+from registering import Runtime
 
 import planner
+from planner.device.pinned import Pins
 from planner.graph.build import build_graph
 from planner.plan.model import Policy
 from planner.schedule.lower import lower
+from planner.schedule.pins import pinned
 
 SIZES = {"text_encoder": 10, "text_encoder_2": 40, "unet": 100, "vae": 20, "extra": 30}
 FLUX = "version: 1\npipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}\n"
@@ -53,3 +57,18 @@ def test_what_streams_and_never_comes_and_goes_is_as_any_other(tmp_path: Path) -
     assert compiled.schedule.pins[0] == "transformer"
     sizes = {name: info.bytes for name, info in compiled.target.components.items() if info.module}
     assert compiled.schedule.host.items() <= sizes.items()
+
+
+@pytest.mark.parametrize("limit", [0, 100, 700, 1300, 2000, 2700, 9000])
+def test_as_much_is_told_as_a_session_registers(limit: int) -> None:
+    """Where a component lies in one range: piece by piece, those that are too large for what is left passed
+    over."""
+    sizes = {"denoiser": 1900 << 20, "encoder": 600 << 20, "vae": 160 << 20}
+    pins = Pins(torch.device("cpu"), limit << 20)
+    pins._runtime = runtime = Runtime()
+    told = pinned(sizes, sizes, limit << 20)
+    for number, (name, size) in enumerate(sizes.items(), 1):
+        at = number << 40
+        pins.add([(at, size)])
+        here = [(start - at, end - at) for start, end in runtime.spans() if start >> 40 == number]
+        assert [*told[name]] == here
