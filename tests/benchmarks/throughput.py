@@ -71,7 +71,7 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
         (here / "sitecustomize.py").write_text(STARTED)
-        source = "builtin:tiny-sdxl" if sleep else "sdxl"
+        source = {"source": "builtin:tiny-sdxl"} if sleep else {"source": "sdxl", "dtype": "float16"}
         if not sleep:
             start = time.perf_counter()
             saved(here / "sdxl")
@@ -79,7 +79,7 @@ def main(
         size = {"height": 64, "width": 64} if sleep else {"height": 1024, "width": 1024}
         plan = {
             "version": 1,
-            "pipeline": {"class": "StableDiffusionXLPipeline", "source": source},
+            "pipeline": {"class": "StableDiffusionXLPipeline", **source},
             "run": {"prompt": "a cat", "num_inference_steps": 1 if sleep else steps, "seed": 1, **size},
         }
         (here / "x.plan.yaml").write_text(json.dumps(plan))
