@@ -19,8 +19,9 @@ from planner.loading.kinds import SUFFIXES
 from planner.loading.paths import beside
 from planner.plan.run import COUNTS, IMAGES, VIDEOS
 from planner.plan.write import to_yaml
+from planner.version import VERSION
 
-PACKAGES = ("offload-planner", "torch", "diffusers", "transformers")
+PACKAGES = ("torch", "diffusers", "transformers")
 
 
 def key_of(row: Row, device: str) -> str:
@@ -28,7 +29,7 @@ def key_of(row: Row, device: str) -> str:
     files = [
         text for name, value in row.plan.run.items() if name in IMAGES | VIDEOS for text in _texts(value)
     ]
-    versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
+    versions = [f"offload-planner {VERSION}", *(f"{name} {metadata.version(name)}" for name in PACKAGES)]
     said = [to_yaml(row.plan), [digest_of([beside(row.plan, text)]) for text in files], versions, device]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 

@@ -111,7 +111,7 @@ class CardData:
         if table.width == 1:
             return table.at((flops,))
         if table.width == len(shape):
-            return table.at(shape)
+            return table.at(shape, by_last=kind == "attention")
         by_flops = sorted(rate for _, rate in table.points)
         return by_flops[len(by_flops) // 2]  # no shape is known: the median of all that were measured
 

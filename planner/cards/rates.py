@@ -32,11 +32,11 @@ class Table:
         """How many numbers a size has."""
         return len(self.points[0][0])
 
-    def at(self, sizes: tuple[float, ...]) -> float:
-        """The rate at ``sizes``, which has ``width`` numbers."""
-        return math.exp(
-            self._line(_log(sizes[0])) if self.width == 1 else self._near(tuple(map(_log, sizes)))
-        )
+    def at(self, sizes: tuple[float, ...], *, by_last: bool = False) -> float:
+        """The rate at ``sizes``, which has ``width`` numbers. ``by_last``: of points that share the last of
+        them alone, where there are any: it chooses the kernel, as an attention's head dimension does."""
+        logs = tuple(map(_log, sizes))
+        return math.exp(self._line(logs[0]) if self.width == 1 else self._near(logs, by_last=by_last))
 
     def _line(self, size: float) -> float:
         logs = self._logs
@@ -48,8 +48,9 @@ class Table:
         ((low,), before), ((high,), after) = logs[i - 1], logs[i]
         return before + (after - before) * (size - low) / (high - low)
 
-    def _near(self, sizes: tuple[float, ...]) -> float:
-        near = sorted((math.dist(sizes, point), rate) for point, rate in self._logs)[:NEAREST]
+    def _near(self, sizes: tuple[float, ...], *, by_last: bool) -> float:
+        alike = [one for one in self._logs if one[0][-1] == sizes[-1]] if by_last else []
+        near = sorted((math.dist(sizes, point), rate) for point, rate in alike or self._logs)[:NEAREST]
         if near[0][0] < 1e-9:
             return near[0][1]
         weights = [distance**-2 for distance, _ in near]

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.cards.rates import Table
+from planner.cards.shipped import card_at
 
 sizes = st.integers(1, 1 << 40)
 rates = st.floats(1e6, 1e16)
@@ -41,3 +42,14 @@ def test_between_two_points_it_is_their_geometric_mean() -> None:
 def test_nearer_shapes_weigh_more() -> None:
     table = Table((((1.0, 4096.0, 4096.0), 6e14), ((1.0, 64.0, 4096.0), 1e13)))
     assert 1e13 < table.at((1, 128, 4096)) < table.at((1, 2048, 4096)) < 6e14
+
+
+def test_the_last_size_chooses_the_kernel_where_it_does() -> None:
+    """CogVideoX: 17,776 tokens with heads of 64 are nearer to 16,384 with heads of 128, another kernel's."""
+    table = Table((((2, 38, 4429, 4429, 64), 4e14), ((1, 24, 16384, 16384, 128), 7e14)))
+    tokens = (2, 48, 17776, 17776, 64)
+    assert table.at(tokens, by_last=True) == pytest.approx(4e14)
+    assert table.at(tokens) > 5e14
+    assert table.at((2, 48, 17776, 17776, 96), by_last=True) == table.at((2, 48, 17776, 17776, 96))
+    attention = card_at("h200").seconds("attention", "bfloat16", 10**12, 0, tokens)
+    assert attention > 1.3 * card_at("h200").seconds("attention", "bfloat16", 10**12, 0, (*tokens[:4], 128))
