@@ -100,8 +100,8 @@ class Search:
 
     def beside(self, found: Found) -> dict[str, list[tuple[Choice, Price | Refused]]]:
         """By subject, every other choice with all else as it is found, the best first; none of a small
-        subject, where there are many, unless all were priced."""
-        large = self._large(range(len(found.point)))
+        subject, or of any where there are many, unless all were priced."""
+        large = self._large(range(len(found.point))) if len(found.point) <= MANY else ()
         made: dict[str, list[tuple[Choice, Price | Refused]]] = {}
         for subject, choices in enumerate(self._space):
             points = {at: _moved(found.point, subject, at) for at in range(len(choices))}
