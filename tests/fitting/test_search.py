@@ -12,7 +12,7 @@ from random_calls import Made, random_call
 import planner
 from planner.cards.shipped import card_at
 from planner.fitting.bound import Bounds, lower
-from planner.fitting.choices import Space
+from planner.fitting.choices import Choice, Space
 from planner.fitting.price import Price, Pricer, Refused
 from planner.fitting.search import NothingFits, Search, settings_of
 from planner.fitting.solution import Task, problem_for, space_for, starts_of
@@ -51,15 +51,15 @@ def coarse(space: Space, seed: int) -> Space:
     return tuple((of[0], *random.sample(of[1:], min(3, len(of) - 1))) for of in space)
 
 
-def everything(task: Task, space: Space) -> tuple[int | None, list[int]]:
-    """The least that any plan of the space costs, by pricing them all; and all that they cost."""
+def everything(task: Task, space: Space) -> list[tuple[tuple[Choice, ...], int]]:
+    """Every plan of the space that fits, and what it costs."""
     pricer = task.pricer()
-    costs = []
+    found = []
     for point in product(*(range(len(of)) for of in space)):
-        exact = any(of[at].exact for of, at in zip(space, point, strict=True))
-        found = pricer.price(settings_of(space, point), exact=exact)
-        costs += [found.cost] if isinstance(found, Price) else []
-    return min(costs, default=None), costs
+        choices = tuple(of[at] for of, at in zip(space, point, strict=True))
+        price = pricer.price(settings_of(space, point), exact=any(choice.exact for choice in choices))
+        found += [(choices, price.cost)] if isinstance(price, Price) else []
+    return found
 
 
 def judge(seed: int) -> None:
@@ -67,10 +67,10 @@ def judge(seed: int) -> None:
     task = task_for(made, budget, objective)
     problem = problem_for(task)
     space = coarse(space_for(task, problem), seed)
-    least, costs = everything(task, space)
-    bound = lower(problem)
+    every, bounds, bound = everything(task, space), Bounds(problem), lower(problem)
+    least = min((cost for _, cost in every), default=None)
     for limit in (1 << 30, 0):  # all of them, and by local search
-        search = Search(space, task.pricer(), Bounds(problem))
+        search = Search(space, task.pricer(), bounds)
         if least is None:
             with pytest.raises(NothingFits):
                 search.run([*starts_of(space)], everything=limit)
@@ -78,7 +78,10 @@ def judge(seed: int) -> None:
         found = search.run([*starts_of(space)], everything=limit)
         assert found.whole is bool(limit)
         assert found.price.cost == least
-    assert all(bound <= cost for cost in costs)
+    for choices, cost in every:
+        assert bound <= cost
+        assert bounds.exact(choices) <= cost
+        assert bounds.quick(sum(map(bounds.more, choices))) <= cost
 
 
 @pytest.mark.parametrize("seed", range(6))
