@@ -190,15 +190,18 @@ class Search:
             for at in range(len(self._space[subject])):
                 start = min((p for p in self.prices if p[subject] == at), key=self._rank, default=here)
                 if start[subject] != here[subject]:
-                    self._descend(start, most, but=subject)
+                    there = self._descend(start, most, but=subject)
+                    if subject == len(here) - 1:
+                        self._by_two(there, most, but=subject)
                 if self._best != here or len(self.prices) >= most:
                     return
 
-    def _by_two(self, here: Point, most: int) -> None:
+    def _by_two(self, here: Point, most: int, but: int = -1) -> None:
         """Of every two subjects, the largest ones, other choices, one gives up what the other takes: those
         that may gain the most first, until one is better."""
         made = []
-        for a, b in combinations(self._large(range(len(here))), 2):
+        subjects = [subject for subject in self._large(range(len(here))) if subject != but]
+        for a, b in combinations(subjects, 2):
             for at, to in product(range(len(self._space[a])), range(len(self._space[b]))):
                 point = _moved(_moved(here, a, at), b, to)
                 if at != here[a] and to != here[b] and point not in self.prices:
@@ -211,9 +214,9 @@ class Search:
             if self._best == point:
                 return
 
-    def _descend(self, here: Point, most: int, but: int = -1) -> None:
+    def _descend(self, here: Point, most: int, but: int = -1) -> Point:
         """One subject after the other, the largest first, until no other choice of any is better; ``but`` of
-        one that is kept as it is."""
+        one that is kept as it is. Where it ends."""
         subjects = [subject for subject in self._by_size(range(len(here))) if subject != but]
         before = None
         while before != here:
@@ -227,6 +230,7 @@ class Search:
                         self._price(point)
                     if self._rank(point) < self._rank(here):
                         here = point
+        return here
 
     def _large(self, subjects: Sequence[int]) -> list[int]:
         """The largest, and the last."""
