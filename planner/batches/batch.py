@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from planner.api import PathOrPlan, compile, load
-from planner.batches.ahead import Ahead, ahead
+from planner.batches.ahead import Ahead, Finished, ahead, finished
 from planner.batches.check import Row, check_rows
 from planner.batches.devices import kind_for_ray, placed
 from planner.batches.disk import Folder, guarded, held
@@ -22,12 +22,14 @@ from planner.batches.packed import packed
 from planner.batches.processes import processes
 from planner.batches.results import write_results
 from planner.batches.rows import STDIN, read_rows
+from planner.batches.shapes import shapes_of
 from planner.batches.stop import Stop, stoppable
-from planner.batches.todo import task_of, todo
+from planner.batches.todo import in_order, task_of, todo
 from planner.batches.worker import Job, Task, Worker
 from planner.diagnostics.diagnostic import PlanError, by_place, errors, finding
 from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
 from planner.plan.model import Plan
+from planner.schedule.card import SIMULATED, Card
 
 Engine = Generator[tuple[Task, bool]]
 """Rows as they end, and whether each has its output; closed, it ends now."""
@@ -66,6 +68,7 @@ def batch(
     force: bool = False,
     fail_fast: bool = False,
     dry_run: bool = False,
+    card: Card | None = None,
     metrics: str | Path | None = None,
     overrides: tuple[str, ...] = (),
     tell: Callable[[str], None] = lambda line: None,
@@ -77,9 +80,10 @@ def batch(
     is the default; one alone works in this process. ``engine``: ``ray`` has them as actors of Ray Data, in
     the cluster at ``address`` or one of its own. ``simulate``: on ``sim:0``; ``limit``: rows to run at
     most; ``retry``: rows that failed, too; ``force``: outputs of another plan are made again; ``fail_fast``:
-    no row starts after the first that fails; ``metrics``: a file for Prometheus, written anew with each row
-    that ends; ``tell``: is given lines of progress. What is finished is known
-    by ``out`` and not run again.
+    no row starts after the first that fails; ``dry_run``: nothing runs, and what the rows would take is told,
+    on ``card`` where that is given (``planner.schedule.card.imagined_as``), which then need not be here;
+    ``metrics``: a file for Prometheus, written anew with each row that ends; ``tell``: is given lines of
+    progress. What is finished is known by ``out`` and not run again.
     Raises PlanError for bad rows before any weight is read, and for a folder that cannot be written.
     """
     from planner.loading.packages import require
@@ -89,27 +93,35 @@ def batch(
     if address is not None and engine != "ray":
         said = f'the address "{address}" is for the engine ray'
         raise PlanError([finding(WORKERS_REFUSED, said, hint="--engine ray")])
-    if engine == "ray":
+    if card is not None and not dry_run:
+        said = "a card is for a dry run: rows run on the card that is here"
+        raise PlanError([finding(WORKERS_REFUSED, said, hint="--dry-run")])
+    if card is not None:
+        devices = [f"{_kind_of(plan)}:0"] * (workers or 1)
+    elif engine == "ray":
         devices = [f"{kind_for_ray(plan, simulate=simulate)}:0"]
     else:
         devices = placed(plan, workers, simulate=simulate)
     rows = _rows(plan, inputs)
     where = Path(out)
+    there = card or (None if engine == "ray" and not simulate else _card_on(devices[0])) if dry_run else None
     if dry_run and not where.exists():  # which makes nothing
-        new = [task_of(row, "") for row in rows][:limit]
-        return _dry(plan, new, workers or len(devices), where, [])
+        new = in_order(task_of(row, "") for row in rows)[:limit]
+        return _dry(plan, new, workers or len(devices), where, finished(plan, [], {}, where), there)
     with guarded(where), held(where) as folder:
         kind = devices[0].partition(":")[0]
         tasks, skipped, failed = todo(folder, rows, kind, retry=retry, force=force)
         del tasks[limit or len(tasks) :]
         if dry_run:
-            finished = folder.finished([row.id for row in rows])
-            dry = _dry(plan, tasks, workers or len(devices), where, finished)
+            done_before = folder.finished([row.id for row in rows])
+            before = finished(plan, done_before, {row.id: row.plan.run for row in rows}, where)
+            dry = _dry(plan, tasks, workers or len(devices), where, before, there)
             return replace(dry, skipped=skipped, failed=failed)
         for task in tasks:
             folder.renew(task.id)
         shares = engine == "ray" or len(devices) > 1
-        jobs = _jobs(plan, devices, folder, shares)
+        largest = shapes_of(plan, tasks)[0].first.run if tasks else None
+        jobs = _jobs(plan, devices, folder, shares, largest)
         run: Callable[[Stop], Engine]
         if engine == "ray":
             run = partial(on_ray, jobs[0], workers, address, tasks, folder)
@@ -135,10 +147,26 @@ def batch(
 
 
 def _dry(
-    plan: Plan, tasks: Sequence[Task], workers: int, out: Path, done: Sequence[Mapping[str, Any]]
+    plan: Plan, tasks: Sequence[Task], workers: int, out: Path, before: Finished, card: Card | None
 ) -> Batch:
-    told = ahead(plan, tasks, workers, out, done) if tasks else None
+    told = ahead(plan, tasks, workers, out, before, card) if tasks else None
     return Batch(done=0, skipped=0, failed=0, left=len(tasks), results=None, ahead=told)
+
+
+def _kind_of(plan: Plan) -> str:
+    """Of the device that rows would run on."""
+    asked = plan.device.partition(":")[0]
+    return "cuda" if asked == "auto" else asked
+
+
+def _card_on(device: str) -> Card:
+    if device.startswith("sim"):
+        return SIMULATED
+    import torch
+
+    from planner.session.machine import card_on
+
+    return card_on(torch.device(device))
 
 
 def _rows(plan: Plan, inputs: str | Path) -> list[Row]:
@@ -155,12 +183,26 @@ def _rows(plan: Plan, inputs: str | Path) -> list[Row]:
     return rows
 
 
-def _jobs(plan: Plan, devices: Sequence[str], folder: Folder, shares: bool) -> list[Job]:
+def _jobs(
+    plan: Plan,
+    devices: Sequence[str],
+    folder: Folder,
+    shares: bool,
+    largest: Mapping[str, Any] | None,
+) -> list[Job]:
     import torch
 
     data, out, threads = packed(plan), folder.out.absolute(), torch.get_num_threads()
     return [
-        Job(plan=data, device=device, out=out, token=folder.token, threads=threads, shares=shares)
+        Job(
+            plan=data,
+            device=device,
+            out=out,
+            token=folder.token,
+            threads=threads,
+            shares=shares,
+            largest=largest,
+        )
         for device in devices
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,12 @@ def todo(
             tasks.append(task_of(row, key))
     if found:
         raise PlanError(found)
-    return sorted(tasks, key=lambda task: task.shape), skipped, failed
+    return in_order(tasks), skipped, failed
+
+
+def in_order(tasks: Iterable[Task]) -> list[Task]:
+    """As they run: equal shapes together."""
+    return sorted(tasks, key=lambda task: task.shape)
 
 
 def task_of(row: Row, key: str) -> Task:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from planner.api import attach
+from planner.batches.foresee import Foretold
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import PlanError, errors
 from planner.plan.model import Plan
@@ -28,13 +29,15 @@ def never() -> bool:
 class Work:
     """One session, and the calls that run under it. For one thread at a time."""
 
-    def __init__(self, plan: Plan, pipe: Any, device: Device) -> None:
-        """Puts ``plan`` on ``pipe``. Raises PlanError, with the pipeline as it was."""
+    def __init__(self, plan: Plan, pipe: Any, device: Device, told: Foretold | None = None) -> None:
+        """Puts ``plan`` on ``pipe``. ``told``: of the largest of its calls. Raises PlanError, with the
+        pipeline as it was."""
         from planner.virtual.audit import snapshot
 
         self.pipe = pipe
         self._truth = snapshot(pipe) if device.name.type == "sim" else None
-        self.session, _ = attach(plan, pipe, device, loaded_by_us=True)
+        call, data = (None, None) if told is None else (told.call, told.card.data)
+        self.session, self.compiled = attach(plan, pipe, device, loaded_by_us=True, call=call, data=data)
 
     def remove(self) -> None:
         """The pipeline is as it was loaded."""

@@ -12,6 +12,7 @@ from typing import Any
 from planner.api import device_for
 from planner.batches.disk import Folder, digest_of
 from planner.batches.faults import faulted, faults_to
+from planner.batches.foresee import Foretold, foretold
 from planner.batches.packed import unpacked
 from planner.batches.work import Work
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
@@ -43,7 +44,8 @@ class Task:
 class Job:
     """What a worker is told when it starts. ``plan``: packed; ``device``: of torch; ``token``: of the batch
     that holds ``out``, an absolute path; ``threads``: that torch computes with, which the order of a sum on
-    a CPU depends on; ``shares``: weights with the other workers of its machine."""
+    a CPU depends on; ``shares``: weights with the other workers of its machine; ``largest``: the call for
+    which a card is to have room, None where nobody says."""
 
     plan: bytes
     device: str
@@ -51,6 +53,7 @@ class Job:
     token: str
     threads: int
     shares: bool = False
+    largest: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Worker:
         self.plan: Plan = unpacked(job.plan)
         self.device = device_for(torch.device(job.device))
         self._shares = job.shares
+        self._largest = job.largest
         self._own: dict[str, int] = {}
         self._work: Work | None = None
         self._room: Path | None = None
@@ -124,10 +128,24 @@ class Worker:
             raise
 
     def _prepared(self) -> Work:
-        work = Work(self.plan, self._loaded(), self.device)
+        told = self._foretold()
+        work = Work(self.plan, self._loaded(), self.device, told)
         self.folder.loaded()
         self._tell_own(work.pipe)
         return work
+
+    def _foretold(self) -> Foretold | None:
+        """Of the largest call, on CUDA: the first row then has the room that it would have had to learn."""
+        if self._largest is None or self.device.name.type != "cuda":
+            return None
+        from planner.session.machine import card_on
+
+        told = foretold(
+            replace(self.plan, run=MappingProxyType(dict(self._largest))), card_on(self.device.name)
+        )
+        if told.why:
+            print(told.why, file=sys.stderr)
+        return told
 
     def _loaded(self) -> Any:
         from planner.loading.pipeline import load_pipeline

@@ -33,11 +33,9 @@ does not change any more."""
 def forecast(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData) -> Forecast:
     """What ``call`` takes under ``schedule`` on ``card``. With ``idle: keep`` of a later call: ``first`` is
     of the first one then, and ``peak`` and ``fits`` of both."""
-    player = Player(graph, schedule, call, card)
-    first = player.play()
+    first, later = calls(graph, schedule, call, card)
     if schedule.course.idle is not Idle.KEEP:
         return first
-    later = player.play()
     return replace(
         later,
         first=first.seconds,
@@ -45,6 +43,14 @@ def forecast(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData
         fits=first.fits and later.fits,
         notes=(*later.notes, "idle: keep: of a later call"),
     )
+
+
+def calls(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData) -> tuple[Forecast, Forecast]:
+    """The first ``call`` of a process and a later one, which are the same but with ``idle: keep``: what the
+    first leaves on the device is there for the later one."""
+    player = Player(graph, schedule, call, card)
+    first = player.play()
+    return first, player.play() if schedule.course.idle is Idle.KEEP else first
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,7 @@ class Player:
         self._uses: dict[tuple[str, str, str], _Use] = {}
         self._held: list[Block] = []
         self._last: _Forward | None = None
-        if call.workspace:
-            self._residents.memory.allocator.alloc(call.workspace)
+        self._cramped = bool(call.workspace) and not self._keep(call.workspace)
 
     def play(self) -> Forecast:
         """One call."""
@@ -114,7 +119,20 @@ class Player:
         if not self._keeps:
             memory.empty_cache()
         self._sample(residents.clock.now)
-        return self._forecast(fits=memory.retry_count() == retries and not residents.short)
+        fits = memory.retry_count() == retries and not residents.short and not self._cramped
+        return self._forecast(fits=fits)
+
+    def _keep(self, workspace: int) -> bool:
+        """What libraries keep, which is there whatever the cap is. Whether it has room."""
+        allocator = self._residents.memory.allocator
+        try:
+            allocator.alloc(workspace)
+        except NoRoom:
+            cap, allocator.cap = allocator.cap, None
+            allocator.alloc(workspace)
+            allocator.cap = cap
+            return False
+        return True
 
     def _run(self, stage: str, number: int, weights: ClockWeights, *, last: bool) -> None:
         use, clock = self._call.uses[number], self._residents.clock
@@ -253,6 +271,7 @@ class Player:
             notes=(
                 *self._call.notes,
                 *(f"{name}: the budget has no room for it" for name in residents.short),
+                *(["the budget has no room for what libraries keep"] if self._cramped else []),
                 *(f"{name}: its size is not known, it is left out" for name in sorted(missing)),
             ),
         )

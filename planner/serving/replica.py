@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from planner.api import activations, device_for
-from planner.batches.ahead import peak_of
+from planner.api import device_for
+from planner.batches.foresee import foretold
 from planner.batches.work import Work
 from planner.diagnostics.diagnostic import PlanError
 from planner.plan.model import Plan
 from planner.serving.answer import Answer, answer, refusal
 from planner.serving.weights import Weights
-from planner.session.machine import describe_device
+from planner.session.machine import card_on, describe_device
 
 _T = TypeVar("_T")
 
@@ -41,7 +41,8 @@ class Replica:
         self._thread = ThreadPoolExecutor(1, "offload-plan")
         self._turn = asyncio.Lock()
         self._work, self.info = self._thread.submit(_prepared, plan, device, threads, self._weights).result()
-        """``info``: the device, and what the plan's own call is predicted to have on it, in bytes."""
+        """``info``: the device, and what the plan's own call is predicted to have on it, in bytes: of weights
+        and, where the card's rates are known, all that its driver shows."""
 
     async def call(self, given: Mapping[str, Any]) -> Answer:
         """The answer to a request with these arguments of ``run``, which are checked and have a seed; of a
@@ -108,14 +109,11 @@ def _prepared(plan: Plan, device: str, threads: int, weights: Weights) -> tuple[
         backend.install()  # torch does not know the name before
     torch.set_num_threads(threads)
     there = device_for(torch.device(device))
-    work = Work(plan, weights.pipeline(plan, there.name), there)
-    found, schedule = describe_device(there.name), work.session.schedule
-    try:
-        peak = peak_of(schedule, activations(plan))
-    except PlanError:  # a call that cannot be traced runs all the same
-        peak = None
+    told = foretold(plan, card_on(there.name)) if there.name.type == "cuda" else None
+    work = Work(plan, weights.pipeline(plan, there.name), there, told)
+    found, forecast = describe_device(there.name), work.compiled.forecast
     return work, {
         "device": " ".join(filter(None, (found.name, found.kind))),
-        "weights_peak_bytes": schedule.peak,
-        "peak_bytes": peak,
+        "weights_peak_bytes": work.compiled.schedule.peak,
+        "peak_bytes": None if forecast is None else forecast.peak,
     }

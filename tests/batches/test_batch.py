@@ -64,29 +64,6 @@ def test_outputs_seeds_and_a_second_run(here: Path, capsys: pytest.CaptureFixtur
     assert Path("out/a.png").read_bytes() != first["a.png"]
 
 
-def test_what_a_dry_run_tells(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("r.jsonl").write_text('{"id": "a"}\n{"id": "big", "height": 1024, "width": 512}\n')
-    dry = planner.batch("x.plan.yaml", "r.jsonl", "out", simulate=True, dry_run=True)
-    assert dry.ahead is not None
-    assert (dry.ahead.largest, dry.ahead.seconds, dry.ahead.disk) == ("big", None, None)
-    small = planner.batch("x.plan.yaml", "r.jsonl", "out", simulate=True, dry_run=True, limit=1)
-    assert small.ahead is not None
-    assert small.ahead.largest == "a"
-    assert dry.ahead.peak is not None
-    assert small.ahead.peak is not None
-    weights = planner.compile("x.plan.yaml").schedule.peak
-    assert weights is not None
-    assert dry.ahead.peak > small.ahead.peak > weights
-    assert planner.batch("x.plan.yaml", "r.jsonl", "out", simulate=True, limit=1).done == 1
-    left = planner.batch("x.plan.yaml", "r.jsonl", "out", simulate=True, dry_run=True)
-    assert (left.left, left.skipped) == (1, 1)
-    assert left.ahead is not None
-    assert left.ahead.disk == Path("out/big.png").stat().st_size
-    assert left.ahead.seconds == results()["big"]["seconds"]
-    assert run([*BATCH, "r.jsonl", "--dry-run"]) == 0
-    assert 'the largest is "a", at its peak ' in capsys.readouterr().out
-
-
 def test_rows_of_parquet_and_their_places(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

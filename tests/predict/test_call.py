@@ -81,3 +81,15 @@ def test_what_a_session_moves_and_holds(name: str, policy: str) -> None:
     else:
         assert found.moved == record.moved
     assert max(s.weights for s in found.samples) == record.peak
+
+
+def test_no_room_for_what_libraries_keep() -> None:
+    pipe = build("FluxPipeline")
+    plan = plan_for(pipe, "budget: {vram: 6MiB}")
+    compiled = compile(plan, pipe)
+    call = trace(pipe, arguments("FluxPipeline"), HOPPER)
+    assert call.workspace > 6 << 20
+    found = forecast(compiled.graph, compiled.schedule, call, card_at("h200"))
+    assert not found.fits
+    assert "the budget has no room for what libraries keep" in found.notes
+    assert found.peak > call.workspace

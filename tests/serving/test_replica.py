@@ -56,7 +56,7 @@ def test_the_bytes_of_plan_apply(folder: Path, replica: Replica) -> None:
     assert int(made.headers["Offload-Plan-Weights-Peak-Bytes"]) > 0
     assert replica.info["device"].startswith("sim:0")
     assert replica.info["weights_peak_bytes"] == int(made.headers["Offload-Plan-Weights-Peak-Bytes"])
-    assert replica.info["peak_bytes"] > replica.info["weights_peak_bytes"]
+    assert replica.info["peak_bytes"] is None  # nobody knows the rates of a device that is simulated
     other = asyncio.run(replica.call({"seed": 8, "prompt": "a dog"}))
     assert other.body != made.body
 
