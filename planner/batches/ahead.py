@@ -14,7 +14,6 @@ from planner.batches.shapes import MOST, Seen, Shape, seen, shape_of, shapes_of
 from planner.batches.worker import Task
 from planner.diagnostics.diagnostic import Diagnostic, PlanError
 from planner.loading.kinds import kinds_of
-from planner.loading.pipeline import class_of
 from planner.plan.model import Plan
 from planner.schedule.card import Card
 from planner.schedule.fit import gib
@@ -188,6 +187,8 @@ def _disk(plan: Plan, tasks: Sequence[Task], before: Finished) -> tuple[int | No
     """As what finished rows wrote; else at most the pixels of pictures, where rows say how many those are."""
     if before.sizes:
         return round(mean(before.sizes) * len(tasks)), []
+    from planner.loading.pipeline import class_of  # it imports torch
+
     try:
         kinds = kinds_of(class_of(plan))
     except PlanError:
