@@ -32,7 +32,7 @@ from planner.graph.model import Graph
 from planner.loading.known import Given, known_of, own_of
 from planner.lock.content import content_of
 from planner.lock.drift import drift
-from planner.lock.known import card_of, commit_of, filled
+from planner.lock.known import card_of, commit_of, filled, is_calibrated
 from planner.lock.model import Lock, lock_path
 from planner.lock.read import read_lock
 from planner.models.known import sized_as_shipped
@@ -171,6 +171,7 @@ class Compiled:
                 self.schedule,
                 card=self.card,
                 commit=self.commit,
+                call=self.call,
                 prediction={"activations": predicted} if predicted else None,
             )
         )
@@ -206,6 +207,8 @@ def validate(
         lock, wrong = read_lock(lock_path(_file(plan)), _file(plan)) if locked else (None, [])
         if lock is not None and card is None:
             card = card_of(lock)
+        if lock is not None and call is None and isinstance(card, Card) and is_calibrated(lock):
+            call, card = _as_calibrated(plan, card)
         done, more = _back(plan, target, own, card=card, activations=activations, call=call, lock=lock)
         found = found + more + wrong
         if lock is not None and done is not None:
@@ -218,6 +221,18 @@ def validate(
     return Validation(
         name=_name(plan or source), diagnostics=kept, sources=(*front.sources, *texts), plan=plan
     )
+
+
+def _as_calibrated(plan: Plan, card: Card) -> tuple[CallProfile | None, Card]:
+    """The call that ships, with what a run of this machine measured of it on ``card``; None where there is no
+    such call, or nothing was measured."""
+    from planner.loading.calibrations import kept
+
+    ships = shipping(plan, None if card.data is None else card.data.kernels)
+    if ships is None or not ships.exact or ships.call is None:
+        return None, card
+    calibration, _ = kept(plan, ships.call, card)
+    return (None, card) if calibration is None else with_calibration(ships.call, card, calibration)
 
 
 def _file(plan: Plan) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -66,6 +68,13 @@ class CardData:
     def source(self) -> Source:
         """Of the weakest value in it that times and sizes are made of."""
         return "assumed" if "assumed" in self.sources.values() else "measured"
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` and the hash of all values but the notes: the same however its file is laid out."""
+        values = asdict(replace(self, notes=()))
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     def source_of(self, path: str) -> Source:
         """Where the value at ``path`` (``memory.context``, ``rates.matmul.bfloat16``) comes from."""

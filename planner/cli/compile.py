@@ -10,7 +10,7 @@ from planner.api import compile, load, validate
 from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plan_files
-from planner.cli.locks import write_lock
+from planner.cli.locks import as_measured, write_lock
 from planner.cli.source import source_of
 from planner.cli.terminal import format_option, log, overrides_option, put, raw, show
 from planner.lock.model import lock_path
@@ -58,7 +58,9 @@ def compile_command(
     plan = load(source_of(file), overrides=overrides)
     aim, known = seen(code, target, catalogues)
     if check:
-        result = validate(plan, target=aim, card=card, catalogue=known, locked=True)
+        told = as_measured(plan, aim, card)
+        call, card = (None, card) if told is None else (told.call, told.card)
+        result = validate(plan, target=aim, card=card, catalogue=known, locked=True, call=call)
         ends = show(result.diagnostics, result.sources or plan.document.sources)
         if result:
             log(f"{lock_path(file)}: as it was locked")

@@ -12,6 +12,7 @@ import click
 
 from planner.api import Compiled, compile, load, validate
 from planner.cli.terminal import log, show
+from planner.cli.traced import Foretold, foretold
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_lock import LOCK_STALE
 from planner.loading.hub_cache import cached
@@ -29,27 +30,38 @@ locked_option = click.option(
 
 def write_lock(plan: Plan, file: Path, aim: Any, card: Card | None, catalogue: Sequence[Any]) -> int:
     """Writes the lock of ``plan`` beside ``file``, over another one. Raises PlanError."""
-    compiled = _compiled(plan, aim, card, catalogue)
+    told = as_measured(plan, aim, card)
+    compiled = _compiled(plan, aim, told, catalogue)
     path, text = lock_path(file), compiled.lock().to_json()
     try:
         written(path, lambda to: to.write_bytes(text.encode()), replace=True)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be written: {error.strerror or error}") from error
     log(f"wrote {path}")
-    return show(compiled.diagnostics, plan.document.sources)
+    found = () if told is None else told.found
+    return show([*compiled.diagnostics, *found], plan.document.sources)
 
 
-def _compiled(plan: Plan, aim: Any, card: Card | None, catalogue: Sequence[Any]) -> Compiled:
+def as_measured(plan: Plan, aim: Any, card: Card | None) -> Foretold | None:
+    """What ``plan apply --calibrate`` kept here of a call that ships, on ``card``; None where no forecast
+    decides: without a card, or for another target than the plan's own."""
+    return None if card is None or aim is not None else foretold(plan, card, trace=False)
+
+
+def _compiled(plan: Plan, aim: Any, told: Foretold | None, catalogue: Sequence[Any]) -> Compiled:
     """Of a hub's pipeline the sizes are read from this machine's cache, where it has it whole."""
+    call, card = (None, None) if told is None else (told.call, told.card)
     source = plan.pipeline.source
     there = cached(source, plan.pipeline.revision) if aim is None and source is not None else None
     if there is not None:
         folder, commit = there
         try:
-            return replace(compile(plan, str(folder), card=card, catalogue=catalogue), commit=commit)
+            return replace(
+                compile(plan, str(folder), card=card, catalogue=catalogue, call=call), commit=commit
+            )
         except PlanError as error:
             log(f"the cache's copy of {source} is not used: {error.diagnostics[0].message}")
-    return compile(plan, aim, card=card, catalogue=catalogue)
+    return compile(plan, aim, card=card, catalogue=catalogue, call=call)
 
 
 def kept_to(plan: Plan, aim: Any, catalogue: Sequence[Any]) -> Plan:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from planner.plan.model import Amount, Plan, QuantizationRule
+from planner.predict.profile import CallProfile
 from planner.schedule.card import Card
 from planner.schedule.model import Schedule, Step
 from planner.schedule.timeline import timeline
@@ -17,6 +18,8 @@ from planner.target.model import ComponentInfo, Target, WalkStage
 from planner.version import VERSION
 
 CARD = ("name", "total", "free", "context", "held", "left")
+DATA = "data"
+"""Key of a card's own data; locks of earlier versions have none."""
 Said = Mapping[str, Any]
 
 
@@ -27,19 +30,19 @@ def content_of(
     *,
     card: Card | None = None,
     commit: str | None = None,
-    calibration: Said | None = None,
+    call: CallProfile | None = None,
     prediction: Said | None = None,
 ) -> dict[str, Any]:
     """``card``: that it was compiled for, None for the plan's own budget; ``commit``: of the hub, that the
-    sizes were read from; ``calibration``: of the card's rates, and ``prediction``: figures by name (seconds,
-    bytes of activations), where there are any."""
+    sizes were read from; ``call``: whose forecast decided, None where none did; ``prediction``: figures by
+    name (seconds, bytes of activations), where there are any."""
     return {
         "plan": plan.name,
         "versions": {"offload-planner": VERSION, "diffusers": schedule.version},
         "pipeline": _pipeline(plan, target, commit),
         "picture": _picture(plan),
-        "card": None if card is None else {key: getattr(card, key) for key in CARD},
-        "calibration": None if calibration is None else plain(calibration),
+        "card": None if card is None else _card(card, call),
+        "calibration": None if call is None else _calibration(card, call),
         "budget": _budget(plan, schedule),
         "components": {
             name: _component(plan, info) for name, info in target.components.items() if info.module
@@ -55,6 +58,27 @@ def content_of(
         "steps": [_step(step) for step in schedule.steps],
         "prediction": None if prediction is None else plain(prediction),
     }
+
+
+def _card(card: Card, call: CallProfile | None) -> dict[str, Any]:
+    """With the rates by which a call was forecast on it."""
+    said = {key: getattr(card, key) for key in CARD}
+    if call is None or card.data is None:
+        return said
+    return {**said, DATA: {"name": card.data.name, "source": card.data.source, "digest": card.data.digest}}
+
+
+def _calibration(card: Card | None, call: CallProfile) -> dict[str, Any] | None:
+    """What a run measured of the call, with which it was forecast."""
+    if not call.calibration:
+        return None
+    uses = [
+        f"{use.component}.{use.entry}" if use.entry else use.component for use in call.uses if use.measured
+    ]
+    on = None if card is None else card.kind or card.name
+    if card is not None and card.data is not None:
+        on = card.data.name
+    return {"card": on, "uses": [*dict.fromkeys(uses)], "digest": call.calibration}
 
 
 def plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p9_lock import LOCK_STALE
 from planner.lock.compare import Difference, differences
+from planner.lock.content import DATA
 from planner.lock.model import Lock
 from planner.lock.words import both, what
 from planner.plan.model import Plan
@@ -19,6 +20,8 @@ def drift(lock: Lock, now: Mapping[str, Any], plan: Plan) -> list[Diagnostic]:
     ``plan`` that it is about."""
     found, steps = [], 0
     for difference in differences(lock.content, now):
+        if _unsaid(lock, difference):
+            continue
         if difference.section == "steps":
             steps += 1
             continue
@@ -32,6 +35,12 @@ def drift(lock: Lock, now: Mapping[str, Any], plan: Plan) -> list[Diagnostic]:
         said = f"steps: {counts}; {steps} {'place differs' if steps == 1 else 'places differ'}"
         found.append(finding(LOCK_STALE, said, span=plan.span))
     return found
+
+
+def _unsaid(lock: Lock, difference: Difference) -> bool:
+    """Whether it is about what locks of earlier versions do not have."""
+    card = lock.content["card"]
+    return difference.section == "card" and difference.path[:1] == (DATA,) and DATA not in (card or ())
 
 
 def _place(plan: Plan, difference: Difference) -> tuple[Span, str]:

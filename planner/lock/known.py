@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from planner.cards.shipped import find_card
 from planner.diagnostics.diagnostic import Diagnostic
 from planner.diagnostics.table.p3_target import SIZES_UNKNOWN
-from planner.lock.content import CARD
+from planner.lock.content import CARD, DATA
 from planner.lock.model import Lock
 from planner.plan.model import Plan
 from planner.schedule.card import Card
@@ -16,9 +17,18 @@ from planner.target.model import Blocks, ComponentInfo, Target
 
 
 def card_of(lock: Lock) -> Card | None:
-    """The card that it was compiled for; None where that was the plan's own budget."""
+    """The card that it was compiled for, with its data where a card that ships has its name; None where that
+    was the plan's own budget."""
     said = lock.content["card"]
-    return None if said is None else Card(**{key: said[key] for key in CARD})
+    if said is None:
+        return None
+    data = find_card(said[DATA]["name"])[0] if DATA in said else None
+    return Card(**{key: said[key] for key in CARD}, data=data)
+
+
+def is_calibrated(lock: Lock) -> bool:
+    """Whether its forecast went by what a run measured."""
+    return lock.content["calibration"] is not None
 
 
 def commit_of(lock: Lock) -> str | None:

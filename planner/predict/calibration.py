@@ -6,6 +6,7 @@ keeps its course, and plans that stream it or leave it less room are predicted f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -77,7 +78,15 @@ def calibrated(
             pace = one.seconds / predicted if predicted > 0 else None
         for i in numbers:
             made[i] = _as_measured(call.uses[i], size, pace)
-    return replace(call, uses=tuple(made)), None if card is None else _linked(card, calibration.link)
+    data = None if card is None else _linked(card, calibration.link)
+    if made != [*call.uses] or data != card:
+        call = replace(call, uses=tuple(made), calibration=digest_of(calibration))
+    return call, data
+
+
+def digest_of(calibration: Calibration) -> str:
+    """``sha256:`` and the hash of its file."""
+    return "sha256:" + hashlib.sha256(to_json(calibration).encode()).hexdigest()
 
 
 def to_json(calibration: Calibration) -> str:

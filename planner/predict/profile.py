@@ -120,7 +120,8 @@ class CallProfile:
     """A whole call. ``steps``: how many denoising steps were traced (few: they are alike); ``arguments``:
     of the call, as far as they decide shapes; ``kernels``: by whose rules (a card's ``kernels``);
     ``weights``: of each component that has any, quantized ones as if they were not; ``workspace``: bytes that
-    libraries allocate at their first call and keep."""
+    libraries allocate at their first call and keep. ``calibration``: the digest of what was measured of it
+    (``planner.predict.calibration``), "" where nothing was; it is not stored."""
 
     pipeline: str
     arguments: Mapping[str, object]
@@ -132,6 +133,7 @@ class CallProfile:
     weights: Mapping[str, Weights] = field(default_factory=dict)
     workspace: int = 0
     notes: tuple[str, ...] = ()
+    calibration: str = ""
 
     @cached_property
     def rooms(self) -> Mapping[str, int]:

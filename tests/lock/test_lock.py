@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import planner
+from planner.cards.data import CardData
+from planner.cards.shipped import FOLDER, card_at, names
 from planner.cli.locks import kept_to
 from planner.cli.main import run
 from planner.document.schema import schema_text
+from planner.loading.calibrations import keep, named
+from planner.lock import known
 from planner.lock.compare import differences
 from planner.lock.model import Lock, lock_path
 from planner.lock.read import parse_lock, read_lock
-from planner.schedule.card import imagined
+from planner.predict.calibration import Calibration, MeasuredUse
+from planner.schedule.card import imagined, imagined_as
 
 PLAN = """\
 version: 1
@@ -395,3 +403,113 @@ def test_predicted_activations_are_in_it(here: Path) -> None:
     content = planner.compile("x.plan.yaml", activations=predicted).lock().content
     assert content["prediction"] == {"activations": {"transformer": {"reserved": 1 << 20, "needed": 1 << 19}}}
     assert any(line.startswith("prediction: was none, is ") for line in drifted(activations=predicted))
+
+
+SHIPPED = """\
+version: 1
+pipeline: {class: FluxPipeline, source: black-forest-labs/FLUX.1-dev, dtype: bfloat16}
+budget: {vram: 11GiB}
+run: {prompt: a cat, num_inference_steps: 28, height: 1024, width: 1024}
+"""
+"""Of a call that ships: a card whose rates are known forecasts it without torch."""
+FORESEEN = ["compile", "x.plan.yaml", "--card", "rtx-4090"]
+
+
+@pytest.fixture
+def foreseen(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OFFLOAD_PLANNER_HOME", str(here / "home"))
+    Path("x.plan.yaml").write_text(SHIPPED)
+    return here
+
+
+def faster(data: CardData, factor: float = 2.0) -> CardData:
+    return replace(data, bandwidth=data.bandwidth * factor)
+
+
+def calibrate(seconds: float) -> Path:
+    plan, card = planner.load("x.plan.yaml"), imagined_as(card_at("rtx-4090"))
+    ships = planner.api.shipping(plan, card_at("rtx-4090").kernels)
+    assert ships is not None
+    assert ships.call is not None
+    used = MeasuredUse(component="transformer", entry="", seconds=seconds)
+    call = ships.call
+    return keep(
+        plan,
+        call,
+        card,
+        Calibration(
+            pipeline=call.pipeline,
+            card=named(card),
+            arguments=call.arguments,
+            versions=call.versions,
+            uses=(used,),
+        ),
+    )
+
+
+def test_the_rates_that_a_forecast_went_by_are_kept(foreseen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = card_at("rtx-4090")
+    assert run([*FORESEEN, "--lock"]) == 0
+    jsonschema.validate(lock(), json.loads(schema_text("lock.v1.schema.json")))
+    assert lock()["card"]["data"] == {"name": data.name, "source": data.source, "digest": data.digest}
+    assert lock()["calibration"] is None
+    assert drifted() == []
+    assert run([*FORESEEN, "--check"]) == 0
+    monkeypatch.setattr(known, "find_card", lambda name: (faster(data), []))
+    told = f"card data digest: was {data.digest}, is {faster(data).digest}"
+    assert told in drifted()
+    assert run(["validate", "x.plan.yaml", "--locked"]) == 1
+
+
+def test_rates_that_decided_nothing_are_not_kept(here: Path) -> None:
+    edited("budget: {vram: 4MiB}\n", "")
+    assert run([*FORESEEN, "--lock"]) == 0
+    assert "data" not in lock()["card"]
+
+
+def test_a_card_of_ones_own_is_told_where_it_is_not_given(
+    foreseen: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (FOLDER / "rtx-4090.yaml").read_text(encoding="utf-8")
+    Path("my.card.yaml").write_text(re.sub(r"^name: .*$", "name: mine", text, flags=re.M))
+    assert run([*FORESEEN[:2], "--card", "my.card.yaml", "--lock"]) == 0
+    assert any(line.startswith("card data: was name mine") and line.endswith("is none") for line in drifted())
+    assert run([*FORESEEN[:2], "--card", "my.card.yaml", "--check"]) == 0
+    assert drifted(card=imagined_as(card_at("my.card.yaml"))) == []
+
+
+def test_a_lock_of_an_earlier_version_is_read_and_told_nothing_of_rates(foreseen: Path) -> None:
+    assert run([*FORESEEN, "--lock"]) == 0
+    content = {key: value for key, value in lock().items() if key not in ("format", "digest")}
+    del content["card"]["data"]
+    Path("x.plan.lock.json").write_text(Lock(content).to_json())
+    assert drifted(card=imagined_as(card_at("rtx-4090"))) == []
+
+
+def test_what_was_measured_is_kept_and_told(foreseen: Path) -> None:
+    path = calibrate(0.5)
+    assert run([*FORESEEN, "--lock"]) == 0
+    jsonschema.validate(lock(), json.loads(schema_text("lock.v1.schema.json")))
+    kept = lock()["calibration"]
+    assert (kept["card"], kept["uses"]) == (card_at("rtx-4090").name, ["transformer"])
+    assert kept["digest"] == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    assert drifted() == []
+    assert run([*FORESEEN, "--check"]) == 0
+    calibrate(0.6)
+    now = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"calibration digest: was {kept['digest']}, is {now}" in drifted()
+    path.unlink()
+    assert any(line.startswith("calibration: was card RTX 4090, uses transformer") for line in drifted())
+    assert run([*FORESEEN, "--check"]) == 1
+    assert run([*FORESEEN, "--lock"]) == 0
+    calibrate(0.5)  # nothing on this machine changes what a lock without it says
+    assert drifted() == []
+    assert run([*FORESEEN, "--check"]) == 1  # which is asked for this machine
+
+
+def test_a_card_has_one_digest_however_it_is_laid_out(tmp_path: Path) -> None:
+    text = (FOLDER / "h200.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "h200.yaml"
+    path.write_text("# another comment\n" + text.replace("plan doctor", "plan  doctor"))
+    assert card_at(str(path)).digest == card_at("h200").digest
+    assert len({card_at(name).digest for name in names()}) == len(names())
