@@ -104,11 +104,10 @@ def fit_command(
         ram=ram,
         pinned=pinned,
         card=card or _here(given),
-        run=dict(_pairs(arguments)) if arguments else None,
         allow=allowed,
         idle=idle,
         objective=objective,
-        overrides=overrides,
+        overrides=(*(_pairs(arguments) if arguments else ()), *overrides),
         catalogue=catalogues,
         tell=log,
     )
@@ -140,13 +139,14 @@ def _allowed(said: str) -> tuple[str, ...]:
     return found
 
 
-def _pairs(said: str) -> Sequence[tuple[str, str]]:
+def _pairs(said: str) -> Sequence[str]:
+    """As overrides: values are YAML."""
     pairs = [part.partition("=") for part in said.split(",")]
     if bad := next((key for key, sign, _ in pairs if not sign or not key.strip()), None):
         raise click.UsageError(
             f'--run "{bad}": KEY=VALUE, several with commas; --set run.KEY=VALUE for others'
         )
-    return [(key.strip(), value.strip()) for key, _, value in pairs]
+    return [f"run.{key.strip()}={value.strip()}" for key, _, value in pairs]
 
 
 def _writable(output: Path, source: str, *, force: bool) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
+
+from yaml import YAMLError
 
 from planner.api import load
 from planner.diagnostics.diagnostic import PlanError, finding
+from planner.diagnostics.table.p1_document import BAD_OVERRIDE
 from planner.diagnostics.table.p3_target import NO_SUCH_SOURCE
+from planner.diagnostics.table.p9_fit import NOT_EDITED
 from planner.document.file import text_of
+from planner.document.parse import parse
 from planner.fitting.choices import Settings
 from planner.fitting.edit import with_value, without_marks
 from planner.loading.builtin import builtin_folder
@@ -25,16 +32,61 @@ from planner.target.place import BUILTIN, INDEX, place_of
 ENDS = (".yaml", ".yml")
 PLAIN = re.compile(r"[A-Za-z./~][\w./~-]*|builtin:[\w-]+")
 """Text that YAML reads as text, and as itself."""
+PLAIN_VALUE = re.compile(r"[\w./~%-]*")
+"""What YAML reads alike wherever it stands."""
+NO_WORDS: Mapping[str, str] = MappingProxyType({})
 
 
 def draft_of(source: str | Path | SourceText | Plan, asked: Settings) -> Plan:
     """The plan to be fitted, with what was ``asked`` for written into its text. Raises PlanError."""
     text = _text(source)
     load(text)  # what is wrong with it is told where it stands, before anything is written into it
-    made = without_marks(text.text)
-    for key, value in asked:
-        made = with_value(made, key.split("."), value)
-    return load(SourceText(name=text.name, text=made))
+    meant = load(text, overrides=[f"{key}={value}" for key, value in asked])
+    return edited(SourceText(name=text.name, text=without_marks(text.text)), asked, meant)
+
+
+def edited(text: SourceText, settings: Settings, meant: Plan, said: Mapping[str, str] = NO_WORDS) -> Plan:
+    """The plan in ``text`` with ``settings`` written into it, which then says what ``meant`` says; ``said``:
+    a comment above a key. Raises PlanError (P997) where the text is written in a way that no edit was found
+    for."""
+    made = text.text
+    try:
+        for key, value in settings:
+            if value_of(value) is not None:  # nothing removes, and what is not there is gone
+                made = with_value(made, key.split("."), _flow(value), said.get(key, ""))
+    except (ValueError, YAMLError):
+        made = ""
+    return as_meant(SourceText(name=text.name, text=made), meant)
+
+
+def as_meant(text: SourceText, meant: Plan) -> Plan:
+    """The plan in ``text``, an edited one. Raises PlanError (P997) where it says other than ``meant``."""
+    plan = None
+    with suppress(PlanError):
+        plan = load(text)
+    if plan is None or _full(plan.document.values) != _full(meant.document.values):
+        said = f'"{text.name}" is laid out in a way that no choice can be written into'
+        raise PlanError([finding(NOT_EDITED, said, hint="plan explain --as yaml lays a plan out plainly")])
+    return plan
+
+
+def _full(values: Mapping[str, object]) -> dict[str, object]:
+    """Without mappings that hold nothing: a key that was removed leaves one."""
+    inner = {key: _full(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    return {key: value for key, value in inner.items() if value != {}}
+
+
+def value_of(text: str) -> object:
+    """What YAML reads in a setting's value; the text itself where it is none."""
+    node, found = parse(SourceText(name="", text=text))
+    return text if found and text.strip() else None if node is None else node.value
+
+
+def _flow(text: str) -> str:
+    """YAML that means ``text`` within braces too."""
+    value = value_of(text)
+    plain = PLAIN_VALUE.fullmatch(text) or not isinstance(value, str)
+    return text if plain else json.dumps(value, ensure_ascii=False)
 
 
 def settings_for(
@@ -45,7 +97,7 @@ def settings_for(
     run: Mapping[str, object] | None = None,
     overrides: Sequence[str] = (),
 ) -> Settings:
-    """What is asked for, as settings: bytes where a number is given."""
+    """What is asked for, as settings: bytes where a number is given. Raises PlanError."""
     found = []
     for key, amount in (("vram", vram), ("ram", ram), ("pinned", pinned)):
         if amount is not None:
@@ -53,9 +105,11 @@ def settings_for(
     if idle is not None:
         found.append(("idle", idle))
     for name, value in (run or {}).items():
-        found.append((f"run.{name}", value if isinstance(value, str) else json.dumps(value)))
+        found.append((f"run.{name}", json.dumps(value, ensure_ascii=False)))
     for said in overrides:
-        key, _, value = said.partition("=")
+        key, sign, value = said.partition("=")
+        if not sign:
+            raise PlanError([finding(BAD_OVERRIDE, f'expected KEY=VALUE, found "{said}"')])
         found.append((key.strip(), value.strip()))
     return tuple(found)
 

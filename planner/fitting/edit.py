@@ -6,26 +6,35 @@ that YAML's own parser gives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import yaml
 
 MARK = "# fit: "
 """How a line begins that ``plan fit`` wrote and may write anew."""
 INDENT = "  "
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one that plans are read with: another may refuse what it takes."""
 
 
 def without_marks(text: str) -> str:
-    """Without the lines that an earlier fit wrote for people."""
-    lines = text.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.lstrip().startswith(MARK.rstrip()))
+    """Without the lines that an earlier fit wrote for people: comments, and no text that looks like them."""
+    inside = {line for first, last in _many_lines(text) for line in range(first + 1, last)}
+    return "".join(
+        line
+        for number, line in enumerate(_lines(text))
+        if number in inside or not line.lstrip().startswith(MARK.rstrip())
+    )
 
 
 def with_value(text: str, path: Sequence[str], value: str, said: str = "") -> str:
     """``text`` with ``value`` (YAML, on one line) at ``path``, in place of what is there; ``said``: a comment
     above it. A short form on the way (``unet: stream``) is opened as ``policy``; ``pipeline``'s as
     ``class``."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = yaml.compose(text, Loader=LOADER)
     if not isinstance(root, yaml.MappingNode):
         raise ValueError("no mapping")
     node, rest, top = root, [*path], root.start_mark.index
@@ -50,7 +59,7 @@ def with_value(text: str, path: Sequence[str], value: str, said: str = "") -> st
 def with_comment(text: str, path: Sequence[str], said: str) -> str:
     """``text`` with a comment above the line of the key at ``path``, or of the first of its keys that is
     there; at the end of the text where none is."""
-    node, at = yaml.compose(text, Loader=yaml.SafeLoader), len(text)
+    node, at = yaml.compose(text, Loader=LOADER), len(text)
     for name in path:
         if not isinstance(node, yaml.MappingNode):
             break
@@ -67,7 +76,7 @@ def with_comment(text: str, path: Sequence[str], said: str) -> str:
 
 def with_head(text: str, lines: Sequence[str]) -> str:
     """``text`` with comments after those at its top."""
-    there = text.splitlines(keepends=True)
+    there = _lines(text)
     at = next((n for n, line in enumerate(there) if not line.startswith("#")), len(there))
     return "".join((*there[:at], *(f"{MARK}{line}\n" for line in lines), *there[at:]))
 
@@ -88,15 +97,17 @@ def _replaced(text: str, node: yaml.Node, value: str, said: str, key: int, top: 
 
 def _added(text: str, node: yaml.MappingNode, rest: Sequence[str], value: str, said: str, top: int) -> str:
     if node.flow_style:
-        end = node.end_mark.index - 1
-        before = text[node.start_mark.index + 1 : end]
-        kept = before.rstrip()
-        at = node.start_mark.index + 1 + len(kept)
-        comma = ", " if kept and not kept.endswith(",") else " " if kept else ""
+        begin, end = node.start_mark.index + 1, node.end_mark.index - 1
+        if node.value:  # what follows the last value may be a comma, and comments
+            begin = max(_end(text, part) for part in node.value[-1])
+        kept = text[begin:end].split("#", 1)[0].rstrip()
+        at = begin + len(kept)
+        comma = " " if kept.endswith(",") else ", " if node.value else ""
         made = text[:at] + comma + _flow(rest, value) + text[at:]
         return _above(made, top, said) if said else made
     column = node.value[0][0].start_mark.column
     at = _line_end(text, max(_end(text, v) for _, v in node.value))
+    at = _behind_comments(text, at, column)
     pad = " " * column
     lines = [f"{pad}{MARK}{line}" for line in said.splitlines()]
     if len(rest) > 2:  # components: name: {key: value}
@@ -129,7 +140,32 @@ def _line_end(text: str, at: int) -> int:
     return len(text) if end < 0 else end + 1
 
 
+def _behind_comments(text: str, at: int, column: int) -> int:
+    """Behind comments that stand deeper than ``column``: they are of what is above."""
+    deeper = re.compile(rf"(?:[ \t]*\n)* {{{column + 1},}}#[^\n]*(?:\n|$)")
+    while found := deeper.match(text, at):
+        at = found.end()
+    return at
+
+
+def _lines(text: str) -> list[str]:
+    """With their ends; only a newline is one, as in an editor."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _many_lines(text: str) -> Iterator[tuple[int, int]]:
+    """Of scalars that take several lines: the first, counted from 0, and the one behind the last."""
+    starts = [0, *(found.end() for found in re.finditer("\n", text))]
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.ScalarEvent):
+            begin, end = (getattr(mark, "index", 0) for mark in (event.start_mark, event.end_mark))
+            last = bisect_right(starts, end) - 1
+            yield bisect_right(starts, begin) - 1, last + (end > starts[last])
+
+
 def _above(text: str, at: int, said: str) -> str:
+    if at == len(text) and not text.endswith("\n"):  # the last line may be one of a text
+        text, at = f"{text}\n", at + 1
     start = text.rfind("\n", 0, at) + 1
     pad = text[start:at] if not text[start:at].strip() else ""
     return text[:start] + "".join(f"{pad}{MARK}{line}\n" for line in said.splitlines()) + text[start:]

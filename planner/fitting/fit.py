@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planner.api import Compiled, calibrated, load, profile
+from planner.api import Compiled, calibrated, compile, load, profile
 from planner.cards.shipped import card_at
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
 from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED, TIGHT
 from planner.fitting.choices import LEAST, space_of
-from planner.fitting.draft import draft_of, settings_for
-from planner.fitting.edit import with_comment, with_head, with_value
+from planner.fitting.draft import as_meant, draft_of, edited, settings_for
+from planner.fitting.edit import with_comment, with_head
 from planner.fitting.pictures import WORTH, Variant, variants
 from planner.fitting.price import Objective, Price, Pricer
 from planner.fitting.search import NothingFits
@@ -178,33 +178,44 @@ def _best(
 def _fitted(draft: Plan, task: Task, variant: Variant, solution: Solution, notes: list[Diagnostic]) -> Fitted:
     lines = tuple(reasons(solution))
     said = dict(lines)
-    text, name = draft.document.sources[0].text, draft.document.sources[0].name
-    for key, value in variant.settings:
-        text = with_value(text, key.split("."), value, f"changes the picture: {', '.join(variant.said)}")
+    why = {key: f"changes the picture: {', '.join(variant.said)}" for key, _ in variant.settings}
+    settings = [*variant.settings]
     written: set[str] = set()
     for choice in solution.found.choices:
         for key, value in choice.settings:
-            why = "" if choice.subject in written else f"{choice.subject}: {said[choice.subject]}"
-            text = with_value(text, key.split("."), value, why)
+            if choice.subject not in written:
+                why[key] = f"{choice.subject}: {said[choice.subject]}"
+            settings.append((key, value))
             written.add(choice.subject)
+    made = edited(draft.document.sources[0], tuple(settings), _with(draft, settings), why)
+    text, name = made.document.sources[0].text, made.document.sources[0].name
+    for choice in solution.found.choices:
         if choice.subject not in written and choice.subject != "idle":
             text = with_comment(
                 text, ("components", choice.subject), f"{choice.subject}: {said[choice.subject]}"
             )
     card = f"{task.data.name} ({task.data.source})"
     proven = certificate(solution, card, f"offload-planner, {solver_name()}", task.objective)
-    plan = load(SourceText(name=name, text=text))
+    plan = as_meant(SourceText(name=name, text=text), made)
     unsaid = [f"idle: {said['idle']}"] if "idle" in said and "idle" not in written else []
     text = with_head(text, (*proven, *unsaid, f"picture {picture_words(plan)}"))
+    plan = as_meant(SourceText(name=name, text=text), made)
+    notes += _warnings(plan, task)
     return Fitted(
         text=text,
-        plan=load(SourceText(name=name, text=text)),
+        plan=plan,
         solution=solution,
         certificate=proven,
         reasons=lines,
         diagnostics=tuple(notes),
         task=task,
     )
+
+
+def _warnings(plan: Plan, task: Task) -> list[Diagnostic]:
+    """What should be looked at in it, as ``validate`` says for the card."""
+    compiled = compile(plan, card=task.card, catalogue=task.catalogue, call=task.call, advice=False)
+    return [one for one in compiled.diagnostics if one.severity is Severity.WARNING]
 
 
 def _refusal(task: Task, nothing: NothingFits) -> PlanError:

@@ -100,6 +100,8 @@ class Player:
         """One call."""
         residents, memory = self._residents, self._residents.memory
         residents.begin()
+        if self._cramped:  # told at the first use, which needs it
+            residents.short[self._call.uses[self._call.turns[0].use].component] = None
         self._samples.clear()
         self._uses.clear()
         self._last = None
@@ -119,7 +121,7 @@ class Player:
         if not self._keeps:
             memory.empty_cache()
         self._sample(residents.clock.now)
-        fits = memory.retry_count() == retries and not residents.short and not self._cramped
+        fits = memory.retry_count() == retries and not residents.short
         return self._forecast(fits=fits)
 
     def _keep(self, workspace: int) -> bool:

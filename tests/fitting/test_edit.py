@@ -10,7 +10,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.api import load
+from planner.diagnostics.diagnostic import PlanError
+from planner.diagnostics.table.p9_fit import NOT_EDITED
+from planner.document.node import flatten
+from planner.document.parse import parse
+from planner.fitting.draft import draft_of, settings_for
 from planner.fitting.edit import MARK, with_comment, with_head, with_value, without_marks
+from planner.source.text import SourceText
 
 PLANS = sorted((Path(__file__).parents[2] / "plans").glob("*.plan.yaml"))
 SET = (
@@ -116,3 +123,94 @@ def test_comments_are_told_apart_and_go_again() -> None:
         told == f"# mine\n{MARK}first\n{MARK}second\nversion: 1\ncomponents:\n  {MARK}left\n  vae: stream\n"
     )
     assert without_marks(told) == text
+
+
+ODD = {
+    "a comment behind the last value of braces": (
+        "{version: 1,\n pipeline: A, # of diffusers\n run: {height: 64 # small, {odd}\n }\n # the end\n}\n"
+    ),
+    "braces that end with a comma": "{version: 1, pipeline: A, run: {height: 64, }, # last\n}\n",
+    "braces with only a comment": "version: 1\npipeline: A\ncomponents: { # none yet\n}\n",
+    "text that looks like what fit wrote": (
+        f"version: 1\npipeline: A\nrun:\n  prompt: |\n    a\n    {MARK}cat\n\n    mat\n  height: 64\n"
+    ),
+    "quoted text of several lines": (
+        f"version: 1\npipeline: A\nrun:\n  prompt: 'a\n\n    {MARK}b\n    c'\n  height: 64"
+    ),
+    "a tab, which not all readers take": "version: 1\npipeline: A\ncomponents:\n  vae:\t{tiling: on}\n",
+    "a deeper comment": "version: 1\npipeline: A\nrun:\n  height: 64\n\n  # of run\n# all\n",
+    "other ends of lines": f"version: 1\npipeline: A\nrun: {{prompt: 'a\u2028{MARK}b', height: 64}}\n",
+    "documents' own marks": "%YAML 1.1\n---\nversion: 1\npipeline: A\n...\n# behind\n",
+    "JSON": '{"version": 1, "pipeline": "A", "run": {"height": 64}}',
+}
+
+
+def values_of(text: str) -> Any:
+    node, found = parse(SourceText(name="", text=text))
+    assert node is not None
+    assert not found
+    return flatten(node)[0]
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("one", SET, ids=lambda one: ".".join(one[0]))
+def test_odd_layouts_say_what_was_meant(text: str, one: tuple[tuple[str, ...], str]) -> None:
+    """As the planner itself reads them, and once more when the comments of fit are gone again."""
+    path, value = one
+    made = with_head(with_comment(with_value(text, path, value, "why"), path[:2], "more"), ["head"])
+    meant = expected(values_of(text), path, values_of(value))
+    assert values_of(made) == meant
+    assert values_of(without_marks(made)) == meant
+    assert without_marks(text) == text
+    assert f"{MARK}why" in made
+    assert "# of run\nbudget" not in made
+
+
+ALIASED = """\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: 'builtin:tiny-sdxl'}
+budget: {vram: &much 2GiB, ram: *much}
+components:
+  text_encoder: &same {tiling: off}
+  text_encoder_2: *same
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ALIASED,
+        "? version\n: 1\n? pipeline\n: StableDiffusionXLPipeline\n",
+        f"version: 1\npipeline: StableDiffusionXLPipeline\nrun:\n  prompt: |\n    a\n    {MARK}b",
+    ],
+    ids=["an alias", "keys of another form", "text that ends with the file"],
+)
+@pytest.mark.parametrize(
+    "asked", [("budget.vram", "5GiB"), ("components.text_encoder_2.policy", "stream"), ("run.height", "512")]
+)
+def test_what_cannot_be_written_is_no_other_plan(text: str, asked: tuple[str, str]) -> None:
+    source = SourceText(name="x.plan.yaml", text=text)
+    meant = load(source, overrides=["=".join(asked)]).document.values
+    found: object = None
+    try:
+        found = draft_of(source, (asked,)).document.values
+    except PlanError as error:
+        found = [d.code for d in error.diagnostics]
+    assert found in (meant, [NOT_EDITED])  # P997
+
+
+def test_keys_that_are_set_to_nothing_are_not_written() -> None:
+    source = SourceText(name="x.plan.yaml", text="version: 1\npipeline: StableDiffusionXLPipeline\n")
+    draft = draft_of(source, settings_for(vram="", overrides=["idle=~", "run.height=null", "name=x"]))
+    assert draft.document.sources[0].text == f"{source.text}name: x\n"
+    with pytest.raises(PlanError, match="KEY=VALUE"):
+        settings_for(overrides=["idle"])
+
+
+@pytest.mark.parametrize(
+    "value", ["a, cat: {x}", "it's # 1", '"', "5", "true", "~", "*a", "- a", "", "é 猫", "a\nb"]
+)
+def test_arguments_are_written_as_they_are(value: str) -> None:
+    source = SourceText(name="x.plan.yaml", text="version: 1\npipeline: StableDiffusionXLPipeline\n")
+    draft = draft_of(source, settings_for(run={"prompt": value, "height": 64}))
+    assert draft.run["prompt"] == value

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 
 import planner
+from planner.cards.shipped import card_at
 from planner.cli.main import run
-from planner.diagnostics.diagnostic import PlanError
+from planner.diagnostics.diagnostic import PlanError, Severity
 from planner.fitting.edit import MARK, without_marks
 from planner.fitting.fit import Fitted
 from planner.fitting.frontier import budgets
 from planner.fitting.relaxed import program_of, proven
 from planner.fitting.solver import SolverFailed, solve
 from planner.plan.model import Idle, Policy
+from planner.schedule.card import imagined_as
 
+MIB = 1 << 20
 TINY = "builtin:tiny-flux"
 VRAM = "840MiB"
 """Of it 765 MiB are an H200's context, and the least that fits is 834."""
@@ -142,6 +145,32 @@ def test_what_does_not_fit_is_told_with_the_least_that_would(mine: Path) -> None
     said = next(d for d in caught.value.diagnostics if d.code.id == "P991")
     least = int(said.hint.split("MiB")[0])
     planner.fit(mine, vram=f"{least}MiB", card="h200")
+
+
+@pytest.mark.parametrize("over", [1, 4, 15, 25])
+def test_memory_that_holds_not_even_the_workspace_is_told(mine: Path, over: int) -> None:
+    """Beside the context: weights could be streamed through it, and libraries have no room for theirs."""
+    card = imagined_as(card_at("h200"))
+    vram = f"{card.room(planner.load(mine), 0)[0].overhead // MIB + over}MiB"
+    with pytest.raises(PlanError) as caught:
+        planner.fit(mine, vram=vram, card=card)
+    assert "P991" in codes(caught.value)
+    call = planner.profile(planner.load(mine))
+    try:
+        told = planner.compile(mine, overrides=[f"budget.vram={vram}"], card=card, call=call).forecast
+    except PlanError:
+        return
+    assert told is not None
+    assert not told.fits
+    assert told.short
+
+
+def test_warnings_of_what_is_written_are_told() -> None:
+    """As ``plan validate`` has them for the same card."""
+    made = planner.fit(TINY, vram="10000GiB", card="h200", overrides=["run.height=64", "run.width=64"])
+    told = planner.validate(made.plan, card=imagined_as(card_at("h200"))).warnings
+    assert told
+    assert [one for one in made.diagnostics if one.severity is Severity.WARNING] == [*told]
 
 
 def test_a_size_has_no_rates(mine: Path) -> None:

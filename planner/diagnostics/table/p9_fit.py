@@ -69,4 +69,28 @@ TIGHT = Code(
     right="plan fit sdxl.plan.yaml --vram 8GiB --card rtx-3060",
 )
 
-CODES = (NOTHING_FITS, NO_RATES, NO_SOLVER, SOLVER_FAILED, NOT_CHOSEN_FROM, TIGHT)
+NOT_EDITED = Code(
+    id="P997",
+    name="not-edited",
+    severity=Severity.ERROR,
+    help="`plan fit` puts what it chooses into the plan's own text, and leaves all else as it is written. "
+    "What the text says then is read again, and was not what was meant: the key is an alias, an anchor that "
+    "others use, or written in a way that no edit is known for. Nothing was written. "
+    "`plan explain FILE --as yaml` prints the same plan laid out plainly.",
+    wrong="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: builtin:tiny-sdxl}
+components:
+  text_encoder: &same {tiling: off}
+  text_encoder_2: *same
+""",
+    right="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: builtin:tiny-sdxl}
+components:
+  text_encoder: {tiling: off}
+  text_encoder_2: {tiling: off}
+""",
+)
+
+CODES = (NOTHING_FITS, NO_RATES, NO_SOLVER, SOLVER_FAILED, NOT_CHOSEN_FROM, TIGHT, NOT_EDITED)
