@@ -109,7 +109,8 @@ class Weights:
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One use in the order of the call. ``use``: index into the profile's ``uses``; ``held``: bytes on the
-    device that the pipeline itself keeps when the use begins (latents, embeddings), its inputs among them."""
+    device that the pipeline itself keeps when the use begins (latents, embeddings), its inputs among them,
+    and what a call before it left there (a scheduler's state, tables that modules keep)."""
 
     use: int
     held: int

@@ -29,6 +29,8 @@ class Ledger:
     def __init__(self) -> None:
         self._known: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}
+        self._lasting: dict[int, int] = {}
+        """Bytes of storages that a use allocated, as long as they live."""
         self.open = False
         self.block = ""
         self._clear()
@@ -72,6 +74,7 @@ class Ledger:
         size = rounded(storage.nbytes())
         if self.open and size:
             self._numbers[key] = self._allocate(size)
+            self._lasting[key] = size
 
     def borrow(self, size: int, *, spare: bool = False) -> None:
         """``size`` bytes that a kernel takes and gives back. ``spare``: it can do without."""
@@ -100,6 +103,11 @@ class Ledger:
         """Says in the profile what had to be assumed."""
         if self.open:
             self.notes.add(what)
+
+    @property
+    def lasting(self) -> int:
+        """Bytes that uses allocated, of this one and of those before, and that are referred to now."""
+        return sum(self._lasting.values())
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -131,6 +139,7 @@ class Ledger:
         if self._known.get(key) is not reference:
             return
         del self._known[key]
+        self._lasting.pop(key, None)
         number = self._numbers.pop(key, None)
         if number is not None and self.open:
             self._free(number)

@@ -8,6 +8,7 @@ GPU, the use is traced, and zeros of the right shape come back.
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -94,6 +95,14 @@ class Recorder:
                 yield
             finally:
                 self._active = False
+
+    def kept(self) -> int:
+        """Bytes on the device when the call is over and what it returned is gone, beside weights and buffers:
+        a scheduler's state, tables that modules or caches of functions keep. Ends the recording: outputs of
+        uses are not known any more."""
+        self._seen.clear()
+        gc.collect()  # what refers to itself is gone on a device too, some time
+        return self._glue.live + self._tracer.ledger.lasting
 
     def _dressed(self, cls: type) -> type:
         """``cls`` whose methods that take tensors are uses, and which says that it is on the CPU."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def trace(
         recorder = Recorder(hollow, tracer, forms or {})
         with torch.random.fork_rng(devices=[]), recorder.recording():
             hollow(**_arguments(pipe, arguments))
+            kept = recorder.kept()  # what it returned is gone
     except Exception as error:
         said = " ".join(str(error).split())
         text = f"the call of {type(pipe).__name__} raised {type(error).__name__}" + (
@@ -63,7 +65,7 @@ def trace(
         versions={name: metadata.version(name) for name in PACKAGES},
         steps=_steps(pipe, arguments),
         uses=tuple(recorder.uses),
-        turns=tuple(recorder.turns),
+        turns=tuple(replace(turn, held=turn.held + kept) for turn in recorder.turns),
         weights=recorder.weights,
         workspace=kernels.cublas,
         notes=tuple(sorted({note for use in recorder.uses for note in use.notes})),
