@@ -13,6 +13,7 @@ from planner.tracing.trace import trace
 from planner.virtual.backend import install
 from planner.virtual.memory import METER
 
+count = Recorder.kept
 ROUNDED = 24 << 10
 """Bytes: a dozen small tensors, each rounded up to 512, and tables that a scheduler keeps on the host."""
 KEEP = ["QwenImagePipeline", "WanPipeline:two"]
@@ -26,7 +27,12 @@ KEEP = ["QwenImagePipeline", "WanPipeline:two"]
 def test_a_call_leaves_what_its_trace_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     install()
     kept: list[int] = []
-    monkeypatch.setattr(Recorder, "kept", lambda self: kept.append(said := count(self)) or said)
+
+    def told(self: Recorder) -> int:
+        kept.append(count(self))
+        return kept[-1]
+
+    monkeypatch.setattr(Recorder, "kept", told)
     made = trace(build(name), arguments(name), HOPPER)
     assert min(turn.held for turn in made.turns) >= kept[0]
     pipe = build(name).to("sim:0")
@@ -36,9 +42,6 @@ def test_a_call_leaves_what_its_trace_says(name: str, monkeypatch: pytest.Monkey
     gc.collect()
     left = METER.allocated - weights
     assert left <= kept[0] <= left + ROUNDED
-
-
-count = Recorder.kept
 
 
 def test_tables_of_positions_are_no_trifle() -> None:

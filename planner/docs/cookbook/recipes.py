@@ -17,10 +17,6 @@ SIZES: Mapping[int, str] = {8: "rtx-4060", 12: "rtx-4070", 16: "rtx-4080", 24: "
 """Of a card in GB: the one that is looked at."""
 
 
-FEW = {"num_inference_steps": "20"}
-"""Steps of the largest models, whose classes have 50: a fit takes as long as the call has steps."""
-
-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """``run``: arguments of the call beside the prompt, as YAML; left out are the class's own."""
@@ -39,12 +35,17 @@ class Recipe:
 RECIPES = (
     Recipe("sd15", "Stable Diffusion 1.5", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
     Recipe("sdxl", "SDXL", "stabilityai/stable-diffusion-xl-base-1.0"),
+    Recipe("sd35-medium", "SD 3.5 medium", "stabilityai/stable-diffusion-3.5-medium"),
     Recipe("sd35-large", "SD 3.5 large", "stabilityai/stable-diffusion-3.5-large"),
     Recipe("flux-dev", "Flux dev", "black-forest-labs/FLUX.1-dev"),
+    Recipe("flux-kontext", "Flux Kontext dev", "black-forest-labs/FLUX.1-Kontext-dev"),
+    Recipe("qwen-image", "Qwen-Image", "Qwen/Qwen-Image"),
     Recipe("sana", "Sana 1.6B", "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers"),
     Recipe("ltx-video", "LTX-Video", "Lightricks/LTX-Video"),
-    Recipe("wan22-a14b", "Wan 2.2 A14B", "Wan-AI/Wan2.2-T2V-A14B-Diffusers", FEW),
-    Recipe("cogvideox-5b", "CogVideoX 5B", "THUDM/CogVideoX-5b", FEW),
+    Recipe("wan22-5b", "Wan 2.2 5B", "Wan-AI/Wan2.2-TI2V-5B-Diffusers"),
+    Recipe("wan22-a14b", "Wan 2.2 A14B", "Wan-AI/Wan2.2-T2V-A14B-Diffusers"),
+    Recipe("cogvideox-5b", "CogVideoX 5B", "THUDM/CogVideoX-5b"),
+    Recipe("hunyuanvideo", "HunyuanVideo", "hunyuanvideo-community/HunyuanVideo"),
 )
 
 
