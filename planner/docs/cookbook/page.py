@@ -83,7 +83,7 @@ def _row(recipe: Recipe, size: int, result: Result) -> tuple[str, ...]:
 
 def _picture(result: Result) -> str:
     said = "VAE tiled: seams may show" if result.tiled else "the same"
-    return f"{said}; tight (P996)" if result.tight else said
+    return f"{said}, but rounding may differ: tight (P996)" if result.tight else said
 
 
 def does(plan: Compiled) -> str:
