@@ -26,7 +26,7 @@ from planner.batches.shapes import shapes_of
 from planner.batches.stop import Stop, stoppable
 from planner.batches.todo import in_order, task_of, todo
 from planner.batches.worker import Job, Task, Worker
-from planner.diagnostics.diagnostic import PlanError, by_place, errors, finding
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, by_place, errors, finding
 from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
 from planner.plan.model import Plan
 from planner.schedule.card import SIMULATED, Card
@@ -102,7 +102,9 @@ def batch(
         devices = [f"{kind_for_ray(plan, simulate=simulate)}:0"]
     else:
         devices = placed(plan, workers, simulate=simulate)
-    rows = _rows(plan, inputs)
+    rows, warned = _rows(plan, inputs)
+    for first in {one.message: one for one in reversed(warned)}.values():
+        tell(str(first))
     where = Path(out)
     there = card or (None if engine == "ray" and not simulate else _card_on(devices[0])) if dry_run else None
     if dry_run and not where.exists():  # which makes nothing
@@ -169,7 +171,8 @@ def _card_on(device: str) -> Card:
     return card_on(torch.device(device))
 
 
-def _rows(plan: Plan, inputs: str | Path) -> list[Row]:
+def _rows(plan: Plan, inputs: str | Path) -> tuple[list[Row], list[Diagnostic]]:
+    """And what should be looked at in them. Raises PlanError with all bad rows."""
     from planner.loading.inputs import signature
     from planner.loading.pipeline import class_of
 
@@ -180,7 +183,7 @@ def _rows(plan: Plan, inputs: str | Path) -> list[Row]:
     rows, more = check_rows(plan, raws, call, target.cls, folder)
     if errors(found + more):
         raise PlanError(by_place(found + more), (*texts, *plan.document.sources))
-    return rows
+    return rows, by_place(found + more)
 
 
 def _jobs(

@@ -14,7 +14,7 @@ from typing import Any
 from planner.batches.rows import Raw
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p9_batch import BAD_ROW_ID
-from planner.diagnostics.table.p9_machine import MISSING_ARGUMENT
+from planner.diagnostics.table.p9_machine import MISSING_ARGUMENT, UNKNOWN_ARGUMENT
 from planner.loading.inputs import input_findings
 from planner.plan.model import Plan
 from planner.plan.run import IMAGES, SEED, VIDEOS, check_run
@@ -53,6 +53,8 @@ def check_rows(
     for raw in raws:
         arguments = {k: _rooted(k, v, folder) for k, v in raw.values.items() if k != "id"}
         name = raw.values.get("id", _digest(raw.values))
+        if isinstance(name, int) and not isinstance(name, bool):  # as a CSV file has it
+            name = str(name)
         if not isinstance(name, str) or not NAMES.fullmatch(name) or RESERVED.fullmatch(name):
             found.append(_bad_id(raw, f"{json.dumps(name, default=str)[:60]} cannot be a file's name"))
             name = _digest(raw.values)
@@ -65,6 +67,7 @@ def check_rows(
         said = {d.pointer for d in wrong}
         wrong += [d for d in input_findings(called) if not any(d.pointer.startswith(p) for p in said)]
         found += [_here(d, raw) for d in wrong]
+        found += [_no_name(key, raw) for key in arguments if not key.isidentifier()]
         rows.append(Row(id=name, plan=called, span=raw.span))
     found += _twice(rows, raws)
     return rows, found
@@ -98,6 +101,12 @@ def _here(found: Diagnostic, raw: Raw) -> Diagnostic:
     if len(path) > 1 and path[1] in raw.spans:
         return replace(found, span=raw.spans[path[1]])
     return found
+
+
+def _no_name(key: str, raw: Raw) -> Diagnostic:
+    """Whatever the call takes beside its arguments: a CSV file with other separators, most often."""
+    hint = "columns are separated by commas" if any(mark in key for mark in ";\t|") else ""
+    return finding(UNKNOWN_ARGUMENT, f'"{key}" is no argument', span=raw.spans.get(key, raw.span), hint=hint)
 
 
 def _bad_id(raw: Raw, said: str) -> Diagnostic:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,11 @@ def _key_span(line: str, key: str, whole: Span) -> Span:
 def _csv(text: str, name: str, call: Call) -> tuple[list[Raw], list[Diagnostic]]:
     rows: list[Raw] = []
     found: list[Diagnostic] = []
-    records = list(_records(text, name))
+    try:
+        records = list(_records(text, name))
+    except csv.Error as error:
+        said, line = error.args
+        return rows, [_unreadable(f"not CSV: {said}", Span(file=name, line=line, column=1))]
     if not records:
         return rows, found
     (_, header, places), *others = records
@@ -132,12 +138,19 @@ def _csv(text: str, name: str, call: Call) -> tuple[list[Raw], list[Diagnostic]]
 
 
 def _records(text: str, name: str) -> Iterator[tuple[int, list[str], list[Span]]]:
-    """Length, values and places of each record of a CSV text (RFC 4180)."""
+    """Length, values and places of each record of a CSV text (RFC 4180). Raises csv.Error, with ``line`` in
+    its arguments, for a quote that does not end and for what follows one."""
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     lines = text.splitlines(keepends=True)
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     before = 0
-    for values in reader:
+    while True:
+        try:
+            values = next(reader, None)
+        except csv.Error as error:  # a row would hold all that follow
+            raise csv.Error(str(error), before + 1) from error
+        if values is None:
+            return
         record = "".join(lines[before : reader.line_num])
         if values:
             yield len(record), values, _places(record, name, before + 1)
@@ -166,7 +179,9 @@ def _value(name: str, text: str, call: Call) -> Any:
     if not listed and argument is not None and argument.takes("str", "image", "any"):
         return text
     try:
-        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+        return json.loads(
+            text.lower() if text.lower() in ("true", "false") else text, parse_constant=no_constant
+        )
     except ValueError:
         return text
 
@@ -183,11 +198,24 @@ def _parquet(name: str) -> tuple[list[Raw], list[Diagnostic], tuple[SourceText, 
         table = parquet.read_table(name)
     except pyarrow.ArrowException as error:
         raise PlanError([finding(NO_ROWS, f'cannot read "{name}": {error}')]) from error
-    rows = []
+    rows: list[Raw] = []
+    found: list[Diagnostic] = []
     for number, values in enumerate(table.to_pylist(), start=1):
         spans = {
             key: Span(file=name, line=number, column=i) for i, key in enumerate(table.column_names, start=1)
         }
-        given = {key: value for key, value in values.items() if value is not None}
+        given = {key: _number(value) for key, value in values.items() if value is not None}
+        found += [
+            _unreadable(f"{value} is no number that a call takes", spans[key])
+            for key, value in given.items()
+            if isinstance(value, float) and not math.isfinite(value)
+        ]
         rows.append(Raw(values=given, spans=spans, span=Span(file=name, line=number, column=1)))
-    return rows, [], ()
+    return rows, found, ()
+
+
+def _number(value: Any) -> Any:
+    """A decimal as JSON would have it."""
+    if not isinstance(value, Decimal):
+        return value
+    return int(value) if value == value.to_integral_value() else float(value)

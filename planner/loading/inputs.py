@@ -57,7 +57,7 @@ def call_of(plan: Plan, pipe: Any, *, inline: bool = False) -> Call:
 
 def input_findings(plan: Plan, *, inline: bool = False) -> list[Diagnostic]:
     """Images of ``run`` that cannot be read and videos that are not there, before any weight is read;
-    ``inline`` as for ``call_of``."""
+    ``inline`` as for ``call_of``. What is no path is for ``check_run`` to tell."""
     building = _Building(plan, (), inline)
     for name, value in plan.run.items():
         if name in IMAGES | VIDEOS:
@@ -92,6 +92,8 @@ class _Building:
             if name in VIDEOS and all(isinstance(v, str) for v in value):
                 return [self.image(v, f"{pointer}/{i}") for i, v in enumerate(value)]
             return [self.value(name, v, f"{pointer}/{i}") for i, v in enumerate(value)]
+        if not isinstance(value, str):  # no path, as check_run says
+            return value
         return self.video(value, pointer) if name in VIDEOS else self.image(value, pointer)
 
     def image(self, text: str, pointer: str) -> Any:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,10 @@ def test_all_bad_rows_at_once_with_their_places(here: Path, capsys: pytest.Captu
         ("[1]", "P960"),
         ('{"prompt": "' + "x" * (1 << 20) + '"}', "P960"),
         ('{"seed": -1}', "P916"),
+        ('{"id": true}', "P961"),
+        ('{"id": -5}', "P961"),
+        ('{"id": 5}\n{"id": "5"}', "P961"),
+        ('{"id": "x", "prompt;seed": "x"}', "P915"),
     ],
 )
 def test_rows_that_are_refused(text: str, code: str, here: Path) -> None:
@@ -153,6 +158,57 @@ def test_csv_and_its_places(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     Path("r.csv").write_text('id,prompt,height\n1,"a, ""cat""\nsits",64\nb,12,\n')
     assert planner.batch("x.plan.yaml", "r.csv", "out", simulate=True, dry_run=True).left == 2
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "at"),
+    [
+        ("id;prompt\na;x\n", "P915", 2),  # the plan's own prompt was taken in silence
+        ("id\tprompt\na\tx\n", "P915", 2),
+        ('id,prompt\na,x\nb,"y\nc,z\n', "P960", 3),  # rows were lost in one cell
+        ('id,prompt\na,"x"y\n', "P960", 2),
+        ("id,guidance_scale\na,1\nb,NaN\nc,-Infinity\n", "P916", 3),
+    ],
+)
+def test_csv_that_is_refused(text: str, code: str, at: int, here: Path) -> None:
+    Path("bad.csv").write_text(text)
+    with pytest.raises(planner.PlanError) as raised:
+        planner.batch("x.plan.yaml", "bad.csv", "out", simulate=True)
+    assert {d.code.id for d in raised.value.diagnostics} == {code}
+    first = raised.value.diagnostics[0].span
+    assert first is not None
+    assert first.line == at
+
+
+def test_numbers_are_ids_and_what_should_be_looked_at_is_told_once(here: Path) -> None:
+    Path("x.plan.yaml").write_text(PLAN.replace("Flux", "StableDiffusionXL").replace("flux", "sdxl"))
+    Path("r.jsonl").write_text('{"id": 5, "elsewhere": 1}\n{"id": 6, "elsewhere": 1}\n')
+    told: list[str] = []
+    made = planner.batch("x.plan.yaml", "r.jsonl", "out", simulate=True, dry_run=True, tell=told.append)
+    assert made.left == 2
+    assert len(told) == 1
+    assert "r.jsonl:1:" in told[0]
+    assert "P915" in told[0]
+
+
+@pytest.mark.parametrize("value", [5, True, {"bytes": "x", "path": "y"}, [5], [["x", 5]], 1.5])
+def test_images_that_are_no_paths(value: object, here: Path) -> None:
+    kind = "StableDiffusionXLImg2ImgPipeline"
+    Path("x.plan.yaml").write_text(
+        f"version: 1\npipeline: {{class: {kind}, source: 'builtin:tiny-sdxl'}}\nrun: {{prompt: a cat}}\n"
+    )
+    Path("bad.jsonl").write_text(json.dumps({"id": "a", "image": value}))
+    assert codes("bad.jsonl") == {"P916"}
+
+
+def test_numbers_of_parquet(here: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    ids, scales = pa.array([1, 2]), [Decimal("7.5"), Decimal("3")]
+    parquet.write_table(pa.table({"id": ids, "guidance_scale": pa.array(scales)}), "r.parquet")
+    assert planner.batch("x.plan.yaml", "r.parquet", "out", simulate=True, dry_run=True).left == 2
+    parquet.write_table(pa.table({"id": ids, "guidance_scale": [1.5, float("nan")]}), "r.parquet")
+    assert codes("r.parquet") == {"P960"}
 
 
 def test_inputs_that_cannot_be_read(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
