@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from goldens import Golden
+
+from planner.loading import cache, calibrations
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,3 +61,10 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 def _no_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """``plan explain`` speaks of the card that is there: in tests there is none, whatever runs them."""
     monkeypatch.setattr("planner.cli.card.found", lambda plan: None)
+
+
+@pytest.fixture(autouse=True)
+def _no_calibrations(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What this machine measured for its user changes no test, and no test leaves any for them."""
+    own = tmp_path_factory.getbasetemp() / "home"
+    monkeypatch.setattr(calibrations, "home", lambda: cache.home() if cache.HOME in os.environ else own)

@@ -142,7 +142,7 @@ class Player:
         self._forward(number, weights, last=last)
         allocated, reserved, needed = self._allocate(number, use)
         clock.used(use.component, use.entry, begin, clock.compute)
-        self._sample((begin + clock.compute) / 2, allocated, reserved)
+        self._sample(begin, allocated, reserved)  # until its end: when in it the peak is nobody knows
         self._sample(clock.compute)
         one = self._uses.setdefault((stage, use.component, use.entry), _Use())
         one.times += 1

@@ -47,7 +47,7 @@ def test_what_is_recorded_is_what_is_measured(policy: str, tmp_path: Path) -> No
     assert course is not None
     assert measured is not None
     copies = [i for i in course.intervals if i.lane == "copy"]
-    assert sum(i.bytes for i in copies) == device.ledger.moved  # measured.moved has padding with it
+    assert sum(i.bytes for i in copies) == measured.moved >= device.ledger.moved  # which has no padding
     assert max(s.weights for s in course.samples) == measured.peak_weights
     assert max(s.weights + s.allocated for s in course.samples) == measured.peak_allocated
     assert [band.stage for band in bands_of(course)] == ["prompt", "denoise", "decode"]
@@ -147,7 +147,7 @@ def test_apply_draws_the_run(
     assert max(c["weights"] for c in counted) == report["peak_weights"]
     assert max(c["allocated"] for c in counted) == report["peak_allocated"]
     moved = sum(e["args"].get("bytes", 0) for e in traced if e["ph"] == "X")
-    assert moved == pytest.approx(report["moved"], rel=0.01)  # less the padding between tensors
+    assert moved == report["moved"]
     assert run([*words, "--out", "y.png"]) == 2
     assert "P940" in capsys.readouterr().out
     assert not Path("y.png").exists()

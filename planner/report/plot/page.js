@@ -179,7 +179,7 @@ const cursor = () => {
   for (const run of runs) for (const i of run.intervals) {
     if (i[4] > at || at >= i[5]) continue;
     const moved = i[6] ? `, ${bytes(i[6])}` : "";
-    element("li", `${both ? run.name + " " : ""}${i[0]}: ${i[1]} (${time(i[4], end / 1e4)} to ${time(i[5], end / 1e4)}${moved})`, list);
+    element("li", `${both ? run.name + " " : ""}${i[0]}: ${i[1]} (${time(i[4], end / 1e4)} to ${time(i[5], end / 1e4)}${moved})`.replace(/(\d) (?=\p{L})/gu, "$1\u00a0"), list);
   }
   plot.setAttribute("aria-valuemax", end);
   plot.setAttribute("aria-valuenow", Math.round(at));
