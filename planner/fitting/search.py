@@ -19,8 +19,8 @@ from planner.fitting.price import Price, Pricer, Refused
 ALL = 192
 """Spaces of at most so many plans are searched whole."""
 MOST = 64
-"""In other spaces so many plans are priced by changing one choice after the other, and as many again by
-changing two at once, or keeping one."""
+"""In other spaces so many plans are priced by changing one choice after the other, as many again by changing
+two at once, or keeping one, and half as many of those that the bounds leave, in the order of the choices."""
 
 MANY = 16
 """Subjects, from which on fewer plans are priced."""
@@ -88,9 +88,11 @@ class Search:
         for start in (first, *starts):
             self._price(start)
         if whole:
-            self._branch(())
+            self._branch((), NEVER)
         else:
             self._descend_each(most)
+            if len(self._space) <= MANY:
+                self._branch((), len(self.prices) + most // 2)
         if self._best is None:
             reasons = [p for p in self.prices.values() if isinstance(p, Refused)]
             raise NothingFits(reasons)
@@ -152,15 +154,16 @@ class Search:
     def _quick(self, chosen: Point) -> int:
         return self._bounds.quick(sum(of[at] for of, at in zip(self._more, chosen, strict=False)))
 
-    def _branch(self, chosen: Point) -> None:
-        """Every plan that begins with ``chosen``, but those whose bound is above what was found."""
-        if self._hopeless(chosen):
+    def _branch(self, chosen: Point, most: int) -> None:
+        """Every plan that begins with ``chosen``, but those whose bound is above what was found; none once
+        ``most`` are priced."""
+        if len(self.prices) >= most or self._hopeless(chosen):
             return
         if len(chosen) == len(self._space):
             self._price(chosen)
             return
         for at in range(len(self._space[len(chosen)])):
-            self._branch((*chosen, at))
+            self._branch((*chosen, at), most)
 
     def _descend_each(self, most: int) -> None:
         """From the best start of each choice of the last subject: what is best between calls is not seen
