@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import planner
 from planner.batches import foresee, shapes
 from planner.batches.ahead import Ahead
+from planner.batches.worker import Worker
 from planner.cards.shipped import card_at
 from planner.cli.main import run
 from planner.schedule.card import Card, imagined, imagined_as
@@ -204,3 +206,43 @@ def test_pictures_decide_a_shape_by_their_size(here: Path) -> None:
     shape = {name: shapes.shape_of(made, {"image": f"{name}.png", "seed": 1}) for name in "abc"}
     assert shape["a"] == shape["b"] != shape["c"]
     assert shapes.shape_of(made, {"image": ["a.png", "c.png"]}) != shape["a"]
+
+
+def test_a_cluster_whose_cards_nobody_knows(here: Path) -> None:
+    plan("tiny-flux")
+    rows({})
+    made = planner.batch("x.plan.yaml", "r.jsonl", "out", engine="ray", dry_run=True)
+    assert made.ahead is not None
+    assert made.ahead.peak is None
+    assert made.ahead.notes[0].endswith("activations come on top: no card is known")
+    made = planner.batch("x.plan.yaml", "r.jsonl", "out", engine="ray", dry_run=True, card=H200)
+    assert made.ahead is not None
+    assert made.ahead.peak is not None
+
+
+def test_a_worker_on_cuda_is_told_of_the_largest_row(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU: what it would be told, and that a session that is told of it makes the same picture."""
+    plan("tiny-flux")
+    rows({}, {"height": 128})
+    assert planner.batch("x.plan.yaml", "r.jsonl", "out", simulate=True).done == 2
+    pictures = [Path(f"out/r{n}.png").read_bytes() for n in (0, 1)]
+    told: list[foresee.Foretold] = []
+    foretold = Worker._foretold
+
+    def on_cuda(self: Worker) -> foresee.Foretold | None:
+        assert foretold(self) is None  # it is simulated
+        with monkeypatch.context() as there:
+            there.setattr("planner.session.machine.card_on", lambda device: H200)
+            there.setattr(self, "device", SimpleNamespace(name=SimpleNamespace(type="cuda")))
+            found = foretold(self)
+        assert found is not None
+        told.append(found)
+        return found
+
+    monkeypatch.setattr(Worker, "_foretold", on_cuda)
+    assert planner.batch("x.plan.yaml", "r.jsonl", "o2", simulate=True).done == 2
+    (one,) = told
+    assert one.call is not None
+    assert one.call.arguments["height"] == 128
+    assert one.card == H200
+    assert [Path(f"o2/r{n}.png").read_bytes() for n in (0, 1)] == pictures
