@@ -108,6 +108,8 @@ def ahead(
     seconds, by = _seconds(plan, shapes, workers, before, saw)
     if not saw.calls:
         rates = "no card is known" if card is None else f"no rates of {card.kind or card.name} are known"
+        if card is not None and card.data is not None:
+            rates = f'the call of "{shapes[0].first.id}" is not traced'
         schedule = saw.compiled.schedule
         alone = f"the peak is of weights alone, and activations come on top: {rates}"
         return Ahead(

@@ -64,7 +64,8 @@ def seen(plan: Plan, shapes: Sequence[Shape], card: Card | None) -> Seen:
     told = foretold(largest, card)
     compiled = compile(largest, card=told.card, call=told.call)
     why, found = [told.why], {}
-    for number, shape in enumerate(shapes[:MOST] if card.data is not None else ()):
+    played = told.call is not None and card.data is not None  # else its weights are not split as calls are
+    for number, shape in enumerate(shapes[:MOST] if played else ()):
         one = told if number == 0 else foretold(as_row(plan, shape.first), card)
         why.append(one.why)
         if one.call is not None and one.card.data is not None:

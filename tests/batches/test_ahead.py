@@ -31,6 +31,12 @@ EACH = [
     for policy in ("offload", "stream", "resident")
 ]
 RUN = {"prompt": "a cat", "num_inference_steps": 1, "height": 64, "width": 64}
+SHIPPED = """\
+version: 1
+pipeline: {class: FluxPipeline, source: black-forest-labs/FLUX.1-dev, dtype: bfloat16}
+budget: {vram: 11GiB}
+run: {prompt: a cat, num_inference_steps: 28, height: 1024, width: 1024}
+"""
 H200 = imagined_as(card_at("h200"))
 
 
@@ -181,6 +187,20 @@ def test_a_call_that_cannot_be_traced(here: Path, monkeypatch: pytest.MonkeyPatc
     assert (told.peak, told.weights, told.seconds) == (None, 8327168, None)
     assert told.notes[-1] == "activations are not predicted: no meta kernel"
     assert "the peak is of weights alone, and activations come on top" in told.notes[0]
+
+
+def test_the_largest_call_alone_cannot_be_traced(here: Path) -> None:
+    """Of a hub's model that ships, a call of another size, without its configs."""
+    Path("x.plan.yaml").write_text(SHIPPED)
+    rows({}, {"height": 1536, "width": 1536})
+    told = ahead(imagined_as(card_at("rtx-4070")))
+    assert (told.largest, told.peak) == ("r1", None)
+    assert told.notes[0].endswith('the call of "r1" is not traced')
+    assert told.notes[-1].startswith("activations are not predicted: ")
+    rows({})
+    told = ahead(imagined_as(card_at("rtx-4070")))
+    assert told.peak is not None
+    assert told.seconds is not None
 
 
 def test_a_row_that_does_not_fit(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
