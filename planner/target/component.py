@@ -20,7 +20,7 @@ from planner.source.text import Span
 from planner.target.blocks import blocks_of
 from planner.target.casting import cast_sizes, quantized_sizes, renamed, tied
 from planner.target.catalogue import Catalogue, models
-from planner.target.causes import Broken
+from planner.target.causes import AGAIN, Broken
 from planner.target.files import other_format, pickled_variants, stored_tensors, variants
 from planner.target.headers import Stored, read_json
 from planner.target.index import read_index, trusted
@@ -246,7 +246,9 @@ class Reader:
         elif info.name in self.traced:
             return
         else:
-            raise Broken(f"{place.name} has no weight files")
+            configs = (place / "config.json").is_file()
+            mend = f"{AGAIN}; --activations, and plan fit, need its configs alone" if configs else AGAIN
+            raise Broken(f"{place.name} has no weight files", mend)
         hint = "plan apply --allow-pickle reads them, if you trust them"
         self.say(PICKLED, said, asked, f"--set pipeline.variant={safe[0]}; {hint}" if safe else hint)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.diagnostics.diagnostic import PlanError, finding
-from planner.diagnostics.table.p9_machine import NO_SOURCE, SOURCE_NOT_FOUND
+from planner.diagnostics.table.p9_machine import NO_SOURCE, SOURCE_DAMAGED, SOURCE_NOT_FOUND
 from planner.loading.builtin import builtin_folder, quiet
+from planner.loading.failure import explain
 from planner.loading.hub_cache import cached
 from planner.loading.paths import place
 from planner.plan.model import Plan
@@ -53,11 +54,12 @@ class Hollow:
 def parts_of(folder: Path) -> tuple[str, dict[str, Part], dict[str, Any]]:
     """Class, components and other values of ``model_index.json``, with their configs. No torch.
 
-    Raises PlanError where there is no such file.
+    Raises PlanError where there is no such file, and for one that is damaged.
     """
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        cls = str(index["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         said = f'no configs of a pipeline in "{folder}"'
         raise PlanError([finding(SOURCE_NOT_FOUND, said)]) from error
     parts, more = {}, {}
@@ -69,13 +71,17 @@ def parts_of(folder: Path) -> tuple[str, dict[str, Part], dict[str, Any]]:
             parts[name] = Part(library=value[0], cls=value[1], config=_config(at), folder=at)
         elif not isinstance(value, list):
             more[name] = value
-    return index["_class_name"], parts, more
+    return cls, parts, more
 
 
 def _config(folder: Path) -> dict[str, Any]:
     for name in CONFIGS:
         if (folder / name).is_file():
-            return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+            try:
+                return dict(json.loads((folder / name).read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError) as error:
+                said = f'"{folder / name}" is damaged: {error}'
+                raise PlanError([finding(SOURCE_DAMAGED, said)]) from error
     return {}
 
 
@@ -83,16 +89,16 @@ def hollow(plan: Plan, *, folder: Path | None = None) -> Hollow:
     """The pipeline of ``plan`` without weights: from ``folder``, or the plan's source.
 
     In the plan's dtype, with the tiling and slicing that it says. Raises PlanError where there are no configs
-    (a single file has none; a repository of the hub has them once it was downloaded).
+    (a single file has none; a repository of the hub has them once it was downloaded), and where the pipeline
+    cannot be made of them.
     """
     cls, parts, more = parts_of(folder or source_of(plan))
     wanted = plan.pipeline.cls
-    made = built(
-        (meant(wanted, cls) or cls) if is_generic(wanted) else wanted,
-        parts,
-        more,
-        plan.pipeline.dtype or "float32",
-    )
+    name = (meant(wanted, cls) or cls) if is_generic(wanted) else wanted
+    try:
+        made = built(name, parts, more, plan.pipeline.dtype or "float32")
+    except Exception as error:  # whatever constructors of other packages raise
+        raise PlanError([explain(error, plan, None)], plan.document.sources) from error
     notes = list(made.notes)
     for name, said in plan.components.items():
         part: Any = getattr(made.pipe, name, None)
@@ -119,7 +125,9 @@ def source_of(plan: Plan) -> Path:
     Raises PlanError."""
     source, span = plan.pipeline.source, plan.pipeline.spans.get("source", plan.pipeline.span)
     if source is None:
-        raise PlanError([finding(NO_SOURCE, "the plan names no source, so there are no configs", span=span)])
+        said = "the plan names no source, so there are no configs"
+        hint = "--set pipeline.source=FOLDER, or the hub id of a model whose sizes ship"
+        raise PlanError([finding(NO_SOURCE, said, span=span, hint=hint)])
     if source.startswith(BUILTIN):
         return builtin_folder(source.removeprefix(BUILTIN), span)
     found = place(plan, source, plan.pipeline.revision)
