@@ -13,13 +13,14 @@ from planner.cli.complete import plan_files
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, raw, show
 from planner.diagnostics.diagnostic import PlanError, finding
-from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
+from planner.diagnostics.table.p9_machine import BAD_OUTPUT, OUTPUT_UNWRITABLE
 from planner.diagnostics.table.p9_output import OUTPUT_IS_INPUT, OUTPUT_TAKEN, PLOT_UNKNOWN
 from planner.fitting.draft import draft_of
 from planner.fitting.fit import Fitted, fit
 from planner.fitting.frontier import Point, buys, drawn, frontier, what
 from planner.fitting.pictures import ALLOW
 from planner.fitting.price import Objective
+from planner.loading.destination import Destination
 from planner.loading.keep import write_anew
 from planner.report.sheet import Sheet, sheet
 from planner.schedule.card import Card
@@ -94,10 +95,9 @@ def fit_command(
     allowed = _allowed(allow)
     if output is not None:
         _writable(output, source, force=force)
-    if frontier_file is not None and frontier_file.suffix.lower() not in PICTURES:
-        said = f'"{frontier_file}" is neither .svg nor .png'
-        raise PlanError([finding(PLOT_UNKNOWN, said)])
     given = source_of(source) if source == "-" else source
+    if frontier_file is not None:
+        _drawable(frontier_file, output, given, force=force)
     made = fit(
         given,
         vram=None if vram == "auto" else vram,
@@ -160,6 +160,16 @@ def _writable(output: Path, source: str, *, force: bool) -> None:
         raise PlanError([finding(OUTPUT_UNWRITABLE, f'no folder "{output.absolute().parent}"')])
     if Path(source).is_file() and output.absolute().parent != Path(source).absolute().parent:
         raise click.UsageError("write it beside the plan: its paths are relative to where it is")
+
+
+def _drawable(picture: Path, output: Path | None, source: Path | SourceText | str, *, force: bool) -> None:
+    """Before anything is searched."""
+    if picture.suffix.lower() not in PICTURES:
+        raise PlanError([finding(PLOT_UNKNOWN, f'"{picture}" is neither .svg nor .png')])
+    if output is not None and output.absolute() == picture.absolute():
+        raise PlanError([finding(BAD_OUTPUT, f'--output and --frontier are both "{picture}"')])
+    if found := [*Destination("--frontier", picture, draft_of(source, ()), force).faults()]:
+        raise PlanError(found)
 
 
 def _here(source: Path | SourceText | str) -> Card:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from planner.api import Compiled, load
+from planner.api import Compiled, load, validate
 from planner.diagnostics.diagnostic import PlanError
+from planner.document.override import FILE
 from planner.plan.model import Plan
 from planner.report.sheet import Sheet, sheet
 from planner.report.uses import seconds
@@ -18,16 +19,27 @@ OPENS, CLOSES, QUOTES = "[{", "]}", "\"'"
 
 
 def ways(source: Path | SourceText, overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """The overrides as they are, where the plan takes them; else each way to choose one of the values that
-    are listed with commas. Raises PlanError where the plan takes neither."""
-    try:
+    """The overrides as they are, where the plan and its pipeline's call take them; else each way to choose
+    one of the values that are listed with commas in those that they do not take. Raises PlanError where the
+    plan takes neither."""
+    each = [[*_values(said)] for said in overrides]
+    listed: set[int] = set()
+    while True:  # what is wrong with arguments of the call is known once the plan is right
+        tried = [each[n][0] if n in listed else said for n, said in enumerate(overrides)]
+        more = {n for n in _refused(source, tried) if len(each[n]) > 1} - listed
+        if not more:
+            break
+        listed |= more
+    if not listed:
         load(source, overrides=overrides)
-        return [tuple(overrides)]
-    except PlanError:
-        each = [[*_values(said)] for said in overrides]
-        if all(len(values) == 1 for values in each):
-            raise
-    return [*product(*each)]
+    return [*product(*(each[n] if n in listed else [said] for n, said in enumerate(overrides)))]
+
+
+def _refused(source: Path | SourceText, overrides: Sequence[str]) -> set[int]:
+    """Which of the overrides something is wrong with, by number from 0."""
+    spans = [one.span for one in validate(source, overrides=overrides).errors]
+    lines = {span.line - 1 for span in spans if span is not None and span.file == FILE}
+    return lines & {*range(len(overrides))}
 
 
 def _values(said: str) -> Iterator[str]:

@@ -33,6 +33,25 @@ def test_a_comma_that_a_value_has(capsys: pytest.CaptureFixture[str]) -> None:
     assert "stage" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("run.height", ["64", "128"]),
+        ("run.guidance_scale", ["1.0", "2"]),
+        ("pipeline.dtype", ["float16", "bfloat16"]),
+        ("pipeline.class", ["StableDiffusionXLPipeline", "StableDiffusionXLPAGPipeline"]),
+        ("components.unet.policy", ["stream", "resident"]),
+    ],
+)
+def test_values_of_any_key(key: str, values: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """What only the call refuses, too; a text that it takes stays one beside them."""
+    sets = ["--set", f"{key}={','.join(values)}", "--set", "run.prompt=a,b", "--set", "budget.vram=1GiB,2GiB"]
+    assert run(["explain", PLAN, "--card", "24GiB", *sets]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == [key, "budget.vram", "weights"]
+    assert [line.split()[0] for line in lines[1:5]] == [v for v in values for _ in range(2)]
+
+
 def test_what_is_wrong_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["explain", PLAN, "--set", "budget.vrm=1GiB"]) == 1
     assert "P201" in capsys.readouterr().out

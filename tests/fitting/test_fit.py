@@ -207,6 +207,31 @@ def plan_fit(*arguments: str, capsys: Any) -> tuple[int, str, str]:
     return code, seen.out, seen.err
 
 
+def test_where_the_frontier_goes_is_judged_before_the_search(
+    mine: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for what the plan reads, which --force does not write over."""
+    monkeypatch.chdir(mine.parent)
+    monkeypatch.setattr("planner.cli.fit.fit", lambda *_, **__: pytest.fail("it was searched"))
+    Path("there.svg").write_text("mine")
+    Path("in.png").write_bytes(b"x")
+    text = "version: 1\npipeline: {class: FluxImg2ImgPipeline, source: 'builtin:tiny-flux'}\n"
+    Path("image.plan.yaml").write_text(f"{text}run: {{prompt: a cat, image: in.png}}\n")
+    asked = ("--card", "h200", "--vram", VRAM)
+    for more, said in (
+        (["nodir/x.svg"], "P919"),
+        (["x.pdf"], "P943"),
+        (["there.svg"], "P940"),
+        (["new.svg", "-o", "./new.svg"], "P918"),
+    ):
+        code, out, _ = plan_fit(mine.name, *asked, "--frontier", *more, capsys=capsys)
+        assert code != 0
+        assert said in out
+    code, out, _ = plan_fit("image.plan.yaml", *asked, "--force", "--frontier", "in.png", capsys=capsys)
+    assert code == 2
+    assert "P941" in out
+
+
 def test_on_the_command_line(
     mine: Path, fitted: Fitted, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
