@@ -6,6 +6,7 @@ torch's allocator, beside them and under the same cap.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from planner.cards.data import CardData
@@ -18,7 +19,7 @@ from planner.predict.pace import works
 from planner.predict.profile import CallProfile, UseProfile
 from planner.predict.replay import play, release
 from planner.predict.resident import Residents
-from planner.predict.streamed import ClockWeights, order_of
+from planner.predict.streamed import FIXED, ClockWeights, Work, order_of
 from planner.schedule.model import Schedule
 
 MEASURED = ("bytes", "seconds")
@@ -86,8 +87,12 @@ class Player:
         self._call = call
         self._card = card
         self._keeps = schedule.course.idle is Idle.KEEP
-        self._work = works(call, card)
         self._residents = Residents(graph, schedule, call, card)
+        self._otherwise = [*self._split_otherwise()]
+        self._work = [
+            _as_one(work) if use.component in self._otherwise else work
+            for use, work in zip(call.uses, works(call, card), strict=True)
+        ]
         self._samples: list[Sample] = []
         self._seen: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._counts: dict[tuple[int, int], int] = {}
@@ -123,6 +128,13 @@ class Player:
         self._sample(residents.clock.now)
         fits = memory.retry_count() == retries and not residents.short
         return self._forecast(fits=fits)
+
+    def _split_otherwise(self) -> Iterator[str]:
+        """Components of which more blocks were traced than anybody counted."""
+        for name, component in self._residents.components.items():
+            traced = self._call.weights.get(name)
+            if traced is not None and len(traced.blocks) > len(component.blocks.streamable):
+                yield name
 
     def _keep(self, workspace: int) -> bool:
         """What libraries keep, which is there whatever the cap is. Whether it has room."""
@@ -273,10 +285,18 @@ class Player:
             notes=(
                 *self._call.notes,
                 *(f"{name}: the budget has no room for it" for name in residents.short),
+                *(
+                    f"{name}: played as one, since its blocks are not those traced"
+                    for name in self._otherwise
+                ),
                 *(["the budget has no room for what libraries keep"] if self._cramped else []),
                 *(f"{name}: its size is not known, it is left out" for name in sorted(missing)),
             ),
         )
+
+
+def _as_one(work: tuple[Work, ...]) -> tuple[Work, ...]:
+    return tuple(replace(stretch, block=FIXED) for stretch in work)
 
 
 def _since(then: Lanes, now: Lanes) -> Lanes:

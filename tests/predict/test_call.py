@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -93,3 +94,22 @@ def test_no_room_for_what_libraries_keep() -> None:
     assert not found.fits
     assert "the budget has no room for what libraries keep" in found.notes
     assert found.peak > call.workspace
+
+
+def test_blocks_that_were_not_those_traced_are_played_as_one() -> None:
+    """Of weights in one file, say, whose blocks nobody counted."""
+    pipe = build("FluxPipeline")
+    compiled = compile(plan_for(pipe, ""), pipe)
+    call = trace(pipe, arguments("FluxPipeline"), HOPPER)
+    plain = forecast(compiled.graph, compiled.schedule, call, card_at("h200"))
+    target = compiled.graph.target
+    components = dict(target.components)
+    components["transformer"] = replace(components["transformer"], blocks=None)
+    graph = replace(compiled.graph, target=replace(target, components=components))
+    found = forecast(graph, compiled.schedule, call, card_at("h200"))
+    assert "transformer: played as one, since its blocks are not those traced" in found.notes
+    assert not any("played as one" in note for note in plain.notes)
+    assert found.moved == plain.moved
+    assert [(u.component, u.times, u.allocated) for u in found.uses] == [
+        (u.component, u.times, u.allocated) for u in plain.uses
+    ]
