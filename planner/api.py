@@ -660,6 +660,9 @@ def _back(
     ships = None
     if target is None and (ships := _shipped(plan, known, card)) is not None:
         known, found = _as_shipped(plan, known, ships, own, found, asked=call is None and activations is None)
+    if call is not None:
+        known = as_traced(known, plan, call)
+        found = _still_unknown(plan, known, found)
     found += check_names(plan, known)
     if known.origin != "loaded":
         found += check_loras(plan)
@@ -755,16 +758,24 @@ def _as_shipped(
     said = finding(SHIPPED, words, span=span, pointer="/pipeline/source")
     if not sizes:
         return known, [*found, said]
+    return made, [*_still_unknown(plan, made, found), said]
+
+
+def _still_unknown(plan: Plan, made: Target, found: list[Diagnostic]) -> list[Diagnostic]:
+    """``found``, with what is said of unknown sizes as it is once ``made`` has some of them."""
+    kept = [d for d in found if d.code is not SIZES_UNKNOWN]
+    if len(kept) == len(found):
+        return found
+    span = plan.pipeline.spans.get("source", plan.pipeline.span)
     unknown = [
         f'"{name}"'
         for name, info in made.components.items()
         if info.module and info.present and not info.optional and info.bytes is None
     ]
-    kept = [d for d in found if d.code is not SIZES_UNKNOWN]
     if unknown:
         lacking = f"sizes are not known of {', '.join(unknown)}: whether the plan fits is not checked"
         kept.append(finding(SIZES_UNKNOWN, lacking, span=span))
-    return made, [*kept, said]
+    return kept
 
 
 def _shipped_words(plan: Plan, ships: Shipped, *, sizes: bool, asked: bool) -> str:

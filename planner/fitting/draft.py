@@ -21,6 +21,7 @@ from planner.document.parse import parse
 from planner.fitting.choices import Settings
 from planner.fitting.edit import with_value, without_marks
 from planner.loading.builtin import builtin_folder
+from planner.loading.hub_cache import cached
 from planner.models.model import models
 from planner.plan.model import Plan
 from planner.plan.write import HEAD, to_yaml
@@ -140,6 +141,8 @@ def _new(said: str) -> SourceText:
     if (model := models().get(said)) is not None and not Path(said).exists():
         return _written(said.rpartition("/")[2], model.cls, said, model.dtype)
     place = place_of(said)
+    if (there := cached(said)) is not None:
+        return _written(said.rpartition("/")[2], _class(there[0], said), said)
     if not place.here or place.kind == "file":
         what = place.said or f'no configs of "{said}" are here'
         hint = place.hint or "a class, a folder, a plan's file"

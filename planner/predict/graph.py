@@ -16,12 +16,18 @@ from planner.target.model import Blocks, Target
 
 def as_traced(target: Target, plan: Plan, call: CallProfile) -> Target:
     """With the blocks of the modules that were traced, which a folder's files tell less exactly. Not of what
-    is quantized, which was traced as if it were not, nor of what is loaded, which tells itself."""
+    is quantized, which was traced as if it were not, nor of what is loaded, which tells itself. A component
+    that a pipeline may be without, and whose size nothing tells, is not there where none was traced."""
     if target.origin == "loaded" or plan.loras:
         return target
     other = {rule.component for rule in plan.quantization}
     other |= {name for name, said in plan.components.items() if said.source is not None}
-    components = dict(target.components)
+    components = {
+        name: replace(info, present=False)
+        if info.module and info.optional and info.bytes is None and name not in {*call.weights, *other}
+        else info
+        for name, info in target.components.items()
+    }
     for name, weights in call.weights.items():
         info = components.get(name)
         if info is None or not info.present or name in other or info.quantized:
