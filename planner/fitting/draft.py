@@ -50,14 +50,24 @@ def edited(text: SourceText, settings: Settings, meant: Plan, said: Mapping[str,
     """The plan in ``text`` with ``settings`` written into it, which then says what ``meant`` says; ``said``:
     a comment above a key. Raises PlanError (P997) where the text is written in a way that no edit was found
     for."""
+    full = [(key, value) for key, value in settings if value_of(value) is not None]
+    try:  # nothing removes, and what is not there is gone
+        return as_meant(_with(text, full, said), meant)
+    except PlanError:  # what another plan has is removed in words
+        if len(full) == len(settings):
+            raise
+        return as_meant(_with(text, settings, said), meant)
+
+
+def _with(text: SourceText, settings: Sequence[tuple[str, str]], said: Mapping[str, str]) -> SourceText:
+    """Nothing where it cannot be edited."""
     made = text.text
     try:
         for key, value in settings:
-            if value_of(value) is not None:  # nothing removes, and what is not there is gone
-                made = with_value(made, key.split("."), _flow(value), said.get(key, ""))
+            made = with_value(made, key.split("."), _flow(value), said.get(key, ""))
     except (ValueError, YAMLError):
         made = ""
-    return as_meant(SourceText(name=text.name, text=made), meant)
+    return SourceText(name=text.name, text=made)
 
 
 def as_meant(text: SourceText, meant: Plan) -> Plan:

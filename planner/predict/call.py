@@ -15,11 +15,11 @@ from planner.plan.model import Idle
 from planner.predict.allocator import Block, NoRoom
 from planner.predict.clock import Lanes, micros
 from planner.predict.forecast import Forecast, Sample, Source, UseForecast
-from planner.predict.pace import works
+from planner.predict.pace import spread, works
 from planner.predict.profile import CallProfile, UseProfile
 from planner.predict.replay import play, release
 from planner.predict.resident import Residents
-from planner.predict.streamed import FIXED, ClockWeights, Work, order_of
+from planner.predict.streamed import ClockWeights, Work, order_of
 from planner.schedule.model import Schedule
 
 MEASURED = ("bytes", "seconds")
@@ -88,11 +88,8 @@ class Player:
         self._card = card
         self._keeps = schedule.course.idle is Idle.KEEP
         self._residents = Residents(graph, schedule, call, card)
-        self._otherwise = [*self._split_otherwise()]
-        self._work = [
-            _as_one(work) if use.component in self._otherwise else work
-            for use, work in zip(call.uses, works(call, card), strict=True)
-        ]
+        self._otherwise = dict(self._split_otherwise())
+        self._work = [self._spread(use, work) for use, work in zip(call.uses, works(call, card), strict=True)]
         self._samples: list[Sample] = []
         self._seen: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._counts: dict[tuple[int, int], int] = {}
@@ -129,12 +126,19 @@ class Player:
         fits = memory.retry_count() == retries and not residents.short
         return self._forecast(fits=fits)
 
-    def _split_otherwise(self) -> Iterator[str]:
-        """Components of which more blocks were traced than anybody counted."""
+    def _split_otherwise(self) -> Iterator[tuple[str, str]]:
+        """Components of which other blocks were traced than anybody counted, and how they are played."""
         for name, component in self._residents.components.items():
-            traced = self._call.weights.get(name)
-            if traced is not None and len(traced.blocks) > len(component.blocks.streamable):
-                yield name
+            traced, there = self._call.weights.get(name), component.blocks.streamable
+            if traced is not None and len(traced.blocks) != len(there):
+                yield name, "its time laid over its blocks" if there else "played as one"
+
+    def _spread(self, use: UseProfile, work: tuple[Work, ...]) -> tuple[Work, ...]:
+        """Over the blocks that its component has here: what streams crosses, whichever was traced."""
+        if use.component not in self._otherwise:
+            return work
+        there = self._residents.components[use.component].blocks.streamable
+        return spread(work, len(self._call.weights[use.component].blocks), len(there))
 
     def _keep(self, workspace: int) -> bool:
         """What libraries keep, which is there whatever the cap is. Whether it has room."""
@@ -286,17 +290,13 @@ class Player:
                 *self._call.notes,
                 *(f"{name}: the budget has no room for it" for name in residents.short),
                 *(
-                    f"{name}: played as one, since its blocks are not those traced"
-                    for name in self._otherwise
+                    f"{name}: {how}, since its blocks are not those traced"
+                    for name, how in self._otherwise.items()
                 ),
                 *(["the budget has no room for what libraries keep"] if self._cramped else []),
                 *(f"{name}: its size is not known, it is left out" for name in sorted(missing)),
             ),
         )
-
-
-def _as_one(work: tuple[Work, ...]) -> tuple[Work, ...]:
-    return tuple(replace(stretch, block=FIXED) for stretch in work)
 
 
 def _since(then: Lanes, now: Lanes) -> Lanes:

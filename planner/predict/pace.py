@@ -55,6 +55,22 @@ def _work(use: UseProfile, card: CardData, numbers: Mapping[str, int]) -> tuple[
     )
 
 
+def spread(work: tuple[Work, ...], traced: int, there: int) -> tuple[Work, ...]:
+    """``work`` of a component that was traced in other blocks than it has, as quantized weights may be split:
+    the ``traced`` ones are laid over the ``there``, in their order, so that each of these computes."""
+    if traced == there:
+        return work
+    found: list[Work] = []
+    for one in work:
+        first = (one.block - 1) * there // traced + 1 if there and one.block != FIXED else FIXED
+        last = max(first, one.block * there // traced) if first != FIXED else FIXED
+        share = last - first + 1
+        found += [
+            Work(block, one.seconds / share, one.operations / share) for block in range(first, last + 1)
+        ]
+    return tuple(found)
+
+
 def paces(call: CallProfile, card: CardData) -> Mapping[str, Pace]:
     """By component: number (in ``Blocks.streamable``) and seconds of each block in one forward, in the order
     in which they run; of the use that takes the most of the call."""

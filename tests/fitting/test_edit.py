@@ -214,3 +214,12 @@ def test_arguments_are_written_as_they_are(value: str) -> None:
     source = SourceText(name="x.plan.yaml", text="version: 1\npipeline: StableDiffusionXLPipeline\n")
     draft = draft_of(source, settings_for(run={"prompt": value, "height": 64}))
     assert draft.run["prompt"] == value
+
+
+def test_what_another_plan_has_is_removed_in_words(tmp_path: Path) -> None:
+    text = "version: 1\npipeline: StableDiffusionXLPipeline\ncomponents: {unet: stream}\n"
+    (tmp_path / "base.plan.yaml").write_text(text)
+    child = SourceText(name=str(tmp_path / "x.plan.yaml"), text="version: 1\nextends: base.plan.yaml\n")
+    draft = draft_of(child, settings_for(overrides=["components.unet=null", "idle=keep"]))
+    assert not draft.components
+    assert "components: {unet: null}" in draft.document.sources[0].text
