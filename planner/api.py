@@ -22,6 +22,7 @@ from planner.diagnostics.ignore import apply_ignores
 from planner.diagnostics.table.p0_tool import NOT_YET
 from planner.diagnostics.table.p3_target import NO_SUCH_SOURCE, SHIPPED, SIZES_UNKNOWN, UNKNOWN_CLASS
 from planner.diagnostics.table.p4_graph import UNKNOWN_WALK
+from planner.diagnostics.table.p6_schedule import ALLOCATION_TOO_LITTLE
 from planner.document.document import Document
 from planner.document.override import with_overrides
 from planner.document.read import document_of, read_document
@@ -211,8 +212,12 @@ def validate(
             call, card = _as_calibrated(plan, card)
         done, more = _back(plan, target, own, card=card, activations=activations, call=call, lock=lock)
         found = found + more + wrong
-        if lock is not None and done is not None:
-            found += drift(lock, _compiled(done, (), card, lock).lock().content, plan)
+        if done is not None:
+            made = _compiled(done, (), card, lock)
+            if done.shipped is None or done.shipped.exact:
+                found += _too_little(plan, made.forecast)
+            if lock is not None:
+                found += drift(lock, made.lock().content, plan)
     kept = (*problems, *by_place(apply_ignores(found, front.sources)))
     if strict:
         kept = tuple(
@@ -221,6 +226,15 @@ def validate(
     return Validation(
         name=_name(plan or source), diagnostics=kept, sources=(*front.sources, *texts), plan=plan
     )
+
+
+def _too_little(plan: Plan, forecast: Forecast | None) -> list[Diagnostic]:
+    if forecast is None or forecast.fits:
+        return []
+    listed = ", ".join(f'"{name}"' for name in forecast.short)
+    said = f"in the forecast of the call, an allocation{f' for {listed}' * bool(listed)} finds too little"
+    hint = "plan fit looks for a plan in which none does; or raise budget.vram"
+    return [finding(ALLOCATION_TOO_LITTLE, said, span=plan.place("/budget/vram"), hint=hint)]
 
 
 def _as_calibrated(plan: Plan, card: Card) -> tuple[CallProfile | None, Card]:

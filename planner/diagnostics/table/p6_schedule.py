@@ -127,6 +127,29 @@ run: {prompt: a cat, height: 1024, width: 1024}
 """,
 )
 
+ALLOCATION_TOO_LITTLE = Code(
+    id="P608",
+    name="allocation-finds-too-little",
+    severity=Severity.WARNING,
+    help="Weights and what activations must take fit the budget, and in the forecast of the call an "
+    "allocation still finds too little beside them: torch gives back what it cached and tries again, a "
+    "library takes another kernel, which may round otherwise, or the call runs out of memory. It is told "
+    "where the call is known and the card's rates are (`plan validate --activations --card NAME`). "
+    "`plan fit` looks for a plan in which none does; raising `budget.vram` by a few percent helps too.",
+    wrong="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: builtin:tiny-sdxl}
+budget: {vram: 560MiB}  # --activations --card rtx-4090
+run: {prompt: a cat, height: 256, width: 256}
+""",
+    right="""\
+version: 1
+pipeline: {class: StableDiffusionXLPipeline, source: builtin:tiny-sdxl}
+budget: {vram: 2GiB}
+run: {prompt: a cat, height: 256, width: 256}
+""",
+)
+
 CODES = (
     COMPONENT_TOO_LARGE,
     STAGE_TOO_LARGE,
@@ -135,4 +158,5 @@ CODES = (
     NOT_CHECKED,
     HOST_TOO_SMALL,
     ACTIVATIONS_TOO_LARGE,
+    ALLOCATION_TOO_LITTLE,
 )
