@@ -139,7 +139,7 @@ ALLOCATION_TOO_LITTLE = Code(
     wrong="""\
 version: 1
 pipeline: {class: StableDiffusionXLPipeline, source: builtin:tiny-sdxl}
-budget: {vram: 560MiB}  # --activations --card rtx-4090
+budget: {vram: 540MiB}  # --activations --card rtx-4090
 run: {prompt: a cat, height: 256, width: 256}
 """,
     right="""\
