@@ -689,7 +689,6 @@ def _back(
     lowered = partial(
         _lowered,
         plan,
-        known,
         budget=budget,
         overhead=overhead,
         card=card,
@@ -699,9 +698,9 @@ def _back(
         advice=advice,
     )
     if ships is None or ships.call is None or call is not None or activations is not None:
-        done, more = lowered(call=call)
+        done, more = lowered(known, call=call)
         return done, found + more
-    done, more = lowered(call=ships.call)
+    done, more = lowered(as_traced(known, plan, ships.call), call=ships.call)
     if done is None and not ships.exact:  # it may be that the plan's call, which is another, fits
         doubts = [
             replace(
@@ -709,7 +708,7 @@ def _back(
             )
             for d in errors(more)
         ]
-        done, more = lowered(call=None)
+        done, more = lowered(known, call=None)
         more += [] if done is None else doubts
     return done, found + more
 
@@ -727,9 +726,9 @@ def _lowered(
     shipped: Shipped | None,
     advice: bool,
 ) -> tuple[_Done | None, list[Diagnostic]]:
-    """Target to schedule."""
+    """Target to schedule. ``known``: with the sizes that were traced with ``call``."""
     found: list[Diagnostic] = []
-    known = sized(plan, known if call is None else as_traced(known, plan, call))
+    known = sized(plan, known)
     if lock is not None:  # sizes under rules are those of the rules that it was made with
         known, _ = filled(known, plan, lock, [])
     if card is not None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from planner.api import PathOrPlan, compile, load
 from planner.batches.ahead import Ahead, Finished, ahead, finished
 from planner.batches.check import Row, check_rows
-from planner.batches.devices import kind_for_ray, placed
+from planner.batches.devices import kind_for_ray, kind_of, placed
 from planner.batches.disk import Folder, guarded, held
 from planner.batches.metrics import Ended
 from planner.batches.metrics import metrics as measured
@@ -97,7 +97,7 @@ def batch(
         said = "a card is for a dry run: rows run on the card that is here"
         raise PlanError([finding(WORKERS_REFUSED, said, hint="--dry-run")])
     if card is not None:
-        devices = [f"{_kind_of(plan)}:0"] * (workers or 1)
+        devices = [f"{kind_of(plan)}:0"] * (workers or 1)
     elif engine == "ray":
         devices = [f"{kind_for_ray(plan, simulate=simulate)}:0"]
     else:
@@ -153,12 +153,6 @@ def _dry(
 ) -> Batch:
     told = ahead(plan, tasks, workers, out, before, card) if tasks else None
     return Batch(done=0, skipped=0, failed=0, left=len(tasks), results=None, ahead=told)
-
-
-def _kind_of(plan: Plan) -> str:
-    """Of the device that rows would run on."""
-    asked = plan.device.partition(":")[0]
-    return "cuda" if asked == "auto" else asked
 
 
 def _card_on(device: str) -> Card:

@@ -8,16 +8,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from planner.batches.rows import Raw
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p9_batch import BAD_ROW_ID
 from planner.diagnostics.table.p9_machine import MISSING_ARGUMENT, UNKNOWN_ARGUMENT
+from planner.document.node import parts_of
 from planner.loading.inputs import input_findings
 from planner.plan.model import Plan
-from planner.plan.run import IMAGES, SEED, VIDEOS, check_run
+from planner.plan.run import IMAGES, SEED, VIDEOS, check_run, with_run
 from planner.source.text import Span
 from planner.target.call import Call
 
@@ -61,7 +61,7 @@ def check_rows(
         run = {**plan.run, **arguments}
         if SEED not in arguments:
             run[SEED] = derived_seed(plan.run.get(SEED, 0), name)
-        called = replace(plan, run=MappingProxyType(run))
+        called = with_run(plan, run)
         wrong = check_run(called, call, cls, called=True)
         # A file that is no path is said above; what is one is opened.
         said = {d.pointer for d in wrong}
@@ -93,7 +93,7 @@ def _rooted(name: str, value: Any, folder: Path) -> Any:
 
 def _here(found: Diagnostic, raw: Raw) -> Diagnostic:
     """A finding of the row's arguments at its place; of the plan's own, where the plan has it."""
-    path = [p.replace("~1", "/").replace("~0", "~") for p in found.pointer.split("/")[1:]]
+    path = parts_of(found.pointer)
     if found.code is MISSING_ARGUMENT:
         return replace(
             found, span=raw.span, message=found.message.replace("run has none", "the row has none")

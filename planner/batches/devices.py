@@ -32,10 +32,16 @@ def kind_for_ray(plan: Plan, *, simulate: bool) -> str:
     has that the batch is started from. Raises PlanError where the plan wants one by its index (P968)."""
     if simulate:
         return "sim"
-    kind, _, index = plan.device.partition(":")
-    if index or kind == "mps":
+    _, _, index = plan.device.partition(":")
+    if index or plan.device == "mps":
         said = f'the plan\'s device is "{plan.device}", and which GPU an actor has is for Ray to say'
         raise PlanError([finding(WORKERS_REFUSED, said, span=plan.place("/device"), hint="device: cuda")])
+    return kind_of(plan)
+
+
+def kind_of(plan: Plan) -> str:
+    """Of the device that the plan wants: ``auto`` is CUDA."""
+    kind = plan.device.partition(":")[0]
     return "cuda" if kind == "auto" else kind
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
-from types import MappingProxyType
 from typing import Any
 
 from planner.api import Compiled, compile
@@ -14,7 +13,7 @@ from planner.batches.foresee import foretold
 from planner.batches.worker import Task
 from planner.loading.paths import beside
 from planner.plan.model import Plan
-from planner.plan.run import COUNTS, IMAGES, SEED
+from planner.plan.run import COUNTS, IMAGES, SEED, with_run
 from planner.predict.call import calls
 from planner.predict.forecast import Forecast
 from planner.schedule.card import Card
@@ -76,7 +75,7 @@ def seen(plan: Plan, shapes: Sequence[Shape], card: Card | None) -> Seen:
 
 def as_row(plan: Plan, task: Task) -> Plan:
     """``plan`` with the call of a row."""
-    return replace(plan, run=MappingProxyType(dict(task.run)))
+    return with_run(plan, task.run)
 
 
 def shapes_of(plan: Plan, tasks: Sequence[Task]) -> list[Shape]:

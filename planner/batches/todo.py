@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from planner.batches.check import Row
 from planner.batches.disk import Folder, digest_of
@@ -17,7 +16,7 @@ from planner.diagnostics.table.p9_batch import BATCH_CHANGED
 from planner.diagnostics.table.p9_output import OUTPUT_TAKEN
 from planner.loading.kinds import SUFFIXES
 from planner.loading.paths import beside
-from planner.plan.run import COUNTS, IMAGES, VIDEOS
+from planner.plan.run import COUNTS, IMAGES, VIDEOS, texts_in
 from planner.plan.write import to_yaml
 from planner.version import VERSION
 
@@ -27,7 +26,7 @@ PACKAGES = ("torch", "diffusers", "transformers")
 def key_of(row: Row, device: str) -> str:
     """What an output is made of: resolved plan and row, files of images, versions, kind of the device."""
     files = [
-        text for name, value in row.plan.run.items() if name in IMAGES | VIDEOS for text in _texts(value)
+        text for name, value in row.plan.run.items() if name in IMAGES | VIDEOS for text in texts_in(value)
     ]
     versions = [f"offload-planner {VERSION}", *(f"{name} {metadata.version(name)}" for name in PACKAGES)]
     said = [to_yaml(row.plan), [digest_of([beside(row.plan, text)]) for text in files], versions, device]
@@ -74,14 +73,6 @@ def task_of(row: Row, key: str) -> Task:
     run = dict(row.plan.run)
     shape = repr(sorted((name, value) for name, value in run.items() if COUNTS.fullmatch(name)))
     return Task(id=row.id, run=run, key=key, shape=shape, span=row.span)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, list):
-        for part in value:
-            yield from _texts(part)
-    elif isinstance(value, str):
-        yield value
 
 
 def _names(out: Path, name: str) -> Iterator[Path]:

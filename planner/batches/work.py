@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Cancelled(Exception):
-    """Whoever asked for a call does not want it any more."""
+    """The call is not wanted any more."""
 
 
 def never() -> bool:

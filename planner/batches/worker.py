@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from planner.api import device_for
@@ -20,7 +19,7 @@ from planner.diagnostics.table.p9_batch import ROW_DIED, WEIGHTS_COPIED
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
 from planner.loading.kinds import SUFFIXES
 from planner.plan.model import Plan
-from planner.plan.run import SEED
+from planner.plan.run import SEED, with_run
 from planner.schedule.fit import gib
 from planner.source.text import SourceText, Span
 
@@ -140,9 +139,7 @@ class Worker:
             return None
         from planner.session.machine import card_on
 
-        told = foretold(
-            replace(self.plan, run=MappingProxyType(dict(self._largest))), card_on(self.device.name)
-        )
+        told = foretold(with_run(self.plan, self._largest), card_on(self.device.name))
         if told.why:
             print(told.why, file=sys.stderr)
         return told
@@ -182,7 +179,7 @@ class Worker:
         self.folder.note(line)
 
     def _called(self, work: Work, task: Task) -> bool:
-        plan = replace(self.plan, run=MappingProxyType(dict(task.run)))
+        plan = with_run(self.plan, task.run)
         try:
             outcome = work.call(plan, task.id)
             written = self._written(work, task, plan, outcome.result)

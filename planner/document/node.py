@@ -94,6 +94,11 @@ def flatten(node: Node) -> tuple[Any, dict[str, Span], dict[str, Span]]:
     return plain(node, ""), spans, key_spans
 
 
+def parts_of(pointer: str) -> list[str]:
+    """The keys of a JSON pointer (RFC 6901)."""
+    return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+
+
 def escaped(key: str) -> str:
     """A key as RFC 6901 writes it in a pointer."""
     return key.replace("~", "~0").replace("/", "~1")

@@ -20,7 +20,7 @@ from planner.loading.meter import Meter
 from planner.predict.forecast import Forecast, Interval, Lane, Sample, UseForecast
 from planner.schedule.card import Card
 from planner.session.session import Session
-from planner.target.model import ALIGNMENT
+from planner.target.model import device_bytes
 
 HOST_CLOCK = "the device keeps no time of its own: times are those of the host, which queues"
 SIMULATED_CLOCK = "a virtual accelerator: times are those of its simulation, and no card's"
@@ -167,7 +167,7 @@ class Recorder:
     def _copied(self, component: str, start: Any, nbytes: int) -> None:
         events = self._session.applied.record.events
         stage = events[-1].stage if events else ""
-        padded = -(-nbytes // ALIGNMENT) * ALIGNMENT  # as what was moved is counted, everywhere else
+        padded = device_bytes([nbytes])  # as what was moved is counted, everywhere else
         span = _Span("copy", component, stage, component, "", start, self._now("copy"), padded)
         self._spans.append(span)
 

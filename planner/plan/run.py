@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from difflib import SequenceMatcher
+from types import MappingProxyType
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity, finding
@@ -217,3 +219,20 @@ def _hint(value: Any, argument: Argument) -> str:
     if isinstance(value, (int, float)) and argument.takes("str") and not argument.takes("int", "float"):
         return "quote it, if it is text"
     return ""
+
+
+def with_run(plan: Plan, run: Mapping[str, Any]) -> Plan:
+    """``plan`` with the arguments of another call."""
+    return replace(plan, run=MappingProxyType(dict(run)))
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts in an argument's value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from texts_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts_in(part)

@@ -7,12 +7,13 @@ torch's allocator, beside them and under the same cap.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from planner.cards.data import CardData
 from planner.graph.model import Graph
 from planner.plan.model import Idle
-from planner.predict.allocator import Block, NoRoom
+from planner.predict.allocator import Allocator, Block, NoRoom
 from planner.predict.clock import Lanes, micros
 from planner.predict.forecast import Forecast, Sample, Source, UseForecast
 from planner.predict.pace import spread, works
@@ -146,9 +147,8 @@ class Player:
         try:
             allocator.alloc(workspace)
         except NoRoom:
-            cap, allocator.cap = allocator.cap, None
-            allocator.alloc(workspace)
-            allocator.cap = cap
+            with _uncapped(allocator):
+                allocator.alloc(workspace)
             return False
         return True
 
@@ -213,11 +213,8 @@ class Player:
             except NoRoom:
                 pass
         self._residents.short[use.component] = None
-        cap, allocator.cap = allocator.cap, None
-        try:
+        with _uncapped(allocator):
             return play(allocator, use)
-        finally:
-            allocator.cap = cap
 
     def _hold(self, nbytes: int) -> None:
         """The pipeline itself has so many bytes on the device; what a use left is among them by now."""
@@ -227,9 +224,8 @@ class Player:
         before, self._held = self._held, []
         release(allocator, before)
         if nbytes:
-            cap, allocator.cap = allocator.cap, None  # it is told at the use, which needs it too
-            self._held = [allocator.alloc(nbytes)]
-            allocator.cap = cap
+            with _uncapped(allocator):  # it is told at the use, which needs it too
+                self._held = [allocator.alloc(nbytes)]
 
     def _sample(self, at: float, allocated: int | None = None, reserved: int | None = None) -> None:
         """Memory at a moment; at a use's peak with what is said."""
@@ -297,6 +293,15 @@ class Player:
                 *(f"{name}: its size is not known, it is left out" for name in sorted(missing)),
             ),
         )
+
+
+@contextmanager
+def _uncapped(allocator: Allocator) -> Iterator[None]:
+    cap, allocator.cap = allocator.cap, None
+    try:
+        yield
+    finally:
+        allocator.cap = cap
 
 
 def _since(then: Lanes, now: Lanes) -> Lanes:

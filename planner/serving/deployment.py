@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from planner.batches.packed import packed, unpacked
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p0_tool import RUN_FAILED
-from planner.diagnostics.table.p9_serve import QUEUE_FULL
+from planner.diagnostics.table.p9_serve import QUEUE_FULL, REQUEST_UNREADABLE
 from planner.plan.run import SEED
 from planner.serving.answer import Answer, refusal
 from planner.serving.arguments import Arguments
@@ -91,7 +91,7 @@ class Ingress:
         try:
             given = await asyncio.get_running_loop().run_in_executor(self._readers, self.asked.read, body)
         except PlanError as error:
-            unread = any(d.code.name == "request-unreadable" for d in error.diagnostics)
+            unread = any(d.code is REQUEST_UNREADABLE for d in error.diagnostics)
             return refusal(400 if unread else 422, error.diagnostics)
         given.setdefault(SEED, secrets.randbits(32))
         waiting = self.replicas.remote(given)

@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +17,7 @@ from planner.batches.foresee import foretold
 from planner.batches.work import Work
 from planner.diagnostics.diagnostic import PlanError
 from planner.plan.model import Plan
+from planner.plan.run import with_run
 from planner.serving.answer import Answer, answer, refusal
 from planner.serving.weights import Weights
 from planner.session.machine import card_on, describe_device
@@ -49,7 +48,7 @@ class Replica:
         call that failed, one with its finding. A request that is cancelled while it waits does not run; one
         that runs ends before the next use of a component, and the device is free when this raises
         CancelledError. Raises Unhealthy where the plan is off the pipeline."""
-        plan = replace(self.plan, run=MappingProxyType({**self.plan.run, **given}))
+        plan = with_run(self.plan, {**self.plan.run, **given})
         async with self._turn:
             self._under_plan()
             stop = threading.Event()
@@ -58,7 +57,7 @@ class Replica:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:
                 stop.set()
-                while not running.done():  # whoever waits may be cancelled again: the device is still its own
+                while not running.done():  # this may be cancelled again, and the device is still in use
                     with suppress(asyncio.CancelledError):
                         await asyncio.wait([running])
                 running.exception()  # asyncio tells of those that nobody asked for

@@ -6,18 +6,17 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from planner.batches.rows import no_constant, once
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors, finding
 from planner.diagnostics.table.p9_machine import MISSING_ARGUMENT, UNKNOWN_ARGUMENT
 from planner.diagnostics.table.p9_serve import ARGUMENT_CLOSED, INPUT_NOT_INLINE, REQUEST_UNREADABLE
-from planner.document.node import escaped
+from planner.document.node import escaped, parts_of
 from planner.loading.inputs import input_findings
 from planner.loading.media import INLINE
 from planner.plan.model import Plan
-from planner.plan.run import GIVEN, IMAGES, SEED, VIDEOS, check_run, writable
+from planner.plan.run import GIVEN, IMAGES, SEED, VIDEOS, check_run, texts_in, with_run, writable
 from planner.target.call import Argument, Call, Form
 
 PROMPTS = re.compile(r"(^|_)prompts?(_|$)")
@@ -29,7 +28,7 @@ TEXTS = frozenset(
     }
 )
 """Arguments of pipeline classes of diffusers 0.42.1 that take words, beside prompts. Others name files
-(``audio_file``, ``fonts``), or nobody looked: whoever serves the plan opens them with ``arguments``."""
+(``audio_file``, ``fonts``), or nobody looked: ``arguments`` opens them."""
 LONGEST = 500
 """Characters of a message: it may quote what was sent."""
 INLINE_IMAGE = "data:image/png;base64,..."
@@ -57,11 +56,11 @@ class Asked:
         """The arguments in a body. Raises PlanError: P986 for what is no JSON object, else all that is wrong
         with its values."""
         values = _object(body)
-        called = replace(self.plan, run=MappingProxyType({**self.plan.run, **values}))
+        called = with_run(self.plan, {**self.plan.run, **values})
         found = [*self._closed(values), *self._strange(values)]
         found += [_told(d) for d in check_run(called, self.call, self.cls, called=True)]
         if not errors(found):
-            own = replace(self.plan, run=MappingProxyType(values))
+            own = with_run(self.plan, values)
             found = input_findings(own, inline=True)
         if wrong := errors(found):
             raise PlanError(wrong)
@@ -92,7 +91,7 @@ def as_json(found: tuple[Diagnostic, ...]) -> bytes:
     said = [
         {"code": d.code.id, "name": d.code.name, "message": d.message[:LONGEST]}
         | ({"hint": d.hint} if d.hint and d.code.exit_code != 4 else {})
-        | ({"argument": path[1]} if len(path := _path(d)) > 1 else {})
+        | ({"argument": path[1]} if len(path := parts_of(d.pointer)) > 1 else {})
         for d in found
     ]
     return json.dumps({"errors": said}).encode()
@@ -122,9 +121,9 @@ def named(name: str, value: Any, argument: Argument | None) -> str | None:
     if name in VIDEOS and isinstance(value, str):
         return f'"{name}" takes a list of its frames, each as {INLINE_IMAGE}'
     if name in IMAGES | VIDEOS:
-        outside = any(not text.startswith(INLINE) for text in _texts(value))
+        outside = any(not text.startswith(INLINE) for text in texts_in(value))
         return f'"{name}" takes {INLINE_IMAGE} and no paths' if outside else None
-    if argument is None or name == SEED or next(_texts(value), None) is None:
+    if argument is None or name == SEED or next(texts_in(value), None) is None:
         return None
     words = name in TEXTS or PROMPTS.search(name)
     if words and any(map(_takes_text, argument.forms)) and not _mappings(value):
@@ -147,17 +146,6 @@ def _takes_text(form: Form) -> bool:
     return form.kind == "str" or any(map(_takes_text, form.items))
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _texts(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _texts(part)
-
-
 def _mappings(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(map(_mappings, value)))
 
@@ -168,7 +156,3 @@ def _told(found: Diagnostic) -> Diagnostic:
     if found.code is MISSING_ARGUMENT:
         said = said.replace("run has none", "the request has none")
     return replace(found, message=said)
-
-
-def _path(found: Diagnostic) -> list[str]:
-    return [part.replace("~1", "/").replace("~0", "~") for part in found.pointer.split("/")[1:]]

@@ -13,19 +13,8 @@ from planner.cli.main import run
 from planner.fitting.edit import MARK, without_marks
 from planner.target import catalogue
 
-PLAN = """\
-# what I think of it
-version: 1
-name: mine   # a name
-pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}
+from .test_fit import PLAN
 
-components:
-  # it must not move
-  vae: resident
-  transformer: {policy: stream, prefetch: 2}   # two
-
-run: {prompt: a cat, height: 64, width: 64, num_inference_steps: 4}
-"""
 NEWER = "0.43.0"
 
 

@@ -49,7 +49,7 @@ ARGUMENT_CLOSED = Code(
     name="argument-closed",
     severity=Severity.ERROR,
     exit_code=2,
-    help="Whoever serves the plan said with arguments which ones a request may have, and this is another.",
+    help="The plan is served with arguments, which says what a request may have, and this is another.",
     wrong='{"prompt": "a cat", "num_inference_steps": 1000}  # arguments=[prompt, seed]',
     right='{"prompt": "a cat", "seed": 7}',
 )
