@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +22,17 @@ from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, erro
 from planner.diagnostics.machine import as_json, exit_code
 from planner.diagnostics.render import text
 from planner.loading.known import known_of, own_of
+from planner.models.model import models
 from planner.source.text import SourceText
 from planner.target import catalogue
+from planner.target.auto import meant
 from planner.target.catalogue import Own
+from planner.target.causes import Broken
+from planner.target.index import read_index
 from planner.target.loaded import describe
 from planner.target.model import Target
-from planner.translation.convert import NAME, TOOLS, class_of, from_script, from_tool, tool_of
+from planner.target.place import place_of
+from planner.translation.convert import NAME, TOOLS, class_of, from_script, from_tool, general_of, tool_of
 from planner.translation.sequence import folder_of, is_sequence, target_of, translate, translate_string
 
 
@@ -148,9 +154,11 @@ def _source(words: Sequence[str]) -> SourceText:
 
 
 def _settings(source: SourceText, tool: str, cls: str | None, version: str | None, own: Own) -> _Made:
-    cls = cls or class_of(source.text)
+    cls = cls or class_of(source.text) or _meant(source.text)
     if cls is None:
-        raise click.UsageError("settings need --class: the pipeline class that they are for")
+        said = "settings need --class: the pipeline class that they are for"
+        named = "the script names no pipeline class, and what it loads is not here: --class says which it is"
+        raise click.UsageError(said if tool else named)
     target, problems = _known(cls, version, own)
     if target is None:
         return _Made("", problems)
@@ -159,6 +167,20 @@ def _settings(source: SourceText, tool: str, cls: str | None, version: str | Non
     else:
         made, found = from_script(source.text, target, name=source.name)
     return _Made(made, found, (source,))
+
+
+def _meant(text: str) -> str | None:
+    """What a script's DiffusionPipeline or AutoPipeline stands for, by the folder or hub id it loads."""
+    if (found := general_of(text)) is None:
+        return None
+    general, source = found
+    place, own = place_of(source), None
+    if place.kind == "folder":
+        with suppress(Broken):
+            own = read_index(place.path).cls
+    elif place.kind == "hub" and (known := models().get(source)) is not None:
+        own = known.cls
+    return None if own is None else meant(general, own)
 
 
 def _string(source: SourceText, cls: str | None, version: str | None, improve: bool, own: Own) -> _Made:

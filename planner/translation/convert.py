@@ -20,7 +20,7 @@ from planner.plan.build import build_plan
 from planner.quantization.check import check_rules
 from planner.source.text import SourceText
 from planner.target.model import Target
-from planner.translation.script.compose import class_in, compose
+from planner.translation.script.compose import class_in, compose, general_in
 from planner.translation.script.source import Script
 from planner.translation.text import Given, given_in, is_python
 from planner.translation.tools import (
@@ -122,8 +122,19 @@ def tool_of(text: str) -> str | None:
 
 def class_of(text: str) -> str | None:
     """The pipeline class that Python in ``text`` loads, where it names one."""
-    script = given_in(SourceText(name=NAME, text=text), None).script if is_python(text) else None
+    script = _script(text)
     return class_in(script) if script is not None else None
+
+
+def general_of(text: str) -> tuple[str, str] | None:
+    """The class standing for others (``DiffusionPipeline``) that Python in ``text`` loads, and from where;
+    None where there is none, or its source is not written out."""
+    script = _script(text)
+    return general_in(script) if script is not None else None
+
+
+def _script(text: str) -> Script | None:
+    return given_in(SourceText(name=NAME, text=text), None).script if is_python(text) else None
 
 
 def _drafted(

@@ -53,14 +53,41 @@ def class_in(script: Script) -> str | None:
     return next(_classes(script), None)
 
 
+def general_in(script: Script) -> tuple[str, str] | None:
+    """The first class standing for others (``DiffusionPipeline``) that the snippet loads, and from where;
+    None where there is none, or its source is not written out."""
+    tree = ast.Module(body=list(script.body), type_ignores=[])
+    texts: dict[str, set[str | None]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            made = node.value.value if isinstance(node.value, ast.Constant) else None
+            for target in node.targets:
+                texts.setdefault(ast.unparse(target), set()).add(made if isinstance(made, str) else None)
+    for cls, call in _made(script):
+        named = [keyword.value for keyword in call.keywords if keyword.arg in load.SOURCES]
+        first = next(iter([*call.args, *named]), None)
+        if first is None or not load.is_general(cls):
+            continue
+        said = {first.value} if isinstance(first, ast.Constant) else texts.get(ast.unparse(first), set())
+        source = next(iter(said), None)
+        if len(said) == 1 and isinstance(source, str):
+            return cls, source
+    return None
+
+
 def _classes(script: Script) -> Iterator[str]:
+    return (cls for cls, _ in _made(script) if not load.is_general(cls))
+
+
+def _made(script: Script) -> Iterator[tuple[str, ast.Call]]:
+    """Pipeline classes that are loaded or made, with the call."""
     for node in ast.walk(ast.Module(body=list(script.body), type_ignores=[])):
         if not isinstance(node, ast.Call):
             continue
         owner, _, last = ast.unparse(node.func).rpartition(".")
         cls = owner.rpartition(".")[2] if last in load.LOADERS else last
-        if load.is_pipeline(cls) and not load.is_general(cls):
-            yield cls
+        if load.is_pipeline(cls):
+            yield cls, node
 
 
 def _walker(script: Script, sheet: Sheet, tools: Mapping[str, Tool]) -> Walker:
@@ -73,8 +100,14 @@ def _walker(script: Script, sheet: Sheet, tools: Mapping[str, Tool]) -> Walker:
     def assign(there: Member | Component, made: Value, span: Span) -> None:
         assigned(there, made, span, sheet)
 
+    def matters(node: ast.AST) -> bool:
+        return _calls(node, {*tools, "to", "cuda", "from_pretrained", "enable_tiling", "enable_vae_tiling"})
+
+    def silent() -> bool:
+        return not any(problem.code is codes.CARRIED_OVER for problem in sheet.found)
+
     def left(node: ast.AST, span: Span, why: str) -> None:
-        if _calls(node, {*tools, "to", "cuda", "from_pretrained", "enable_tiling", "enable_vae_tiling"}):
+        if matters(node):
             sheet.lose(f"not translated: {why}", span)
         else:
             sheet.aside(f"not followed: {why}", span)
@@ -92,6 +125,8 @@ def _walker(script: Script, sheet: Sheet, tools: Mapping[str, Tool]) -> Walker:
         assign=assign,
         left=left,
         assumed=assumed,
+        matters=matters,
+        silent=silent,
     )
 
 

@@ -33,6 +33,11 @@ _HUB_FILE = re.compile(
     r"(?:https?://[\w.-]+/)?(?P<repository>\w[\w.-]*/[\w.-]+)/(?:(?:blob|resolve)/[\w.-]+/)?"
     r"(?P<file>[\w./-]+\.\w+)\Z"
 )
+SOURCES = (
+    *("pretrained_model_name_or_path", "pretrained_model_link_or_path"),
+    *("pretrained_model_link_or_path_or_dict", "pretrained_model_path", "pretrained_model_or_path"),
+)
+"""The first argument of loaders, of diffusers and transformers."""
 _QUIET = (
     *("use_safetensors", "low_cpu_mem_usage", "cache_dir", "local_files_only", "token", "use_auth_token"),
     *(
@@ -68,9 +73,8 @@ def load_pipeline(cls: str, act: Act, sheet: Sheet) -> Value:
     sheet.loaded = True
     if cls != sheet.target.cls and not is_general(cls):
         sheet.lose(f"the snippet makes a {cls}, the plan is for {sheet.target.cls}", act.span)
-    source = act.args[0] if act.args else None
+    source = _source(act)
     if act.name in ("from_pretrained", "from_single_file"):
-        source = source or act.keywords.get("pretrained_model_name_or_path")
         if isinstance(source, Known) and isinstance(source.value, str) and source.value:
             sheet.pipeline["source"] = _file_here(source.value, act, sheet)
         elif source is not None:
@@ -110,15 +114,15 @@ def adopt(name: str, made: Made, sheet: Sheet) -> None:
         hint = f"load it as before, and give it to the pipeline that you plan: {name}="
         said = "a plan has no backend for Nunchaku's weights"
         sheet.lose(f'"{name}": {said}: it is not loaded by the plan', act.span, hint)
-    elif act.name in ("from_pretrained", "from_single_file") and act.args:
-        _component_source(name, act, sheet)
+    elif act.name in ("from_pretrained", "from_single_file") and (source := _source(act)) is not None:
+        _component_source(name, source, act, sheet)
     for key, value in act.keywords.items():
         at = act.places[key]
         if key == "quantization_config":
             quantized(name, value, at, sheet)
         elif key in ("torch_dtype", "dtype"):
             component_dtype(name, value, at, sheet)
-        elif key not in (*_PIPELINE, *_QUIET, "offload"):
+        elif key not in (*_PIPELINE, *_QUIET, *SOURCES, "offload"):
             sheet.lose(f'{key}={words(value)} of "{name}": a plan does not say it', at)
     _mapped(act, sheet, name)
 
@@ -134,6 +138,14 @@ def component_dtype(name: str, value: Value, span: Span, sheet: Sheet) -> None:
             said = f'the dtype of "{name}" is set again in line {span.line}'
             sheet.say(codes.WITHOUT_EFFECT, said, before)
         sheet.dtypes[name] = (made, span)
+
+
+def forget_dtypes(span: Span, sheet: Sheet) -> None:
+    """Of components, which casting the whole pipeline undoes."""
+    for name, (_, before) in sheet.dtypes.items():
+        said = f'the dtype of "{name}" is set again in line {span.line}, with all of the pipeline'
+        sheet.say(codes.WITHOUT_EFFECT, said, before)
+    sheet.dtypes.clear()
 
 
 def pipeline_dtype(value: Value, span: Span, sheet: Sheet) -> None:
@@ -166,12 +178,22 @@ def _argument(key: str, value: Value, act: Act, sheet: Sheet) -> None:
             sheet.lose(f'"{value.name}" is given as "{key}": what it is is not followed', at)
     elif key in infos and infos[key].module and not isinstance(value, Pipeline):
         sheet.lose(f'what is given as "{key}" is not known here: the plan has the pipeline\'s own', at)
-    elif key not in (*_PIPELINE, *_QUIET, *infos, "pretrained_model_name_or_path", "config"):
+    elif key not in (*_PIPELINE, *_QUIET, *SOURCES, *infos, "config"):
         sheet.lose(f"{key}={words(value)}: a plan does not say it", at)
 
 
-def _component_source(name: str, act: Act, sheet: Sheet) -> None:
-    source, folder = act.args[0], act.keywords.get("subfolder")
+def _source(act: Act) -> Value | None:
+    """Where weights come from: the first argument, by whichever of its names."""
+    named = (act.keywords[key] for key in SOURCES if key in act.keywords)
+    return act.args[0] if act.args else next(named, None)
+
+
+def _source_place(act: Act) -> Span:
+    return next((act.places[at] for at in ("0", *SOURCES) if at in act.places), act.span)
+
+
+def _component_source(name: str, source: Value, act: Act, sheet: Sheet) -> None:
+    folder = act.keywords.get("subfolder")
     if not (isinstance(source, Known) and isinstance(source.value, str) and source.value):
         sheet.lose(f'where "{name}" comes from, {words(source)}, is not known here', act.span)
         return
@@ -190,7 +212,7 @@ def _file_here(source: str, act: Act, sheet: Sheet) -> str:
         return source
     repository, file = found["repository"], found["file"]
     said = f"{shown(file)} of {shown(repository)} is on the hub: a plan loads a file that is here"
-    sheet.lose(said, act.places.get("0", act.span), f"hf download {repository} {file} --local-dir .")
+    sheet.lose(said, _source_place(act), f"hf download {repository} {file} --local-dir .")
     return f"./{file}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from planner.diagnostics.table import p8_tools as codes
 from planner.source.text import Span
@@ -19,6 +20,7 @@ from planner.translation.script.values import (
     Pipeline,
     Unknown,
     Value,
+    names_of,
     plain,
     words,
 )
@@ -26,6 +28,8 @@ from planner.translation.tools.kinds import shown
 from planner.translation.tools.model import Tool
 from planner.translation.tools.parts import autoencoders
 
+_MOST_SCALE = 1e6
+"""Of a LoRA, far above any that is used."""
 _AGAIN = "do it again after planner.apply"
 _BY_HAND = "it is not in a plan, and works beside one"
 ASIDE: Mapping[str, str] = {
@@ -236,22 +240,30 @@ def _lora(act: Act, sheet: Sheet) -> None:
 
 def _scales(act: Act, sheet: Sheet) -> None:
     """``set_adapters(["a", "b"], adapter_weights=[0.8, 1])``: the scales of LoRAs that have names."""
-    weights = act.args[1] if len(act.args) > 1 else act.keywords.get("adapter_weights")
+    weights = act.args[1] if len(act.args) > 1 else act.keywords.get("adapter_weights", Known(1.0))
+    listed: list[str] = []
     try:
-        names = plain(act.args[0]) if act.args else plain(act.keywords["adapter_names"])
-        scales = plain(weights) if weights is not None else 1.0
-    except (NotKnown, KeyError):
-        names, scales = None, None
-    listed = [names] if isinstance(names, str) else names or []
+        listed = names_of(act.args[0] if act.args else act.keywords.get("adapter_names", Known(None)))
+        scales = plain(weights)
+    except NotKnown:
+        scales = None
     given = scales if isinstance(scales, list) else [scales] * len(listed)
     known = {lora.get("adapter_name"): lora for lora in sheet.loras}
-    fits = len(given) == len(listed) and all(isinstance(scale, (int, float)) for scale in given)
+    fits = len(given) == len(listed) and all(map(_is_scale, given))
     if not listed or not fits or not known.keys() >= set(listed):
         sheet.lose(f"{act.path}: which LoRAs get which scale is not known here", act.span)
         return
+    for lora in sheet.loras:  # those that are not named are switched off
+        lora["lora_scale"] = 0.0
     for name, scale in zip(listed, given, strict=True):
         known[name]["lora_scale"] = float(scale)
-    sheet.keep(f"the scales of {', '.join(listed)}", act.span)
+    off = [lora["lora_id"] for lora in sheet.loras if lora.get("adapter_name") not in listed]
+    others = f"; {', '.join(map(shown, off))} is off: its scale is 0" if off else ""
+    sheet.keep(f"the scales of {', '.join(listed)}{others}", act.span)
+
+
+def _is_scale(made: Any) -> bool:
+    return isinstance(made, (int, float)) and abs(made) < _MOST_SCALE
 
 
 def _excluded(act: Act, sheet: Sheet) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from planner.diagnostics.diagnostic import errors
 from planner.diagnostics.table import p8_tools as codes
 from planner.source.text import Span
-from planner.translation.script.load import component_dtype, dtype_of, pipeline_dtype
+from planner.translation.script.load import component_dtype, dtype_of, forget_dtypes, pipeline_dtype
 from planner.translation.script.sheet import Place, Sheet
 from planner.translation.script.values import (
     Act,
@@ -138,10 +138,15 @@ def move(of: Pipeline | Component, act: Act, sheet: Sheet) -> None:
 
 def cast(of: Pipeline | Component, value: Value, span: Span, sheet: Sheet) -> None:
     """A dtype given to all, or to a component."""
-    if isinstance(of, Component):
-        component_dtype(of.name, value, span, sheet)
-    else:
+    if isinstance(of, Pipeline):
+        if dtype_of(value) is not None:
+            forget_dtypes(span, sheet)
         pipeline_dtype(value, span, sheet)
+    elif of.inside:
+        said = f"{of.inside} of {shown(of.name)} alone is cast: a plan has one dtype for a component"
+        sheet.lose(said, span)
+    elif sheet.has(of, span):
+        component_dtype(of.name, value, span, sheet)
 
 
 def accelerated(act: Act, sheet: Sheet) -> None:

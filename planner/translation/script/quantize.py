@@ -8,7 +8,18 @@ from typing import Any
 
 from planner.source.text import Span
 from planner.translation.script.sheet import Sheet
-from planner.translation.script.values import Act, Known, Made, NotKnown, Pairs, Value, plain, words
+from planner.translation.script.values import (
+    Act,
+    Known,
+    Made,
+    NotKnown,
+    Pairs,
+    Value,
+    names_of,
+    plain,
+    texts,
+    words,
+)
 from planner.translation.tools.kinds import shown
 from planner.translation.tools.parts import modules
 
@@ -33,6 +44,7 @@ _BACKENDS = {
     "QuantoConfig": "quanto",
     "GGUFQuantizationConfig": "gguf",
 }
+_CAST = ("storage_dtype", "compute_dtype", "skip_modules_pattern", "skip_modules_classes", "non_blocking")
 _WHOLE = {"bitsandbytes_4bit": "bitsandbytes", "bitsandbytes_8bit": "bitsandbytes"}
 _BITSANDBYTES = ("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "bnb_4bit_compute_dtype")
 _READ = {
@@ -76,29 +88,28 @@ def pipeline_quantized(config: Value, span: Span, sheet: Sheet) -> None:
     try:
         backend = str(plain(given.get("quant_backend", Known(""))))
         options = plain(given.get("quant_kwargs", Pairs(())))
-        named = plain(given.get("components_to_quantize", Known(None)))
+        named = names_of(given.get("components_to_quantize", Known(None)))
     except NotKnown as error:
         sheet.lose(f"the value of {shown(str(error))} is not known here: not quantized", span)
         return
     rule = _of(_WHOLE.get(backend, backend), options, span, sheet) if isinstance(options, Mapping) else None
-    names = [named] if isinstance(named, str) else named or modules(sheet.target)
-    for name in names if rule is not None else ():
-        if sheet.has(str(name), span):
-            sheet.rules.append({"component": str(name), **(rule or {})})
+    components = named or modules(sheet.target)
+    for name in components if rule is not None else ():
+        if sheet.has(name, span):
+            sheet.rules.append({"component": name, **(rule or {})})
     if rule is not None:
-        sheet.keep(f"{', '.join(map(str, names))}: rules for {rule['backend']}", span)
+        sheet.keep(f"{', '.join(components)}: rules for {rule['backend']}", span)
 
 
 def cast(component: str, act: Act, sheet: Sheet, first: int = 0) -> None:
     """``enable_layerwise_casting`` of a component, or ``apply_layerwise_casting`` on it."""
-    names = ("storage_dtype", "compute_dtype", "skip_modules_pattern", "skip_modules_classes", "non_blocking")
-    values = dict(zip(names, act.args[first:], strict=False)) | dict(act.keywords)
+    values = dict(zip(_CAST, act.args[first:], strict=False)) | dict(act.keywords)
     rule: dict[str, Any] = {"component": component, "backend": "layerwise_cast"}
     try:
-        for key in names[:2]:
+        for key in _CAST[:2]:
             if (made := plain(values.get(key, Known(None)))) is not None:
                 rule[key] = made
-        skip = plain(values.get("skip_modules_pattern", Known(None)))
+        skip = names_of(values.get("skip_modules_pattern", Known("auto")))
     except NotKnown as error:
         sheet.lose(f"the value of {shown(str(error))} is not known here: not cast", act.span)
         return
@@ -106,10 +117,11 @@ def cast(component: str, act: Act, sheet: Sheet, first: int = 0) -> None:
         sheet.lose(f"a plan casts to float8, not to {shown(rule['storage_dtype'])}", act.span)
         return
     if rule.get("compute_dtype", "bfloat16") not in FLOATS:
-        sheet.lose(f"compute_dtype is {shown(rule['compute_dtype'])}, a plan knows {FLOATS}", act.span)
+        said = f"compute_dtype is {shown(rule['compute_dtype'])}, a plan knows {', '.join(FLOATS)}"
+        sheet.lose(said, act.span)
         return
-    if skip and skip != "auto":
-        rule["skip"] = [skip] if isinstance(skip, str) else [str(pattern) for pattern in skip]
+    if skip and skip != ["auto"]:
+        rule["skip"] = skip
     if "skip_modules_classes" in values:
         sheet.lose(
             f"skip_modules_classes of {words(values['skip_modules_classes'])}: a rule skips names of modules",
@@ -173,8 +185,10 @@ def _of(backend: str, given: Mapping[str, Any], span: Span, sheet: Sheet) -> dic
             sheet.lose(f"a plan has no backend {shown(backend)}: not quantized", span)
             return None
     skip = given.get("modules_to_not_convert") or given.get("llm_int8_skip_modules")
-    if skip:
-        rule["skip"] = [re.escape(str(name)).replace(r"\_", "_") for name in _listed(skip)]
+    if skip and (listed := texts(skip)) is not None:
+        rule["skip"] = [re.escape(name).replace(r"\_", "_") for name in listed]
+    elif skip:
+        sheet.lose(f"what {shown(skip)} leaves out is not known here: not in the rule", span)
     for key in given:
         if key not in _READ[backend]:
             sheet.lose(f"{key} of {backend}: a rule has no such option", span)
@@ -198,10 +212,6 @@ def _bitsandbytes(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _type_of(value: Value) -> Any:
     return value.name if isinstance(value, Made) else plain(value)
-
-
-def _listed(names: Any) -> list[Any]:
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _arguments(act: Act, names: tuple[str, ...]) -> dict[str, Value]:

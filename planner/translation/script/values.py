@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from planner.source.text import Span
@@ -12,9 +12,11 @@ from planner.translation.tools.kinds import shown
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A literal, or a name that stands for itself: ``torch.bfloat16`` is ``bfloat16``."""
+    """A literal; or, ``named``, a name that stands for itself (``torch.bfloat16`` is ``bfloat16``), whose own
+    value is known only when it runs."""
 
     value: Any
+    named: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,22 @@ def plain(value: Value) -> Any:
         case Member(name=name):
             raise NotKnown(name)
     raise NotKnown("the pipeline")
+
+
+def texts(made: Any) -> list[str] | None:
+    """A text or a list of texts as a list; None for what is neither."""
+    if isinstance(made, str):
+        return [made]
+    return made if isinstance(made, list) and all(isinstance(one, str) for one in made) else None
+
+
+def names_of(value: Value) -> list[str]:
+    """The texts that an argument for one name or several has; none for None. Raises NotKnown."""
+    if (made := plain(value)) is None:
+        return []
+    if (found := texts(made)) is None:
+        raise NotKnown(str(made))
+    return found
 
 
 def words(value: Value) -> str:

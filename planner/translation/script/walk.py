@@ -1,7 +1,7 @@
 """Statements in the order in which Python would run them, calls handed on one by one.
 
-What depends on the run (a condition, a loop over what is not written out) is not walked: what stands in
-it is told. ``torch.cuda.is_available()`` is taken to be true: a plan is for a machine with a card.
+What depends on the run (a condition that the snippet's literals do not decide, a loop over what is not
+written out) is not walked: what stands in it is told.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from planner.source.text import Span
+from planner.translation.script.condition import truth
 from planner.translation.script.source import Script
+from planner.translation.script.uncalled import Function, only_entry
 from planner.translation.script.values import (
     Act,
     Component,
@@ -37,14 +39,14 @@ MODULES = ("torch", "diffusers", "transformers", "accelerate", "cache_dit", "nun
 
 _PIPELINE = re.compile(r"(self|(\w*_)?(pipe|pipeline)\d*)\Z")
 _CLASS = re.compile(r"[A-Z]\w*\Z")
-_AVAILABLE = re.compile(r"(torch\.\w+|\w*)\.?is_available\(\)\Z")
 
 
 @dataclass(kw_only=True)
 class Walker:
     """``call`` gets each call and says what it makes; ``adopt`` the component whose name a model is bound
     to; ``assign`` what is set on an object; ``left`` what is not walked, with its reason; ``assumed`` what
-    is taken to be true. ``named``: variables that the snippet gives to the pipeline, by its argument."""
+    is taken to be true. ``matters``: whether a part says something for a plan; ``silent``: whether nothing
+    has so far. ``named``: variables that the snippet gives to the pipeline, by its argument."""
 
     script: Script
     components: Collection[str]
@@ -54,34 +56,41 @@ class Walker:
     assign: Callable[[Member | Component, Value, Span], None]
     left: Callable[[ast.AST, Span, str], None]
     assumed: Callable[[Span, str], None]
+    matters: Callable[[ast.AST], bool]
+    silent: Callable[[], bool]
     variables: dict[str, Value] = field(default_factory=dict)
     modules: set[str] = field(default_factory=lambda: set(MODULES))
-    functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)
     depth: int = 0
     turns: int = 0
 
     def walk(self) -> None:
-        """All of the script; functions that nothing calls are told at the end."""
+        """All of the script; functions that nothing calls are told at the end. Where all that matters is in
+        them, the one through which it is reached is taken to be called."""
         self.block(self.script.body)
+        if self.silent() and (entry := only_entry(self.functions, self.matters)) is not None:
+            function = self.functions[entry]
+            self.assumed(self.script.span(function), f"{entry} is taken to be called")
+            self._inlined(function, Act.bare(entry, self.script.span(function)))
         for name in self.functions:
             self._never_called(name)
 
     def _class(self, body: Collection[ast.stmt]) -> None:
         """Methods are functions of ``self``; what makes the object is walked, and what it calls."""
         for statement in body:
-            if isinstance(statement, ast.FunctionDef):
+            if isinstance(statement, Function):
                 self._define(f"self.{statement.name}", statement)
                 continue
             self.statement(statement)
             for name in _stored(statement):
                 if name in self.variables:
                     self.variables[f"self.{name}"] = self.variables[name]
-        own = {statement.name for statement in body if isinstance(statement, ast.FunctionDef)}
+        own = {statement.name for statement in body if isinstance(statement, Function)}
         if "__init__" in own and (made := self.functions.get("self.__init__")) is not None:
             self._inlined(made, Act.bare("self.__init__", self.script.span(made)))
 
-    def _define(self, name: str, function: ast.FunctionDef) -> None:
+    def _define(self, name: str, function: Function) -> None:
         self._never_called(name)  # the one that had the name
         self.functions[name] = function
         self.called.discard(name)
@@ -118,11 +127,11 @@ class Walker:
             case ast.AugAssign(target=ast.Name(id=name)):
                 self.value(node.value)
                 self.variables[name] = Unknown(name)
-            case ast.FunctionDef(name=name):
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 self._define(name, node)
             case ast.ClassDef(body=body):
                 self._class(body)
-            case ast.With(items=items, body=body):
+            case ast.With(items=items, body=body) | ast.AsyncWith(items=items, body=body):
                 for item in items:
                     made = self.value(item.context_expr)
                     if item.optional_vars is not None:
@@ -140,20 +149,28 @@ class Walker:
             case ast.Pass() | ast.Global() | ast.Nonlocal() | ast.AnnAssign():
                 pass
             case _:
-                self.left(node, self.script.span(node), f"{type(node).__name__.lower()} is not followed")
+                self._told([node], f'"{ast.unparse(node).split(maxsplit=1)[0].rstrip(":")}" is not followed')
         return None
 
     def _if(self, node: ast.If) -> Value | None:
-        test = ast.unparse(node.test)
-        if _AVAILABLE.match(test):
-            self.assumed(self.script.span(node.test), f"{test} is taken to be true")
-        elif test not in ("__name__ == '__main__'", "True"):
-            why = f"whether {shown(test)[1:-1]} is known only when it runs: keep what you mean"
+        known = self._truth(node.test)
+        if known is None:
+            said = shown(ast.unparse(node.test))[1:-1]
+            why = f"whether {said} is known only when it runs: keep what you mean"
             self._told([*node.body, *node.orelse], why)
-            for name in _stored(node):
-                self.variables.pop(name, None)
             return None
-        return self.block(node.body)
+        return self.block(node.body if known else node.orelse)
+
+    def _truth(self, test: ast.expr) -> bool | None:
+        def assumed(node: ast.expr, said: str) -> None:
+            self.assumed(self.script.span(node), said)
+
+        return truth(test, self._literal, assumed)
+
+    def _literal(self, node: ast.expr) -> Known | None:
+        """A literal, or the variable that holds one."""
+        made = self.value(node) if isinstance(node, (ast.Constant, ast.Name)) else None
+        return made if isinstance(made, Known) and not made.named else None
 
     def _for(self, node: ast.For) -> Value | None:
         over = self.value(node.iter)
@@ -171,6 +188,8 @@ class Walker:
     def _told(self, statements: Collection[ast.stmt], why: str) -> None:
         for statement in statements:
             self.left(statement, self.script.span(statement), why)
+            for name in _stored(statement):
+                self.variables.pop(name, None)
 
     def _bind(self, target: ast.expr, made: Value, value: ast.expr) -> None:
         match target, made:
@@ -221,9 +240,8 @@ class Walker:
             case ast.Subscript(value=ast.Attribute(value=of, attr="components"), slice=key):
                 if isinstance(self.value(of), Pipeline) and isinstance(there := self.value(key), Known):
                     return self._member(Pipeline(), str(there.value))
-            case ast.IfExp(test=test, body=body) if _AVAILABLE.match(said := ast.unparse(test)):
-                self.assumed(self.script.span(test), f"{said} is taken to be true")
-                return self.value(body)
+            case ast.IfExp(test=test, body=body, orelse=other) if (known := self._truth(test)) is not None:
+                return self.value(body if known else other)
             case ast.NamedExpr(target=target, value=value):
                 made_value = self.value(value)
                 self._bind(target, made_value, value)
@@ -258,7 +276,7 @@ class Walker:
         if isinstance(root, ast.Name) and root.id not in self.variables:
             own = root.id in self.modules or _CLASS.match(root.id) or root.id.endswith("_type")
             if own and not _PIPELINE.match(root.id):
-                return Known(name)
+                return Known(name, named=True)
         there = self._member(self.value(of), name)
         return Unknown(text) if isinstance(there, Member) and not _about(there) else there
 
@@ -278,7 +296,8 @@ class Walker:
             case ast.Name(id="device", ctx=_) | ast.Attribute(attr="device") if not node.keywords:
                 parts = [self.value(arg) for arg in node.args]
                 if parts and all(isinstance(part, Known) for part in parts):
-                    return Known(":".join(str(part.value) for part in parts if isinstance(part, Known)))
+                    said = ":".join(str(part.value) for part in parts if isinstance(part, Known))
+                    return Known(said, named=True)
                 return Unknown(ast.unparse(node))
             case ast.Name(id="getattr") if len(node.args) == 2:
                 of, key = self.value(node.args[0]), self.value(node.args[1])
@@ -332,7 +351,7 @@ class Walker:
                 return Unknown(root.id)
         return self.value(of)
 
-    def _inlined(self, function: ast.FunctionDef, act: Act) -> Value:
+    def _inlined(self, function: Function, act: Act) -> Value:
         """A function of the snippet, where it is called: its body with its arguments."""
         self.called |= {name for name, known in self.functions.items() if known is function}
         outer, self.depth = self.variables, self.depth + 1
@@ -345,7 +364,8 @@ class Walker:
                 given[name] = self.value(defaults[name]) if name in defaults else self._name(name)
         self.variables = {**outer, **given}
         returned = self.block(function.body)
-        kept = {name: value for name, value in self.variables.items() if "." in name}
+        own = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
+        kept = {name: value for name, value in self.variables.items() if "." in name or name in own}
         self.variables, self.depth = {**outer, **kept}, self.depth - 1
         return returned if returned is not None else Known(None)
 
