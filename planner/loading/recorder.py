@@ -197,7 +197,7 @@ class Recorder:
             reserved=reserved,
             driver=driver,
             pinned=residency.pins.nbytes,
-            host=sum(c.host.nbytes for c in residency.components.values() if c.host is not None),
+            host=sum(host.nbytes for c in residency.components.values() for host in c.layouts),
         )
         self._samples.append((self._last, sample))
         for span in self._open.values():

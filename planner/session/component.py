@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import enum
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ from planner.graph.split import Split, split
 from planner.host.layout import HostWeights
 from planner.plan.model import Policy
 from planner.schedule.estimate import ActivationEstimate
+from planner.session.casts import Casts, casts, taken
 from planner.session.frames import release_locals
 from planner.session.undo import Undo
 from planner.streaming.device_weights import DeviceWeights
@@ -89,6 +90,7 @@ class ManagedComponent:
         self.undo = Undo()
         """What takes our class and hooks off the component, once no plan has it."""
         self.host: HostWeights | None = None
+        self.casts = Casts()
         self.weights: DeviceWeights | None = None
         self.shares = False
         """Whether another component has some of its modules: both bind them, each before it runs."""
@@ -123,9 +125,42 @@ class ManagedComponent:
             return
         if self.host is None or self.host.stale(module):
             before, self.host, self._chosen = self.host, None, None
+            if not (kept := self.casts.follows(module)):
+                self._forget_cast()
             if before is not None:
                 self._pins.release(before)
             self.host = HostWeights(module, self._pins)
+            if kept:
+                self.casts.note(module)
+
+    @property
+    def layouts(self) -> Iterator[HostWeights]:
+        """Of its weights as they are, and of what is kept of a cast."""
+        other = None if self.casts.other is None else self.casts.other.host
+        yield from (host for host in (self.host, other) if host is not None)
+
+    def apply(
+        self, function: Callable[[torch.Tensor], torch.Tensor], convert: Callable[[], object], *, keep: bool
+    ) -> None:
+        """``convert`` applies ``function`` to tensors of the component, which is away. ``keep``: to all, and
+        what it takes from them may be kept (``planner.session.casts``): not where the plan says how much of
+        the host's memory may be registered."""
+        module, before = self.module, None
+        if keep and module is not None and self._pins.limit is None and casts(module, function):
+            found = self.casts.swap(module, function, self.host)
+            if found is not None:
+                self.host, self._chosen = found.host, None
+                return
+            before = taken(module)
+        self._forget_cast()
+        convert()
+        if module is not None and before is not None and self.casts.keep(module, before, self.host):
+            self.host, self._chosen = None, None
+
+    def _forget_cast(self) -> None:
+        host = self.casts.forget()
+        if host is not None and host is not self.host:
+            self._pins.release(host)
 
     def held(self, wish: Wish) -> int | None:
         """Bytes on the device when it is in use, as it would be onloaded now; None when that is not known."""

@@ -54,7 +54,9 @@ def _apply(self: torch.nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], re
         try:
             component.being_cast = True
             if _may_apply(state, component, fn):
-                _original(self, fn, recurse)
+                whole = self is component.module and recurse
+                keep = whole and _in_scope(state, component)
+                component.apply(fn, lambda: _original(self, fn, recurse), keep=keep)
         finally:
             component.being_cast = False
 
@@ -74,8 +76,8 @@ def _may_apply(
     with torch.no_grad():
         target = fn(torch.empty(0)).device
     found = state.charged(component)
-    in_scope = found is not None and state.in_scope(found[0])
-    if target.type not in ("cpu", state.device.name.type) or (target.type != "cpu" and not in_scope):
+    moves = target.type != "cpu" and not _in_scope(state, component)
+    if target.type not in ("cpu", state.device.name.type) or moves:
         plan = found[0].schedule.plan if found is not None else ""
         said = f'"{component.label}" is under plan "{plan}" and was asked to move to "{target}"'
         raise PlanError([finding(MOVE_REFUSED, said, hint="session.remove() gives it back")])
@@ -86,3 +88,9 @@ def _may_apply(
         return False
     state.evict_idle(component, "was cast or moved")
     return True
+
+
+def _in_scope(state: DeviceState, component: ManagedComponent) -> bool:
+    """Whether a call goes on of the plan that ``component`` is charged to."""
+    found = state.charged(component)
+    return found is not None and state.in_scope(found[0])

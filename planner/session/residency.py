@@ -74,7 +74,7 @@ class Residency:
         for name in [*applied.components]:
             self.dismiss(applied, name)
         self.device.release_freed()
-        self.pins.release_but(c.host for c in self.components.values() if c.host is not None)
+        self.pins.release_but(host for c in self.components.values() for host in c.layouts)
         if not self.applied and self._capped:
             self.device.cap(None)
             self._capped = self.activations.capped = False
@@ -96,9 +96,10 @@ class Residency:
             component.offload()
             bring_home(component, self.device.name)
             component.undo.close()
-            if component.host is not None:
-                self.pins.release(component.host)
-                component.host = None
+            for host in component.layouts:
+                self.pins.release(host)
+            component.casts.forget()
+            component.host = None
             self.components = {key: c for key, c in self.components.items() if c is not component}
         elif component.placed_by is applied:
             component.offload()

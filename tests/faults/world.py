@@ -13,6 +13,7 @@ import pipelines.wide  # noqa: F401  (the smallest classes are there)
 import torch
 from pipelines.plans import plan_for, schedule_for, tight
 from pipelines.registry import build, run, same
+from torch.utils._pytree import tree_map_only
 
 from faults.case import Case
 from faults.found import Shape, as_found, difference, modules_of, on_device
@@ -39,7 +40,13 @@ POLICIES: dict[str, tuple[str, bool]] = {
 }
 """What is said of each component, and whether what fits stays between calls."""
 
-PHASES = ("apply", "apply-stock", "call", "second", "use", "scope", "copy", "cast", "remove", "lora")
+PHASES = (
+    *("apply", "apply-stock", "call", "second", "use", "scope"),
+    *("copy", "cast", "upcast", "remove", "lora"),
+)
+
+CHANGING = ("lora", "apply-stock", "upcast")
+"""Phases after which the pipeline is made anew: it is another one by then."""
 
 FACTORS = (2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0)
 """Budgets, as so many of the weights of the largest stage: the first one in which a call fits."""
@@ -69,8 +76,10 @@ class World:
     @property
     def phases(self) -> tuple[str, ...]:
         """Those that there are for this pipeline."""
-        lora = self.name == "StableDiffusionPipeline"
-        return tuple(phase for phase in PHASES if lora or phase != "lora")
+        absent = set() if self.name == "StableDiffusionPipeline" else {"lora"}
+        if self.policy.startswith("budget"):
+            absent.add("upcast")  # twice the weights: no budget of theirs has room
+        return tuple(phase for phase in PHASES if phase not in absent)
 
     def count(self, phase: str) -> Counts:
         """What a whole run of ``phase`` does."""
@@ -80,7 +89,7 @@ class World:
             with counted(subject.pipe, subject.device) as (counts, callback):
                 subject.do(phase, callback)
             subject.end()
-            if phase in ("lora", "apply-stock"):
+            if phase in CHANGING:
                 self._build()
             self.counts[phase] = counts
         return self.counts[phase]
@@ -92,7 +101,7 @@ class World:
             subject.prepare(case.phase)
             wrong = subject.strike(case)
         finally:
-            if case.phase in ("lora", "apply-stock"):
+            if case.phase in CHANGING:
                 self._build()
         if wrong:
             subject.abandon()
@@ -202,8 +211,14 @@ class Subject:
                     copy.deepcopy(part)
                     part.state_dict()
             case "cast":
-                for part in modules_of(self.pipe).values():
-                    part.to(torch.float32)
+                self._to(torch.float32)
+            case "upcast":
+                assert self.session is not None
+                with self.session.call():
+                    for _ in range(2):
+                        self._to(torch.float64)
+                        self._use(torch.float64)
+                        self._to(torch.float32)
             case "remove":
                 assert self.session is not None
                 self.session.remove()
@@ -213,10 +228,15 @@ class Subject:
                 self.pipe.load_lora_weights(lora(1), adapter_name="one")
         return None
 
-    def _use(self) -> None:
+    def _use(self, dtype: torch.dtype | None = None) -> None:
         with torch.no_grad():
-            for name, (method, args, kwargs) in self.world.uses.items():
+            for name, (method, *given) in self.world.uses.items():
+                args, kwargs = tree_map_only(torch.Tensor, lambda t: _in(t, dtype), given)
                 getattr(self.pipe.components[name], method)(*args, **kwargs)
+
+    def _to(self, dtype: torch.dtype) -> None:
+        for part in modules_of(self.pipe).values():
+            part.to(dtype)
 
     def attach(self) -> None:
         """The plan comes."""
@@ -282,6 +302,8 @@ class Subject:
                     wrong.append("the error was swallowed")
                 if made and not same(made, self.world.reference):
                     wrong.append("a wrong picture from the call that met it")
+        if case.phase == "upcast":
+            self._to(torch.float32)  # as a pipeline's user would
         hit = found.yes
         found.raised.clear()  # with the frames that they hold
         return wrong, hit
@@ -383,6 +405,8 @@ class Subject:
             wrong.append("without a plan: the device's state has components or plans")
         if case.phase not in ("lora", "apply-stock"):
             found = difference(self.world.shape, as_found(self.pipe), self.world.noise)
+            if case.phase == "upcast":  # torch makes other buffers in a cast
+                found = [place for place in found if "._buffers." not in place]
             if found:
                 wrong.append(f"without a plan: {len(found)} places are not as found: {found[:3]}")
         elif case.phase == "lora":
@@ -420,6 +444,10 @@ def _raised_by_us(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and trace.tb_frame.f_code.co_filename.startswith(ROOT)
+
+
+def _in(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
 
 
 def _in_thread(work: Callable[[], None]) -> bool:
