@@ -115,7 +115,7 @@ class Player:
         for at, turn in enumerate(turns):
             use = self._call.uses[turn.use]
             order = order_of(self._work[turn.use])
-            stage, weights = residents.enter(use.component, use.entry, use.signature, order)
+            stage, weights = residents.enter(use.component, use.entry, use.signature, order, use.weights)
             self._hold(turn.held)
             self._run(stage, turn.use, weights, last=at == last[use.component])
             residents.leave(use.component)

@@ -42,15 +42,27 @@ class Section:
     work: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """A component's weights on the device, in bytes. ``fixed``: there whenever it is in use; ``blocks``: path
+    and bytes of each block that may come and go, as ``planner.target.model.Blocks`` has them; ``tensors``:
+    how many there are in what is fixed, and in each block."""
+
+    fixed: int
+    blocks: tuple[tuple[str, int], ...] = ()
+    tensors: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class UseProfile:
     """One distinct use: a component's entry ("" for ``forward``) with inputs of certain shapes.
 
     ``inputs``: bytes of the tensors that it is given, on the device; ``output``: bytes that stay when it is
     over; ``room``: bytes that torch's allocator must be let have for it, beside what is held already, in
-    segments that expand. ``events``: positive numbers allocate so many bytes (multiples of 512, as torch's
-    allocator rounds), ``-k`` frees the allocation made ``k`` allocations before (1: the latest); inputs are
-    no events.
+    segments that expand. ``weights``: the component's, where the pipeline had cast them before (SDXL's VAE to
+    float32); None while they are as loaded. ``events``: positive numbers allocate so many bytes (multiples of
+    512, as torch's allocator rounds), ``-k`` frees the allocation made ``k`` allocations before (1: the
+    latest); inputs are no events.
     ``scratch``: which allocations, by number from 0, a library can do without where memory is short (it takes
     another kernel).
     ``signature``: by which a run knows whether its first use is this one, "" where that is not known;
@@ -69,6 +81,7 @@ class UseProfile:
     operations: tuple[Operation, ...] = ()
     sections: tuple[Section, ...] = ()
     notes: tuple[str, ...] = ()
+    weights: Weights | None = None
     pace: float = 1.0
     measured: frozenset[str] = frozenset()
 
@@ -93,17 +106,6 @@ class UseProfile:
     @cached_property
     def _peaks(self) -> tuple[int, int]:
         return max(self.live(), default=0), max(self.live(scratch=False), default=0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """A component's weights on the device, in bytes. ``fixed``: there whenever it is in use; ``blocks``: path
-    and bytes of each block that may come and go, as ``planner.target.model.Blocks`` has them; ``tensors``:
-    how many there are in what is fixed, and in each block."""
-
-    fixed: int
-    blocks: tuple[tuple[str, int], ...] = ()
-    tensors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

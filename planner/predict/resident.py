@@ -8,7 +8,7 @@ itself: the ``Guide`` and the ``ActivationEstimate`` are those that a session as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from planner.cards.data import CardData
@@ -24,14 +24,15 @@ from planner.schedule.estimate import ActivationEstimate
 from planner.schedule.guide import Decision, Guide
 from planner.schedule.model import Schedule
 from planner.schedule.pins import pinned
-from planner.target.model import Blocks, ComponentInfo
+from planner.target.model import Blocks, ComponentInfo, device_bytes
 
 
 @dataclass(slots=True)
 class Component:
     """``order``: in which its blocks run in its next use, by number; ``tensors``: how many there are in each,
     () where nobody counted; ``pageable``: by number, how many bytes of a block's host memory are not
-    registered; ``weights``: None while it is away."""
+    registered; ``loaded``: its blocks before the pipeline ``cast`` it, if it did; ``weights``: None while
+    it is away."""
 
     name: str
     blocks: Blocks
@@ -39,8 +40,10 @@ class Component:
     order: tuple[int, ...]
     tensors: tuple[int, ...]
     pageable: Mapping[int, int]
+    loaded: Blocks
     weights: ClockWeights | None = None
     arrival: int = 0
+    cast: Weights | None = None
 
 
 class Residents:
@@ -81,6 +84,7 @@ class Residents:
                     (),
                     _tensors(blocks, call.weights.get(name)),
                     {} if limit is None else _pageable(blocks, registered[name]),
+                    blocks,
                 )
         self.host = sum(one.blocks.bytes for one in self.components.values())
         self.pinned = self.host - sum(sum(one.pageable.values()) for one in self.components.values())
@@ -107,11 +111,12 @@ class Residents:
         self._estimate.begin()
 
     def enter(
-        self, name: str, entry: str, signature: str, order: tuple[int, ...]
+        self, name: str, entry: str, signature: str, order: tuple[int, ...], cast: Weights | None = None
     ) -> tuple[str, ClockWeights]:
-        """A component is on the device, to run its blocks in this ``order``. The stage that it runs in, and
-        its weights."""
+        """A component is on the device, to run its blocks in this ``order``; ``cast``: with these weights in
+        place of the loaded ones. The stage that it runs in, and its weights."""
         component = self.components[name]
+        self._become(component, cast)
         component.order = order
         decision = self._guide.enter(name, entry, self.resident())
         self.clock.stage = decision.stage
@@ -139,6 +144,8 @@ class Residents:
 
     def end(self) -> None:
         """The call is over: who leaves has left."""
+        for component in self.components.values():
+            self._become(component, None)  # pipelines give back what they cast
         for name in self._guide.finish(self.resident()):
             self._evict(name)
         self.memory.release_freed()
@@ -158,6 +165,13 @@ class Residents:
         return sum(one.weights.nbytes for one in self.components.values() if one.weights is not None)
 
     # -- moves
+
+    def _become(self, component: Component, cast: Weights | None) -> None:
+        """It was cast, or cast back, and left the device for that."""
+        if component.cast != cast:
+            self._evict(component.name)
+            component.cast = cast
+            component.blocks = component.loaded if cast is None else _cast(component.loaded, cast)
 
     def _split(self, component: Component) -> Split | None:
         placement = component.placement
@@ -264,6 +278,16 @@ def _blocks(info: ComponentInfo) -> Blocks | None:
     if info.blocks is not None or info.bytes is None:
         return info.blocks
     return Blocks(fixed=info.bytes, streamable=())
+
+
+def _cast(loaded: Blocks, cast: Weights) -> Blocks:
+    """The blocks in another dtype; in proportion where others were traced than anybody counted."""
+    sizes = tuple(size for _, size in cast.blocks)
+    if len(sizes) == len(loaded.streamable):
+        return replace(loaded, fixed=cast.fixed, streamable=sizes)
+    factor = (cast.fixed + sum(sizes)) / max(1, loaded.bytes)
+    fixed, *others = (device_bytes([round(size * factor)]) for size in (loaded.fixed, *loaded.streamable))
+    return replace(loaded, fixed=fixed, streamable=tuple(others))
 
 
 def _tensors(blocks: Blocks, traced: Weights | None) -> tuple[int, ...]:

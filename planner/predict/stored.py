@@ -7,7 +7,7 @@ from typing import Any
 
 from planner.predict.profile import CallProfile, Operation, Section, Turn, UseProfile, Weights
 
-FORM = 7
+FORM = 8
 """Raised when the form changes, so that none of before is read as one of now."""
 
 
@@ -54,7 +54,7 @@ def _call(profile: CallProfile) -> dict[str, Any]:
         "steps": profile.steps,
         "uses": [_use(use) for use in profile.uses],
         "turns": [[turn.use, turn.held] for turn in profile.turns],
-        "weights": {n: [w.fixed, [*w.tensors], *map(list, w.blocks)] for n, w in profile.weights.items()},
+        "weights": {name: _weights(one) for name, one in profile.weights.items()},
         "workspace": profile.workspace,
         "notes": list(profile.notes),
     }
@@ -73,7 +73,12 @@ def _use(use: UseProfile) -> dict[str, Any]:
         "operations": [[o.kind, o.dtype, o.flops, o.bytes, list(o.shape)] for o in use.operations],
         "sections": [[s.block, [n for pair in s.work for n in pair]] for s in use.sections],
         "notes": list(use.notes),
+        **({} if use.weights is None else {"weights": _weights(use.weights)}),
     }
+
+
+def _weights(weights: Weights) -> list[Any]:
+    return [weights.fixed, [*weights.tensors], *map(list, weights.blocks)]
 
 
 def _read_use(said: Any) -> UseProfile:
@@ -91,6 +96,7 @@ def _read_use(said: Any) -> UseProfile:
             Section(block, tuple(zip(work[::2], work[1::2], strict=True))) for block, work in said["sections"]
         ),
         notes=tuple(said["notes"]),
+        weights=_read_weights(said["weights"]) if "weights" in said else None,
     )
 
 

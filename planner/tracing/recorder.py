@@ -64,6 +64,8 @@ class Recorder:
         self._glue = Glue()
         self._owners: dict[int, tuple[str, str]] = {}
         self._blocks: dict[int, str] = {}
+        self._loaded: dict[str, Any] = {}
+        """Each component's dtype before the call."""
         self._seen: dict[Any, tuple[int, Any]] = {}
         self._inside = False
         self._active = False
@@ -82,6 +84,7 @@ class Recorder:
                         self._stored[id(part)] = form
                 self.weights[name], inside = blocks(module)
                 self._blocks |= inside
+                self._loaded[name] = _dtype(module)
                 module.__class__ = self._dressed(type(module))
                 names.append(name)
         return tuple(names)
@@ -166,7 +169,7 @@ class Recorder:
         component, path = self._owners[id(module)]
         where = ".".join(part for part in (path, entry) if part)
         parameters = module.forward if not entry else function
-        dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
+        dtype = _dtype(module)
         key = (component, where, dtype, mark(parameters, args, kwargs))
         held = self._glue.live
         if key not in self._seen:
@@ -180,6 +183,11 @@ class Recorder:
         use, out = self._seen[key]
         self.turns.append(Turn(use, held))
         return again(out)
+
+    def _weights(self, component: str) -> Weights | None:
+        """Of a component that was cast since it was loaded."""
+        module = self._pipe.components[component]
+        return blocks(module)[0] if _dtype(module) is not self._loaded[component] else None
 
     def _traced(
         self,
@@ -215,9 +223,14 @@ class Recorder:
             operations=ledger.operations,
             sections=ledger.sections,
             notes=tuple(sorted(ledger.notes)),
+            weights=self._weights(component),
         )
         self.uses.append(replace(use, room=peak_of(use, Allocator(expandable=True)).asked))
         return len(self.uses) - 1, out
+
+
+def _dtype(module: torch.nn.Module) -> torch.dtype | None:
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
 
 
 def _tensors(args: Any, kwargs: Any) -> bool:

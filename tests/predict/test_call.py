@@ -58,7 +58,24 @@ def foreseen(pipe: Any, plan: Any, name: str) -> Forecast:
 
 @pytest.mark.parametrize(("name", "policy"), EACH)
 def test_what_a_session_moves_and_holds(name: str, policy: str) -> None:
+    compare(build(name), name, policy)
+
+
+@pytest.mark.parametrize("policy", ["offload", "stream", "resident"])
+@pytest.mark.parametrize("name", ["StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"])
+def test_what_is_cast_in_the_call_is_counted_as_it_is_then(name: str, policy: str) -> None:
     pipe = build(name)
+    pipe.vae.half()
+    pipe.vae.register_to_config(force_upcast=True)
+    weights = sum(t.nbytes for t in pipe.vae.parameters())
+    uses = [use for use in trace(pipe, arguments(name), HOPPER).uses if use.component == "vae"]
+    assert [
+        u.weights.fixed + sum(size for _, size in u.weights.blocks) >= 2 * weights for u in uses if u.weights
+    ]
+    compare(pipe, name, policy)
+
+
+def compare(pipe: Any, name: str, policy: str) -> None:
     parts = [n for n, c in pipe.components.items() if isinstance(c, torch.nn.Module)]
     said = f"{{policy: {policy}{', prefetch: 1' if policy == 'stream' else ''}}}"
     plan = plan_for(pipe, f"components: {{{', '.join(f'{n}: {said}' for n in parts)}}}")

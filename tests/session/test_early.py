@@ -11,6 +11,7 @@ from pipelines.plans import attached, judged, plan_for, schedule_for
 
 from planner.schedule.model import Schedule
 from planner.virtual.audit import snapshot
+from planner.virtual.backend import install
 from planner.virtual.device import SimDevice
 
 CLASSES = ("FluxPipeline", "WanPipeline", "StableDiffusion3Pipeline", "StableDiffusionXLControlNetPipeline")
@@ -85,6 +86,7 @@ def test_what_came_early_leaves_when_the_call_ends_before_it_runs() -> None:
 @pytest.mark.parametrize("refused", ["the early part", "the rest"])
 def test_no_room_after_all(refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A card with less than was planned: who comes early comes later, or again when others have left."""
+    install()
     pipe = build("FluxPipeline")
     expected = run(build("FluxPipeline").to("sim:0"), "FluxPipeline")
     _, device = attached(plan_for(pipe), pipe, roomy(pipe))
