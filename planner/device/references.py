@@ -7,6 +7,7 @@ also by torch's own). Raw addresses (``data_ptr``, a captured CUDA graph) are ne
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,10 +23,10 @@ def storage_references(storage: int) -> int:
     return int(_core._storage_Use_Count(storage))
 
 
-def tensor_references(tensor: torch.Tensor) -> int:
-    """References to the tensor, Python's and torch's: to be compared with a figure that the same line of code
-    had of the same tensor before, as it counts the arguments of this call too."""
-    return sys.getrefcount(tensor) + tensor._use_count()  # type: ignore[attr-defined,no-any-return]
+def tensor_references(tensors: Sequence[torch.Tensor]) -> list[int]:
+    """References to each tensor, Python's and torch's: to be compared with what the same sequence gave
+    before, as it counts that and the arguments of this call too."""
+    return [*map(sys.getrefcount, tensors), *map(_core.TensorBase._use_count, tensors)]
 
 
 def require_counts() -> None:
@@ -54,8 +55,8 @@ def _seen(alias: Any) -> bool:
         weight = torch.nn.Parameter(torch.empty(0).set_(base.untyped_storage(), 0, (2, 2), (2, 1)))
         storage = base.untyped_storage()._cdata
 
-        def count() -> tuple[int, int]:
-            return storage_references(storage), tensor_references(weight)
+        def count() -> tuple[int, list[int]]:
+            return storage_references(storage), tensor_references((weight,))
 
         before = count()
         kept = alias(weight)

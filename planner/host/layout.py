@@ -12,6 +12,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter, is_, methodcaller
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from planner.device.pinned import Pins
 from planner.forms.wrapped import parts, repacked
+from planner.host.entries import Entries, lie, places, versions
 from planner.host.packing import Held, copies, extents, held_of, pack, placed
 from planner.host.regions import Slot
 from planner.target.blocks import CONTAINERS, Group, compiled, groups_of, may_leave, members
@@ -57,7 +60,7 @@ class Block:
 
     def versions(self) -> list[int]:
         """How often each of its tensors was written in place."""
-        return [tensor._version for tensor in self.counted]
+        return versions(self.counted)
 
 
 @dataclass(slots=True)
@@ -74,8 +77,8 @@ class Path:
 class HostWeights:
     """One component's host memory, and its layout on a device: ``nbytes`` in ``blocks``.
 
-    ``places`` maps ``id`` of a plain host tensor to its block and the offset in it; ``slots`` are the entries
-    of each block in the modules' tables, once for each module that owns a tensor; ``apart`` are tensors that
+    ``places`` maps ``id`` of a plain host tensor to its block and the offset in it; ``entries`` are those of
+    each block in the modules' tables, once for each module that owns a tensor; ``apart`` are tensors that
     only their own class can move; ``sizes`` are the blocks as the compiler counts them; ``first`` is the
     block of the first parameter, None where there is none."""
 
@@ -112,7 +115,7 @@ class HostWeights:
             index = bisect_right(bases, h.place) - 1
             start = h.place - bases[index] - h.region.address
             self.places |= {id(tensor): (index, start + tensor.data_ptr()) for tensor in h.tensors}
-        self.slots: list[list[Slot]] = [[] for _ in self.blocks]
+        in_block: list[list[Slot]] = [[] for _ in self.blocks]
         leading = next(map(of_host, module.parameters()), None)
         self.first: int | None = None
         for _, slot in found:
@@ -121,20 +124,24 @@ class HostWeights:
                 (self.places[id(part)][0] for part in slot.parts or () if id(part) in self.places), 0
             )
             if self.blocks:
-                self.slots[index].append(slot)
+                in_block[index].append(slot)
             if slot.host is leading and leading.numel():
                 self.first = index
+        self.entries = [*map(Entries, in_block)]
         self.paths: dict[str, Path] = {}
         """By entry point."""
         self.made: dict[int, Any] = {}
-        """The device's tensors by block, for ``planner.streaming.binding``."""
+        """The device's tensors by block, for ``planner.streaming.tensors``."""
         self.rnns = [part for part in module.modules() if isinstance(part, torch.nn.RNNBase)]
         self.norms = {id(part._buffers): part for part in module.modules() if isinstance(part, _NormBase)}
         """By their table of buffers, those whose statistics torch may write without counting it."""
         self.seconds: dict[int, float] = {}
         """How long each block computed, where that is known, in the order in which they ran."""
-        self._signature = [(slot, [*map(_lies, slot.parts or ())]) for _, slot in slots]
-        self._tables = _tables(module)
+        self._all = Entries([slot for _, slot in slots])
+        self._parts = [part for _, slot in found for part in slot.parts or ()]
+        self._lay = self._lies()
+        self._modules = [*module.modules()]
+        self._tables = _tables(self._modules)
 
     def pace(self) -> dict[int, float]:
         """Seconds that each of the blocks that may leave computes, by their index among those, in the order
@@ -142,17 +149,28 @@ class HostWeights:
         free = {n: at for at, n in enumerate(n for n, block in enumerate(self.blocks) if block.leaves)}
         return {free[n]: seconds for n, seconds in self.seconds.items() if n in free}
 
-    def rebuilt(self, module: torch.nn.Module) -> bool:
+    def rebuilt(self) -> bool:
         """Other modules, or more or fewer tensors, than were laid out; on the device too it can be asked."""
-        return self._tables != _tables(module)
+        return self._tables != _tables(self._modules)
 
-    def stale(self, module: torch.nn.Module) -> bool:
+    def stale(self) -> bool:
         """Tensors or modules came, went or moved since (a LoRA, another dtype): this is not their layout any
         more."""
-        return self.rebuilt(module) or any(
-            of_host(slot.table.get(slot.key)) is not slot.host or [*map(_lies, slot.parts or ())] != lay
-            for slot, lay in self._signature
+        every, now = self._all, self._all.now()
+        return self._moved() or not (
+            all(map(is_, now, every.hosts)) or all(map(is_, map(of_host, now), every.hosts))
         )
+
+    def untouched(self) -> bool:
+        """The modules hold the host's tensors and no others, where they were laid out: in host memory."""
+        there = all(slot.host.device.type == "cpu" for slot in self.apart)
+        return there and self._all.hold(self._all.hosts) and not self._moved()
+
+    def _moved(self) -> bool:
+        return self.rebuilt() or self._lay != self._lies()
+
+    def _lies(self) -> list[Any]:
+        return [*lie(self._parts), *places([slot.host for slot in self.apart])]
 
 
 def _borrowers(
@@ -203,17 +221,12 @@ def _entries(root: torch.nn.Module) -> Iterator[torch.nn.Module]:
             yield from _entries(child)
 
 
-def _lies(tensor: torch.Tensor) -> tuple[int, torch.dtype, torch.Size]:
-    return tensor.data_ptr(), tensor.dtype, tensor.shape
-
-
-def _tables(module: torch.nn.Module) -> list[tuple[int, int, int, int, bool]]:
-    """Of each module: which tables it has, how many tensors stand in them, and whether it is compiled. One
-    that stands twice counts twice."""
-    found, left = [], [module]
-    while left:
-        part = left.pop()
-        own, kept = part._parameters, part._buffers
-        found.append((id(own), len(own), id(kept), len(kept), compiled(part)))
-        left += [child for child in part._modules.values() if child is not None]
-    return found
+def _tables(modules: list[torch.nn.Module]) -> list[list[Any]]:
+    """Of each module: which tables it has, how many tensors stand in them, which modules are in it, and
+    whether it is compiled."""
+    own, kept = [*map(attrgetter("_parameters"), modules)], [*map(attrgetter("_buffers"), modules)]
+    inside = chain.from_iterable(map(methodcaller("values"), map(attrgetter("_modules"), modules)))
+    calls = [*map(attrgetter("_compiled_call_impl"), modules)]
+    whole = [*map(compiled, modules)] if calls.count(None) < len(calls) else []
+    counts = ([*map(what, tables)] for what in (id, len) for tables in (own, kept))
+    return [*counts, [*map(id, inside)], whole]

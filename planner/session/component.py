@@ -123,7 +123,7 @@ class ManagedComponent:
         module = self.module
         if module is None or self.left_in_place or self.state is not State.AWAY:
             return
-        if self.host is None or self.host.stale(module):
+        if self.host is None or self.host.stale():
             before, self.host, self._chosen = self.host, None, None
             if not (kept := self.casts.follows(module)):
                 self._forget_cast()
@@ -281,15 +281,13 @@ class ManagedComponent:
         and whether modules or tensors were put in or taken out."""
         if self.weights is None or self.host is None:
             return False
-        module = self.module
-        rebuilt = thoroughly and module is not None and self.host.rebuilt(module)
-        return rebuilt or self.weights.stale(thoroughly=thoroughly)
+        return (thoroughly and self.host.rebuilt()) or self.weights.stale(thoroughly=thoroughly)
 
     def unchanged_by(self, fn: Callable[[torch.Tensor], torch.Tensor]) -> bool:
         """Whether ``fn`` would return the device's tensors as they are (``vae.to(dtype=...)`` of the dtype
         that it has already)."""
-        slots = self.host.slots if self.host is not None else []
-        dtypes = {slot.host.dtype for block in slots for slot in block}
+        blocks = self.host.entries if self.host is not None else []
+        dtypes = {host.dtype for entries in blocks for host in entries.hosts}
         probes = [torch.empty(0, dtype=dtype, device=self._device.name) for dtype in dtypes]
         with torch.no_grad():
             return bool(probes) and all(fn(probe) is probe for probe in probes)

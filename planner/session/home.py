@@ -16,6 +16,8 @@ def bring_home(component: ManagedComponent, device: torch.device) -> None:
     module = component.module
     if module is None or component.left_in_place or device.type == "cpu":
         return
+    if component.host is not None and component.host.untouched():
+        return
     moved: dict[int, torch.Tensor] = {}
     for part in module.modules():
         tables: tuple[Table, ...] = (part._parameters, part._buffers)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""How a component on the device hears that one of its blocks begins, and for how long each computes."""
+"""How a component on the device hears that one of its blocks begins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from planner.device.protocol import Device
 from planner.target.blocks import compiled
 
 Call = Callable[[int, torch.nn.Module], None]
@@ -42,35 +41,6 @@ class Watch:
         """Takes all of them off."""
         for index in [*self._undo]:
             self.forget(index)
-
-
-class Timer:
-    """How long each block computes, where the device can tell: the time between two marks on its lane."""
-
-    def __init__(self, device: Device) -> None:
-        """Stands still until ``running``."""
-        self._device = device
-        self._begun: tuple[int, Any] | None = None
-        self._marks: list[tuple[int, Any, Any]] = []
-        self.running = False
-
-    def start(self, index: int) -> None:
-        """Block ``index`` begins: what it waited for is there."""
-        if self.running and (mark := self._device.mark()) is not None:
-            self._begun = (index, mark)
-
-    def stop(self) -> None:
-        """The block that was begun is over."""
-        if self._begun is not None:
-            self._marks.append((*self._begun, self._device.mark()))
-            self._begun = None
-
-    def read(self, *, wait: bool = False) -> dict[int, float]:
-        """Seconds by block, once; none before the device has done all of it, but by waiting."""
-        if not self._marks or not (wait or self._device.passed(self._marks[-1][2])):
-            return {}
-        marks, self._marks = self._marks, []
-        return {index: self._device.between(start, end) for index, start, end in marks}
 
 
 class _Hook:

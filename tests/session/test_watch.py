@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from planner.streaming.watch import Timer
+from planner.streaming.timer import Timer
 
 
 class Behind:

@@ -136,7 +136,7 @@ def test_it_computes_as_if_it_had_been_moved_whole(kind: str, share: float | Non
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         assert tensor is objects[name]
         assert all(torch.equal(a, b) for a, b in zip(held(tensor), values[name], strict=True))
-    assert not master.stale(module)
+    assert not master.stale()
     assert device.own == 0 if kind in ON_CPU else device.faults == ()
 
 

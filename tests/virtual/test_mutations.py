@@ -221,7 +221,8 @@ def freed_early(n: int) -> Patch:
         def mutant(self: DeviceWeights, entry: str, **more: Any) -> None:
             start(self, entry, **more)
             if now:
-                self._device.free(self._memory[0])
+                memory = self._memory
+                memory._device.free(memory.where(next(iter(memory.pieces.offsets))).piece)
 
         monkeypatch.setattr(DeviceWeights, "start_forward", mutant)
 
