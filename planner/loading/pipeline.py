@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,9 +30,9 @@ from planner.loading.paths import place
 from planner.loading.pickles import HINT, may_run, none_read
 from planner.loading.quantize import built, finish, prepare
 from planner.loading.ram import check_ram
-from planner.loading.sources import check_sources, kind_of, load_components, place_of
+from planner.loading.sources import check_sources, is_absent, kind_of, load_components, place_of
 from planner.loading.trusted import check_index
-from planner.plan.model import Plan
+from planner.plan.model import Plan, QuantizationRule
 from planner.target.auto import is_generic, meant
 from planner.target.place import BUILTIN
 
@@ -73,6 +74,7 @@ def load_pipeline(
     try:
         with quiet() if _builtin(plan) else nullcontext(), none_read(allow_pickle):
             _check_packages(plan, cls, where, single, trust_remote_code)
+            plan = plan if single else _without_absent(plan, cls, where)
             if problems := [*_missing(plan, cls, where, single)]:
                 raise PlanError(problems, plan.document.sources)
             models = _models(plan, cls, where, single, trust_remote_code)
@@ -120,6 +122,17 @@ def _check_packages(plan: Plan, cls: Any, where: Path | str, single: bool, trust
     taken = set(cls._get_signature_keys(cls)[0]) or {name for name in index if not name.startswith("_")}
     own = {name for name, said in plan.components.items() if said.source is not None}
     check_index(index, sorted(taken - own), trust)
+
+
+def _without_absent(plan: Plan, cls: Any, where: Path | str) -> Plan:
+    """Without the rules that may take nothing, of components that are None."""
+
+    def matters(rule: QuantizationRule) -> bool:
+        at, inside = place_of(plan, rule.component, where)
+        revision = plan.pipeline.revision if at is where else None
+        return rule.required or not is_absent(cls, rule.component, at, inside, revision)
+
+    return replace(plan, quantization=tuple(filter(matters, plan.quantization)))
 
 
 def _models(plan: Plan, cls: Any, where: Path | str, single: bool, trust: bool) -> dict[str, Any]:

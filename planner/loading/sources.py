@@ -88,6 +88,11 @@ def place_of(plan: Plan, name: str, where: Path | str) -> tuple[Path | str, str]
     return (found.path if found.here else said.source), ""
 
 
+def is_absent(cls: Any, name: str, place: Path | str, inside: str, revision: str | None = None) -> bool:
+    """Whether the pipeline there has None for a component."""
+    return bool(inside) and not (cls.load_config(place, revision=revision).get(name) or [None])[0]
+
+
 def kind_of(
     cls: Any, name: str, place: Path | str, inside: str, revision: str | None = None, trust: bool = False
 ) -> Any:

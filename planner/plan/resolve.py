@@ -56,7 +56,10 @@ def _problems(plan: Plan, target: Target) -> Iterator[Diagnostic]:
                 span=span,
                 hint=did_you_mean(name, target.modules),
             )
-        elif weights == "placed" and info.same_as:
+        elif not info.present and weights and weights != "quantized":  # a rule's check tells that itself
+            said = f'"{name}" is None in this "{target.cls}": nothing is planned for it'
+            yield finding(NOT_HERE, said, span=span)
+        elif weights in ("placed", "quantized") and info.same_as:
             said = f'"{name}" is the same module as "{info.same_as}": name that one'
             yield finding(NO_WEIGHTS, said, span=span)
         elif weights and not info.module and not info.same_as:
@@ -96,7 +99,7 @@ def _tiled(plan: Plan, target: Target) -> Iterator[Diagnostic]:
             yield finding(CANNOT_TILE, what, span=said.spans["tiling"])
 
 
-def _named(plan: Plan) -> Iterator[tuple[str, Span, Literal["used", "placed", ""]]]:
+def _named(plan: Plan) -> Iterator[tuple[str, Span, Literal["used", "placed", "quantized", ""]]]:
     """Every component that the plan names, its place, and what happens to its weights there, if anything."""
     for use in uses_of(plan):
         yield use.component, use.span.part(0, len(use.component)), "used"
@@ -105,7 +108,7 @@ def _named(plan: Plan) -> Iterator[tuple[str, Span, Literal["used", "placed", ""
     for component in plan.components.values():
         yield component.name, component.span, "placed" if component.policy is not None else ""
     for rule in plan.quantization:
-        yield rule.component, rule.spans["component"], "placed"
+        yield rule.component, rule.spans["component"], "quantized"
 
 
 def uses_of(plan: Plan) -> Iterator[Use]:

@@ -51,11 +51,14 @@ def check_parts(plan: Plan, target: Target) -> list[Diagnostic]:
     for name in dict.fromkeys(rule.component for rule in plan.quantization if rule.backend != "gguf"):
         info = target.components.get(name)
         rules = rules_of(plan, name)
-        if info is not None and info.present and info.quantized:
+        if info is not None and not info.present:
+            found += (_absent(rule) for rule in rules if rule.required)
+            continue
+        if info is not None and info.quantized:
             found += _again(name, info.quantized, rules)
             continue
         try:
-            done = effects(rules, info) if info is not None and info.present else None
+            done = effects(rules, info) if info is not None else None
         except TooSlow as slow:
             rule = next(r for r in rules if slow.pattern in (r.match, *r.skip))
             said = f'"{slow.pattern}" and what stands above take more than {SECONDS} of "{name}"'
@@ -205,6 +208,12 @@ def _without_effect(component: str, parts: Sequence[Part], done: Sequence[Effect
             yield finding(SHADOWED_RULE, said, span=rule.span, hint="write the narrower rule first")
         else:
             yield _unmatched(component, rule, parts)
+
+
+def _absent(rule: QuantizationRule) -> Diagnostic:
+    said = f'the pipeline has no "{rule.component}" here (it is None), so the rule takes nothing'
+    place = rule.spans["component"]
+    return finding(UNMATCHED_RULE, said, span=place, hint="required: false if that is fine")
 
 
 def _unmatched(component: str, rule: QuantizationRule, parts: Sequence[Part]) -> Diagnostic:

@@ -74,10 +74,16 @@ class Guide:
         return sorted(movable, key=lambda n: (ahead[n] is not None, -(ahead[n] or 0), n))
 
     def skipped(self) -> tuple[str, ...]:
-        """Uses of the walk that did not happen and were not optional."""
-        happened = {(run.component, run.entry) for i, (_, run) in enumerate(self._uses) if i in self._seen}
-        missing = (run for _, run in self._uses if not run.optional)
-        return tuple(dict.fromkeys(str(r) for r in missing if (r.component, r.entry) not in happened))
+        """Uses of the walk that did not happen and were not optional, with their stage where they happened in
+        another one."""
+        happened = {str(self._uses[at][1]) for at in self._seen}
+        missing = [use for at, use in enumerate(self._uses) if at not in self._seen and not use[1].optional]
+        stages = [self.course.walk[stage].id for stage, _ in missing]
+        named = [
+            f'{run} in "{stage}"' if str(run) in happened else str(run)
+            for stage, (_, run) in zip(stages, missing, strict=True)
+        ]
+        return tuple(dict.fromkeys(named))
 
     def _decide(self, component: str, at: int | None, resident: Sequence[str], departure: str) -> Decision:
         if at is not None:

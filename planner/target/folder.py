@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -57,6 +58,8 @@ def read_folder(
         return None, [finding(BROKEN_FOLDER, said, span=span, pointer=asked.pointer, hint=mend)]
     wanted, found = _class(folder, index, cls, classes, class_span or span)
     own = classes.find(index.cls)
+    if own is not None:
+        found += _odd(folder, index, own, given, span)
     if wanted is not None:
         found += _differs(folder, index, wanted, own, given, span, class_span or span)
     reader = Reader(dtype=dtype or "float32", variant=variant, classes=classes, traced=traced, found=found)
@@ -97,6 +100,23 @@ def _class(
         return known, []
     said = f'"{folder.name}" holds a "{index.cls}", which diffusers {classes.version} does not have'
     return None, [finding(UNKNOWN_CLASS, said, span=span).at(Severity.WARNING)]
+
+
+def _odd(
+    folder: Path, index: Index, own: Target, given: Collection[str], span: Span | None
+) -> list[Diagnostic]:
+    """Entries of components that may be left out, and that are neither left out nor there."""
+    return [
+        finding(
+            BROKEN_FOLDER,
+            f'"{folder.name}": "{name}" of {INDEX} is {json.dumps(value)[:40]}, expected [library, class]',
+            span=span,
+            pointer="/pipeline/source",
+            hint=f"[null, null] for none; else {AGAIN}",
+        )
+        for name, value in index.others.items()
+        if name in own.components and own.components[name].optional and name not in given
+    ]
 
 
 def _differs(

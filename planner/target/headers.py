@@ -59,6 +59,8 @@ def read_header(path: Path, shown: str = "") -> tuple[Stored, ...]:
     said = 8 + length + max((end for _, end in read), default=0)
     if said > size:
         raise Broken(f"{shown} is cut short: {size} bytes, its header says {said}")
+    if said < size:  # safetensors refuses it; a copy that changed ends of lines is such a file
+        raise Broken(f"{shown} is longer than its header says: {size} bytes, not {said}")
     return tuple(stored for stored, _ in read)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,12 @@ PIPELINES = frozenset((
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """``entries``: library and class by component, both None for one that is None."""
+    """``entries``: library and class by component, both None for one that is None; ``others``: what else
+    stands there by name, which are settings of the pipeline."""
 
     cls: str
     entries: Mapping[str, tuple[str, str] | tuple[None, None]]
+    others: Mapping[str, Any] = field(default_factory=dict)
 
     def lacks(self, known: Target, own: Target | None, given: Collection[str]) -> tuple[str, ...]:
         """What class ``known`` must have, and neither the folder of an ``own`` pipeline nor ``given`` has.
@@ -104,7 +106,8 @@ def read_index(folder: Path) -> Index:
     if not isinstance(said, dict):
         raise Broken(f"{INDEX} is no mapping")
     entries = {name: entry for name, value in said.items() if (entry := _entry(name, value)) is not None}
-    return Index(cls=_class_name(said), entries=entries)
+    others = {name: value for name, value in said.items() if name not in entries}
+    return Index(cls=_class_name(said), entries=entries, others=others)
 
 
 def _class_name(said: Mapping[str, Any]) -> str:

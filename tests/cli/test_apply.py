@@ -53,6 +53,16 @@ def test_a_video(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "wrote tiny-wan-0.mp4" in capsys.readouterr().out
 
 
+def test_a_use_that_did_not_happen_is_a_departure(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same component is used in another stage, where the plan has it too."""
+    order = "order=[vae, text_encoder, text_encoder_2, transformer, vae]"
+    assert run(["apply", "x.plan.yaml", "--simulate", "--out", "x.png", "--set", order]) == 0
+    out = capsys.readouterr().out
+    assert "order    1 departure\n           vae in \"vae\" did not run" in out
+    assert "P761" in out
+    assert "P759" not in out
+
+
 def test_streams(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["apply", "x.plan.yaml", "--simulate"]) == 0
     out, err = capsys.readouterr()

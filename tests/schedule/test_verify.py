@@ -87,6 +87,20 @@ def test_a_budget_is_refused_only_when_something_needs_more(problem: tuple[Plan,
     assert schedule is not None, found
 
 
+@settings(max_examples=100, deadline=None)
+@given(problems(), st.sets(st.sampled_from(NAMES), min_size=1))
+def test_the_replay_accepts_it_whatever_sizes_are_known(
+    problem: tuple[Plan, Target], unknown: set[str]
+) -> None:
+    made, known = problem
+    infos = {n: replace(c, bytes=None) if n in unknown else c for n, c in known.components.items()}
+    graph, _ = build_graph(made, replace(known, components=infos))
+    assert graph is not None
+    schedule, _ = lower(graph)
+    if schedule is not None:
+        assert verify(schedule, graph) == ()
+
+
 def _compiled() -> tuple[Schedule, Graph]:
     stages = [
         stage("prompt", "a b"),

@@ -221,6 +221,11 @@ class TestBroken:
         path.write_bytes(path.read_bytes()[:-1])
         assert "is cut short: " in self.broken(folder)
 
+    def test_a_file_whose_ends_of_lines_were_changed(self, folder: Path) -> None:
+        path = folder / "vae/diffusion_pytorch_model.safetensors"
+        path.write_bytes(path.read_bytes() + b"\r")
+        assert "is longer than its header says: " in self.broken(folder)
+
     @pytest.mark.parametrize(
         "data",
         [
@@ -291,6 +296,13 @@ class TestBroken:
         target, found = read_folder(tmp_path)
         assert target is None
         assert [d.code.name for d in found] == ["broken-folder"]
+
+    @pytest.mark.parametrize("value", [3, "x", [], ["a"], ["diffusers", 3], [None, "x"], {}, None])
+    def test_an_entry_of_an_optional_component_that_is_none(self, folder: Path, value: Any) -> None:
+        edit(folder, feature_extractor=value)
+        _, found = read(folder)
+        assert [d.code.name for d in found] == ["broken-folder"]
+        assert f'"feature_extractor" of model_index.json is {json.dumps(value)}' in found[0].message
 
     @pytest.mark.parametrize("value", [3, "unet", [], ["a"], ["diffusers", 3], [None, "x"], {}, None])
     def test_an_entry_that_is_none(self, folder: Path, value: Any) -> None:

@@ -270,6 +270,14 @@ def test_a_source_is_read_by_its_name_too(loader: str, name: str) -> None:
     assert "vae: {source: c/d}" in made
 
 
+def test_a_model_that_is_no_component_is_told() -> None:
+    script = f'{HEAD}judge = CLIPModel.from_pretrained("c/d")\nother = CLIPModel.from_pretrained("e/f")\n'
+    _, found = translated(script + "pipe.text_encoder = other\n")
+    assert [(d.code.id, d.span.line) for d in found if d.span and d.severity is not Severity.NOTE] == [
+        ("P876", 2)
+    ]
+
+
 def test_adapters_that_are_not_set_are_off() -> None:
     made, _ = translated(
         f'{HEAD}pipe.load_lora_weights("a/x", adapter_name="x")\n'

@@ -105,9 +105,9 @@ NOT_HERE = Code(
     id="P359",
     name="not-in-this-pipeline",
     severity=Severity.NOTE,
-    help="The plan names a component or an entry point that diffusers' class has, and the loaded pipeline "
-    "does not: a copy or a subclass without it, or a part that another version of transformers has. It "
-    "cannot be called, so nothing is planned for it.",
+    help="The plan names a component or an entry point that diffusers' class has, and this pipeline does "
+    "not: one that is None in its folder, a copy or a subclass without it, or a part that another version of "
+    "transformers has. It cannot be called, so nothing is planned for it.",
     wrong="order: text_encoder -> text_encoder.text_model.final_layer_norm -> unet -> vae",
     right="order: text_encoder -> unet -> vae",
 )

@@ -33,6 +33,8 @@ def compose(
     for span in script.magics:
         sheet.aside("a command of a notebook is not about where weights lie", span)
     _walker(script, sheet, tools).walk()
+    for act in sheet.apart:
+        sheet.lose(f"{act.path}: which component it is is not known here: it is not in the plan", act.span)
     settled = settle(sheet)
     _dtypes(sheet)
     called = frozenset(place.kind for place in sheet.places)

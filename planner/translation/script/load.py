@@ -99,6 +99,7 @@ def load_component(cls: str, act: Act, sheet: Sheet) -> Value:
         name = same[0] if len(same) == 1 else ""
     made = Made(cls, act, loaded=True)
     if not name:
+        sheet.apart.append(act)
         return made
     adopt(name, made, sheet)
     return Component(name)
@@ -107,6 +108,7 @@ def load_component(cls: str, act: Act, sheet: Sheet) -> Value:
 def adopt(name: str, made: Made, sheet: Sheet) -> None:
     """``name`` is the component that was loaded."""
     act, info = made.act, sheet.target.components.get(name)
+    sheet.apart = [other for other in sheet.apart if other is not act]
     if info is None or not info.module:
         sheet.aside(f"{act.path}: {shown(name)} has no weights that are moved", act.span)
         return

@@ -11,7 +11,7 @@ from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table import p8_tools as codes
 from planner.source.text import Span
 from planner.target.model import Target
-from planner.translation.script.values import Component
+from planner.translation.script.values import Act, Component
 from planner.translation.tools.kinds import shown
 from planner.translation.tools.model import Line, Tool, Values
 from planner.translation.tools.parts import modules
@@ -47,7 +47,7 @@ class Place:
 class Sheet:
     """``pipeline``: keys of the plan's ``pipeline``; ``dtypes``: of components that were loaded or cast by
     themselves; ``absent``: components that the snippet sets to None; ``classes``: the pipeline classes that
-    it names, and whether one is ``loaded`` already."""
+    it names, and whether one is ``loaded`` already; ``apart``: loaded models that are no component yet."""
 
     target: Target
     found: list[Diagnostic] = field(default_factory=list)
@@ -62,6 +62,7 @@ class Sheet:
     absent: set[str] = field(default_factory=set)
     classes: frozenset[str] = frozenset()
     loaded: bool = False
+    apart: list[Act] = field(default_factory=list)
 
     def say(self, code: Code, message: str, span: Span, hint: str = "") -> None:
         """A finding, once a place."""
