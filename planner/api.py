@@ -54,7 +54,7 @@ from planner.predict.graph import as_predicted, as_traced
 from planner.predict.needs import expectations
 from planner.quantization.check import check_parts, check_rules
 from planner.quantization.sizes import sized
-from planner.schedule.card import Card, Here, Place
+from planner.schedule.card import Card, Here, Place, card_for
 from planner.schedule.card import Room as CardRoom
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
@@ -184,7 +184,7 @@ def validate(
     target: Any = None,
     overrides: Sequence[str] = (),
     strict: bool = False,
-    card: Place | None = None,
+    card: Place | str | None = None,
     catalogue: Given = (),
     activations: Predicted | None = None,
     call: CallProfile | None = None,
@@ -194,13 +194,14 @@ def validate(
 
     ``source``: a plan file or a ``Plan``; ``target``: a class name, a folder, a pipeline class or a loaded
     pipeline in place of the plan's own; ``overrides``: ``key=value`` as for ``--set``; ``strict``: warnings,
-    and notes of what was not checked, count as errors; ``card``: whether it fits there
-    (``planner.schedule.card.imagined(12 << 30)``); ``catalogue``: files that ``planner.catalogue`` made, or
-    classes, for pipelines of one's own; ``activations``: what ``planner.activations`` predicted, to be
+    and notes of what was not checked, count as errors; ``card``: whether it fits there, by a card's name
+    (``rtx-4090``), its file, or its memory (``12GiB``); ``catalogue``: files that ``planner.catalogue`` made,
+    or classes, for pipelines of one's own; ``activations``: what ``planner.activations`` predicted, to be
     checked beside the weights; ``call``: as for ``compile``; ``locked``: against the lock beside the plan's
     file, whose sizes and card are taken where the plan's files and the caller say none; each item that
     drifted is an error (P954). Raises nothing for a bad plan: the result is falsy.
     """
+    card = card_for(card) if isinstance(card, str) else card
     front = _front(source, overrides)
     plan, found = front.plan, front.found
     own, problems, texts = own_of(catalogue)
@@ -276,7 +277,7 @@ def compile(
     overrides: Sequence[str] = (),
     budget: int | None = None,
     overhead: int = 0,
-    card: Place | None = None,
+    card: Place | str | None = None,
     catalogue: Given = (),
     activations: Predicted | None = None,
     call: CallProfile | None = None,
@@ -287,13 +288,14 @@ def compile(
 
     ``target`` and ``catalogue`` as for ``validate``; ``budget`` and ``overhead``: bytes that a machine
     reported (see ``planner.session.machine.room``), in place of the plan's; ``card``: where to compile for,
-    which says both; ``activations``: what ``planner.activations`` predicted, which then decides what stays
-    in place of a share of the budget; ``call``: a traced call (``planner.profile``), which says that too, and
-    how weights split in blocks and how long each computes on ``card``; ``lock``: where sizes are taken from
-    that the plan's files do not say; ``advice``: what does not fit is told with the least budget that would
+    which says both, as for ``validate``; ``activations``: what ``planner.activations`` predicted, which then
+    decides what stays in place of a share of the budget; ``call``: a traced call (``planner.profile``), which
+    says that too, and how weights split in blocks and how long each computes on ``card``; ``lock``: where sizes
+    are taken from that the plan's files do not say; ``advice``: what does not fit is told with the least budget that would
     do, which takes some dozens of compilations.
     Raises PlanError, and InternalError if the replay of the schedule finds a fault, which would be ours.
     """
+    card = card_for(card) if isinstance(card, str) else card
     front = _front(source, overrides)
     found, compiled = front.found, None
     own, problems, texts = own_of(catalogue)
@@ -428,12 +430,13 @@ def shipping(plan: Plan, kernels: Kernels | None = None) -> Shipped | None:
     return shipped(plan, None if known is None else known.call, kernels)
 
 
-def calibrated(plan: Plan, call: CallProfile, card: Card) -> tuple[CallProfile, Card]:
+def calibrated(plan: Plan, call: CallProfile, card: Card | str) -> tuple[CallProfile, Card]:
     """``call`` and ``card`` with what ``plan apply --calibrate`` measured of such a call on such a card, for
     ``compile(plan, call=call, card=card)``; as they are where nothing was kept. Raises PlanError (P974) for a
     file of the cache that is no calibration."""
     from planner.loading.calibrations import kept
 
+    card = card_for(card) if isinstance(card, str) else card
     calibration, found = kept(plan, call, card)
     if found:
         raise PlanError(found)
@@ -606,6 +609,7 @@ class _Front:
 
 def _front(source: PathOrPlan, overrides: Sequence[str]) -> _Front:
     """A stage does not start on what the one before found broken."""
+    overrides = (overrides,) if isinstance(overrides, str) else overrides
     if isinstance(source, Plan):
         document, found, sources = _again(source, overrides)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -14,10 +13,8 @@ from click.shell_completion import CompletionItem
 
 from planner.diagnostics.diagnostic import PlanError
 from planner.plan.model import Plan
-from planner.plan.units import amount
 from planner.report.model import DeviceInfo
-from planner.schedule.card import IMAGINED, SIMULATED, Card, imagined, imagined_as
-from planner.source.text import Span
+from planner.schedule.card import IMAGINED, SIMULATED, Card, card_for
 
 NODES = ("nvidia[0-9]*", "nvidiactl", "dxg", "kfd", "dri/renderD*", "accel*", "davinci*")
 """Under /dev, on Linux: where none of these is, torch finds no accelerator, and need not be imported."""
@@ -28,17 +25,7 @@ class _Card(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Card:
         """Raises PlanError for a name that no card has, and for a card's file that is wrong."""
-        from planner.cards.shipped import card_at
-
-        if isinstance(value, Card):
-            return value
-        found = amount(str(value), Span(file="--card", line=1, column=1))
-        if found is not None and found.bytes is not None:
-            return imagined(found.bytes)
-        if not _NAMED.match(str(value)):
-            said = f'expected a card\'s name (rtx-4090), its file, or a size such as 12GiB, found "{value}"'
-            self.fail(said, param, ctx)
-        return imagined_as(card_at(str(value)))
+        return value if isinstance(value, Card) else card_for(str(value))
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -49,9 +36,6 @@ class _Card(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
         found = [CompletionItem(name) for name in names() if name.startswith(incomplete)]
         return found or [CompletionItem(incomplete, type="file")]
 
-
-_NAMED = re.compile(r"[A-Za-z./~\\]|\d+[A-Za-z0-9_ -]*\.ya?ml\Z")
-"""How names and paths begin: what begins with a number and is no size is a size that is wrong."""
 
 card_type = _Card()
 card_option = click.option(

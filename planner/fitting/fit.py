@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.api import Compiled, calibrated, compile, load, profile
-from planner.cards.shipped import card_at
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
 from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED, TIGHT
 from planner.fitting.choices import LEAST, space_of
@@ -23,7 +22,7 @@ from planner.fitting.words import certificate, reasons
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan
 from planner.report.image import picture_words
-from planner.schedule.card import Card, Here, Room, imagined_as
+from planner.schedule.card import Card, Here, Room, card_for
 from planner.schedule.fit import gib
 from planner.source.text import SourceText
 
@@ -99,7 +98,7 @@ def fit(
     Needs torch and the components' configs, as ``planner.profile`` does. Raises PlanError: of the plan; P991
     where nothing fits; P992 for a card without rates; P994.
     """
-    here = imagined_as(card_at(card)) if isinstance(card, str) else card
+    here = card_for(card) if isinstance(card, str) else card
     if here.data is None:
         hint = "a card that ships, such as rtx-4090, or a file of plan doctor --measure"
         raise PlanError([finding(NO_RATES, f"the rates of {here.name} are not known", hint=hint)])

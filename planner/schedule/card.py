@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from typing import Protocol
 
 from planner.cards.data import CardData
-from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.cards.shipped import card_at
+from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p7_session import BUDGET_LOWERED
+from planner.diagnostics.table.p9_card import NO_SUCH_CARD
 from planner.plan.model import Plan
+from planner.plan.units import amount
 from planner.schedule.fit import gib
+from planner.source.text import Span
 
 CONTEXT = 760 << 20
 MAPPED = 256
@@ -107,6 +112,21 @@ def imagined_as(data: CardData) -> Card:
         data=data,
     )
 
+
+def card_for(said: str) -> Card:
+    """The card of this name (``rtx-4090``), of a card's file, or one of so much memory (``12GiB``), with
+    nothing else on it. Raises PlanError."""
+    size = amount(said, Span(file=IMAGINED, line=1, column=1))
+    if size is not None and size.bytes is not None:
+        return imagined(size.bytes)
+    if _NAMED.match(said):
+        return imagined_as(card_at(said))
+    wrong = f'expected a card\'s name (rtx-4090), its file, or a size such as 12GiB, found "{said}"'
+    raise PlanError([finding(NO_SUCH_CARD, wrong)])
+
+
+_NAMED = re.compile(r"[A-Za-z./~\\]|\d+[A-Za-z0-9_ -]*\.ya?ml\Z")
+"""How names and paths begin: what begins with a number and is no size is a size that is wrong."""
 
 SIMULATED = Card(name="sim:0", kind="virtual accelerator", total=80 << 30, free=80 << 30)
 """Where ``--simulate`` runs."""

@@ -63,10 +63,13 @@ def known_class(pipe: Any) -> Target | None:
 
 
 def components_of(pipe: Any) -> dict[str, Any]:
-    """``pipe.components``. Raises PlanError where diffusers (0.42.1, pipeline_utils.py:1838) refuses it: what
-    a class registers is not what its constructor takes."""
+    """``pipe.components``. Raises PlanError for what is no pipeline, and where diffusers (0.42.1,
+    pipeline_utils.py:1838) refuses it: what a class registers is not what its constructor takes."""
     try:
         return dict(pipe.components)
+    except (AttributeError, TypeError) as error:
+        said = f'expected a loaded diffusers pipeline, found "{type(pipe).__name__}"'
+        raise PlanError([finding(NOT_A_PIPELINE, said)]) from error
     except ValueError as error:
         expected, settings = pipe._get_signature_keys(pipe)
         has = {name for name in pipe.config if not name.startswith("_") and name not in settings}

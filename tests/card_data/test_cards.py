@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
+import planner
 from planner.cards.data import CardData
 from planner.cards.read import card_of, read_card
 from planner.cards.schema import NAME, schema
@@ -17,6 +18,7 @@ from planner.cards.write import card_text
 from planner.cli.main import run
 from planner.diagnostics.diagnostic import PlanError
 from planner.document.schema import schema_text
+from planner.schedule.card import card_for
 from planner.source.text import SourceText
 
 PROMISED = (
@@ -192,3 +194,22 @@ def test_a_card_beside_a_plan(tmp_path: Path, text: str, capsys: pytest.CaptureF
 def test_card_at_raises_with_the_texts() -> None:
     with pytest.raises(PlanError):
         card_at("nowhere/x.yaml")
+
+
+@pytest.mark.parametrize("said", ["rtx-4090", "RTX 4090", "24GiB", "FILE"])
+def test_a_card_is_said_in_python_as_on_the_command_line(said: str, tmp_path: Path) -> None:
+    said = said.replace("FILE", str(FOLDER / "rtx-4090.yaml"))
+    path = tmp_path / "x.plan.yaml"
+    path.write_text("version: 1\npipeline: {class: FluxPipeline, source: black-forest-labs/FLUX.1-dev}\n")
+    card = card_for(said)
+    assert planner.validate(path, card=said) == planner.validate(path, card=card)
+    assert planner.compile(path, card=said).schedule == planner.compile(path, card=card).schedule
+    assert planner.compile(path, card=said).card == card
+
+
+@pytest.mark.parametrize("said", ["", "12", "0GiB", "-1GiB", "rtx-9999", "50%", "1e400GiB"])
+def test_a_card_that_there_is_not(said: str) -> None:
+    for ask in (planner.validate, planner.compile):
+        with pytest.raises(planner.PlanError) as raised:
+            ask("x.plan.yaml", card=said)
+        assert [d.code.id for d in raised.value.diagnostics] == ["P970"]

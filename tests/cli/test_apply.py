@@ -58,7 +58,7 @@ def test_a_use_that_did_not_happen_is_a_departure(here: Path, capsys: pytest.Cap
     order = "order=[vae, text_encoder, text_encoder_2, transformer, vae]"
     assert run(["apply", "x.plan.yaml", "--simulate", "--out", "x.png", "--set", order]) == 0
     out = capsys.readouterr().out
-    assert "order    1 departure\n           vae in \"vae\" did not run" in out
+    assert 'order    1 departure\n           vae in "vae" did not run' in out
     assert "P761" in out
     assert "P759" not in out
 

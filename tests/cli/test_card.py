@@ -68,7 +68,7 @@ def test_a_card_that_is_too_small_is_an_error_of_every_verb(capsys: Any) -> None
 @pytest.mark.parametrize("size", ["12", "50%", "-1GiB", "0GiB", "12 gigs", ""])
 def test_a_card_is_a_size(size: str, capsys: Any) -> None:
     assert run(["explain", str(TINY[0]), "--card", size]) == 2
-    assert "such as 12GiB" in capsys.readouterr().err
+    assert "such as 12GiB" in capsys.readouterr().out
 
 
 def test_a_run_has_the_card_that_is_there(capsys: Any) -> None:

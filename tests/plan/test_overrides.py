@@ -156,3 +156,12 @@ def test_a_plan_has_the_findings_of_its_file(tmp_path: Path) -> None:
 def test_an_override_beyond_every_depth(tmp_path: Path) -> None:
     result = planner.validate(a_path(tmp_path), overrides=[".".join(["run", *"a" * 5000]) + "=1"])
     assert [d.code.name for d in result.errors] == ["bad-override"]
+
+
+def test_one_override_may_be_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.plan.yaml"
+    path.write_text("version: 1\npipeline: FluxPipeline\n")
+    plan = planner.load(path, overrides="budget.vram=8GiB")
+    assert plan.budget.vram is not None
+    assert plan.budget.vram.text == "8GiB"
+    assert planner.load(path, overrides=["budget.vram=8GiB"]) == plan

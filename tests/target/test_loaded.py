@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from planner.device.pinned import Pins
+from planner.diagnostics.diagnostic import PlanError
 from planner.host.layout import HostWeights
 from planner.host.regions import regions_of
 from planner.target.loaded import describe, module_bytes
@@ -83,3 +84,13 @@ def test_a_pipeline_is_described() -> None:
     assert target.components["transformer"].bytes == 512 + 512
     assert target.excluded == ("x",)
     assert target.walk is not None  # the class is known by its name
+
+
+@pytest.mark.parametrize(
+    "given", [3, None, [], "a/b", object(), torch.nn.Linear(1, 1), type("P", (), {"components": 3})()]
+)
+def test_what_is_no_pipeline(given: object) -> None:
+    with pytest.raises(PlanError) as raised:
+        describe(given)
+    assert [d.code.id for d in raised.value.diagnostics] == ["P720"]
+    assert f'found "{type(given).__name__}"' in str(raised.value)
