@@ -289,10 +289,10 @@ def compile(
     ``target`` and ``catalogue`` as for ``validate``; ``budget`` and ``overhead``: bytes that a machine
     reported (see ``planner.session.machine.room``), in place of the plan's; ``card``: where to compile for,
     which says both, as for ``validate``; ``activations``: what ``planner.activations`` predicted, which then
-    decides what stays in place of a share of the budget; ``call``: a traced call (``planner.profile``), which
-    says that too, and how weights split in blocks and how long each computes on ``card``; ``lock``: where sizes
-    are taken from that the plan's files do not say; ``advice``: what does not fit is told with the least budget that would
-    do, which takes some dozens of compilations.
+    decides what stays in place of a share of the budget; ``call``: a traced call (``planner.profile``),
+    which says that too, and how weights split in blocks and how long each computes on ``card``; ``lock``:
+    where sizes are taken from that the plan's files do not say; ``advice``: what does not fit is told with
+    the least budget that would do, which takes some dozens of compilations.
     Raises PlanError, and InternalError if the replay of the schedule finds a fault, which would be ours.
     """
     card = card_for(card) if isinstance(card, str) else card

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, TypeChecker
+from jsonschema.validators import extend
 
 from planner.cards.data import CardData, Link, Source
 from planner.cards.kernels import Kernels
@@ -49,7 +51,9 @@ def card_of(source: SourceText) -> tuple[CardData | None, list[Diagnostic]]:
 
 
 def _shape(document: Document) -> Iterator[Diagnostic]:
-    validator = Draft202012Validator(schema())
+    types = Draft202012Validator.TYPE_CHECKER.redefine("number", _is_finite)
+    checker: Any = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
+    validator = checker(schema())
     faults = sorted(validator.iter_errors(document.values), key=lambda e: list(map(str, e.absolute_path)))
     for fault in faults:
         if fault.validator == "required" and not fault.absolute_path:
@@ -57,6 +61,13 @@ def _shape(document: Document) -> Iterator[Diagnostic]:
             yield finding(MISSING_KEY, said, span=document.spans.get(""), pointer="")
         else:
             yield from faults_as_findings(document, fault)
+
+
+def _is_finite(checker: TypeChecker, value: Any) -> bool:
+    """A number that can be computed with: YAML has ``.inf`` and ``.nan``, too."""
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    )
 
 
 def _tables(document: Document) -> Iterator[Diagnostic]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite
@@ -27,6 +26,7 @@ from planner.diagnostics.table.p2_schema import (
 from planner.document.absent import absent
 from planner.document.document import Document
 from planner.document.node import escaped
+from planner.document.sizes import size_hint, unit_hint
 from planner.source.limits import LISTED, NAME
 from planner.version import VERSION
 
@@ -88,8 +88,7 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
     where = f'"{_label(list(fault.absolute_path))}" ' if fault.absolute_path else ""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if title in ("size", "bytes") and (number or _is_number(value)):
-        hint = f"did you mean {value}GiB?" if isfinite(float(value)) else "left out, it is what there is"
-        return NO_UNIT, f"{shown} has no unit", hint
+        return NO_UNIT, f"{shown} has no unit", size_hint(float(value), share=title == "size")
     if title == "device":
         return (
             NO_SUCH_DEVICE,
@@ -107,6 +106,8 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
         case "type":
             names = [rule] if isinstance(rule, str) else rule
             kinds = " or ".join(_KINDS[kind] for kind in names if kind in _KINDS)
+            if isinstance(value, float) and not isfinite(value):
+                kinds = kinds.replace("a number", "a finite number")
             return (
                 WRONG_TYPE,
                 f"{where}expects {kinds}, found {_kind(value)}{shown.removeprefix('a mapping')}".rstrip(),
@@ -123,7 +124,7 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
                 hint = f"the plan is for a newer {TOOL}: this is {VERSION}"
             return WRONG_VALUE, f"{where}may not be {shown}: expected {listed}", hint
         case "pattern":
-            hint = _unit_hint(value) if title in ("size", "bytes") else ""
+            hint = unit_hint(value) if title in ("size", "bytes") else ""
             return (
                 WRONG_VALUE,
                 f"{where}may not be {shown}: expected {LOOKS.get(title, 'another form')}",
@@ -174,15 +175,6 @@ def _label(path: list[str | int]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal()
-
-
-def _unit_hint(value: str) -> str:
-    """``11gb`` and ``11G`` as they were probably meant."""
-    said = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)(i?)(b?)\s*", value, re.ASCII | re.IGNORECASE)
-    if said is None:
-        return ""
-    number, power, binary, byte = said.groups()
-    return f"did you mean {number}{power.upper()}{'i' if power and (binary or not byte) else ''}B?"
 
 
 def _device_hint(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
@@ -138,7 +139,8 @@ def _wrong(option: Option, value: Any) -> str:
     if option.values is int:
         fine = isinstance(value, int) and not isinstance(value, bool) and value > 0
         return "" if fine else "a whole number, at least 1"
-    return "" if isinstance(value, (int, float)) and not isinstance(value, bool) else "a number"
+    fine = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    return "" if fine else "a finite number" if isinstance(value, float) else "a number"
 
 
 def _shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -213,3 +214,15 @@ def test_a_card_that_there_is_not(said: str) -> None:
         with pytest.raises(planner.PlanError) as raised:
             ask("x.plan.yaml", card=said)
         assert [d.code.id for d in raised.value.diagnostics] == ["P970"]
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize("key", ["launch", "dispatch", "to_device", "total", "float16"])
+def test_numbers_that_nothing_can_be_computed_with(key: str, number: str, text: str) -> None:
+    said = re.sub(rf"^( *{key}: )[\d.e+-]+", rf"\g<1>{number}", text, count=1, flags=re.MULTILINE)
+    if key == "to_device":
+        said = re.sub(r"(pinned:\n? *-? *\[\[?[\d.e+, -]*?)[\d.e+-]+\]", rf"\g<1>{number}]", text, count=1)
+    assert said != text
+    card, found = card_of(SourceText(name="x.yaml", text=said))
+    assert card is None
+    assert {d.code.id for d in found} <= {"P202", "P211"}
