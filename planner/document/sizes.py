@@ -8,16 +8,18 @@ from math import isfinite
 
 _EXACT = {"GiB": 1 << 30, "GB": 10**9, "MiB": 1 << 20, "MB": 10**6, "KiB": 1 << 10, "KB": 10**3}
 _BYTES = 1 << 20
-"""From here on a number without a unit is one of bytes, as other tools take it,"""
+"""From here on a number without a unit is one of bytes, as other tools take it."""
+_NONE = 1 << 60
+"""No memory has so many bytes."""
 _MEGABYTES = 256
-"""and from here on one of megabytes: no card has so many GiB."""
+"""From here on it is one of megabytes: no card has so many GiB."""
 
 
 def size_hint(number: float, *, share: bool) -> str:
     """For a number without a unit; ``share``: whether a percentage is taken, too."""
-    if not isfinite(number):
+    if not isfinite(number) or number >= _NONE:
         return "left out, it is what there is"
-    if number <= 0 or number >= 1 << 60:
+    if number <= 0:
         return ""
     if number >= _BYTES:
         nbytes = round(number)
