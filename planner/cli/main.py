@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -74,7 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     with streams():
-        return _run(arguments)
+        try:
+            code = _run(arguments)
+            if not sys.stdout.closed:
+                sys.stdout.flush()
+        except BrokenPipeError:  # `plan explain x | head`: nobody reads on, and that is fine
+            code = 0
+            _discard_output()
+        except OSError as error:
+            log(f"cannot write: {error.strerror}")
+            code = 4
+            _discard_output()
+        return code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -93,13 +105,19 @@ def _run(arguments: Sequence[str] | None) -> int:
         return error.exit_code
     except click.ClickException as error:
         return _usage(error)
-    except BrokenPipeError:
-        # `plan explain x | head`: nobody reads on, and that is fine. Python would flush once more at its end.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
+        if isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno in _FULL):
+            raise
         return _ours(error)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _discard_output() -> None:
+    """What is left of stdout goes nowhere: Python flushes it once more at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: click.ClickException) -> int:

@@ -76,7 +76,11 @@ def colour_option() -> click.Option:
 @contextmanager
 def streams() -> Iterator[None]:
     """Inside it stdout and stderr take every character: what their encoding lacks is written as an escape.
-    Forms and colours begin as nobody chose any."""
+    Forms and colours begin as nobody chose any. A stream that the caller closed is empty, or takes what is
+    written nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
     before = [
         (stream, stream.errors) for stream in (sys.stdout, sys.stderr) if hasattr(stream, "reconfigure")
     ]

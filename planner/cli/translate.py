@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,8 +13,8 @@ import click
 
 from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes
+from planner.cli.pasted import pasted, tool_in, unread
 from planner.cli.sequences import all_sequences
-from planner.cli.source import source_of
 from planner.cli.terminal import coloured, format_option, raw
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, errors
 from planner.diagnostics.machine import as_json, exit_code
@@ -32,8 +30,9 @@ from planner.target.index import read_index
 from planner.target.loaded import describe
 from planner.target.model import Target
 from planner.target.place import place_of
-from planner.translation.convert import NAME, TOOLS, class_of, from_script, from_tool, general_of, tool_of
+from planner.translation.convert import NAME, TOOLS, class_of, from_script, from_tool, general_of
 from planner.translation.sequence import folder_of, is_sequence, target_of, translate, translate_string
+from planner.translation.text import given_in
 
 
 @click.command("translate")
@@ -76,9 +75,9 @@ def translate_command(
 ) -> int:
     """Make a plan of model_cpu_offload_seq (a string, a class's own, a folder's), or of a script or settings.
 
-    A script is Python that loads and offloads a pipeline; settings are another tool's: its call, its command
-    line, or YAML. Both are taken as they are pasted, or from a file. Nothing of them is run. The plan goes to
-    stdout, what is found to stderr. With --all: a row a class.
+    A script is Python that loads and offloads a pipeline, a notebook too; settings are another tool's: its
+    call, its command line, or YAML. Both are taken as they are pasted, or from a file. Nothing of them is
+    run. The plan goes to stdout, what is found to stderr. With --all: a row a class.
 
     \b
     plan translate "text_encoder->unet->vae" --class StableDiffusionPipeline
@@ -101,16 +100,18 @@ def translate_command(
             raise click.UsageError("a pipeline from --from is translated as it is: give nothing beside it")
         translated = translate(describe(aim, known_of(aim, own)), improve=improve)
         return _show(_Made(translated.text, translated.diagnostics), form)
-    source = _source(what if aim is None else what or (aim.__name__,))
-    found_tool = tool if tool is not None else tool_of(source.text)
+    source = pasted(what if aim is None else what or (aim.__name__,))
+    found_tool = tool if tool is not None else tool_in(source)
     if aim is not None and (found_tool is not None or is_sequence(source.text)):
         cls = cls or aim.__name__
     if found_tool is not None:
         made = _settings(source, found_tool, cls, version, own)
+    elif (problem := unread(source)) is not None:
+        made = _Made("", [problem])
     elif is_sequence(source.text, cls):
         made = _string(source, cls, version, improve, own)
     else:
-        made = _class(source.text, version, improve, own)
+        made = _class(source.text.strip(), version, improve, own)
     return _show(made, form)
 
 
@@ -136,32 +137,17 @@ class _Made:
     sources: Sequence[SourceText] = ()
 
 
-def _source(words: Sequence[str]) -> SourceText:
-    """One argument as it is, or the file that it names; several are a command line."""
-    if len(words) > 1:
-        joined = shlex.join(words)
-        if tool_of(joined) is None and not words[0].startswith("-"):
-            raise click.UsageError(f"one argument, in quotes if it has blanks; got {len(words)}")
-        return SourceText(name=NAME, text=joined)
-    if words[0] == "-" and isinstance(given := source_of("-"), SourceText):
-        return given
-    if os.path.isfile(words[0]):
-        try:
-            return SourceText(name=words[0], text=Path(words[0]).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise click.UsageError(f"{words[0]} cannot be read: {error}") from error
-    return SourceText(name=NAME, text=words[0])
-
-
 def _settings(source: SourceText, tool: str, cls: str | None, version: str | None, own: Own) -> _Made:
     cls = cls or class_of(source.text) or _meant(source.text)
+    if cls is None and not tool and (problems := errors(given_in(source, None).found)):
+        return _Made("", problems, (source,))
     if cls is None:
         said = "settings need --class: the pipeline class that they are for"
         named = "the script names no pipeline class, and what it loads is not here: --class says which it is"
         raise click.UsageError(said if tool else named)
-    target, problems = _known(cls, version, own)
+    target, unknown = _known(cls, version, own)
     if target is None:
-        return _Made("", problems)
+        return _Made("", unknown)
     if tool:
         made, found = from_tool(tool, source.text, target, name=source.name)
     else:

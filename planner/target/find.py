@@ -34,6 +34,8 @@ from planner.target.model import Blocks, Target
 from planner.target.place import BUILTIN, Place, place_of
 from planner.target.single import by_component
 
+SHOWN = 80
+"""Characters of what stands in the place of a class's name."""
 SEEN = "a class of your own is seen with --from module:{0}, or in a file that plan catalogue made"
 
 
@@ -188,10 +190,23 @@ def _of(
     if cls.endswith(("ModularPipeline", "AutoBlocks")):
         said = f'"{cls}" is a modular pipeline: its components are moved by diffusers\' ComponentsManager'
         return None, [finding(MODULAR, said, span=span, hint="components_manager.enable_auto_cpu_offload()")]
+    if not cls.isidentifier():
+        shown = cls if len(cls) <= SHOWN else cls[:SHOWN] + "..."
+        said = f'"{shown}" is not the name of a class'
+        return None, [finding(UNKNOWN_CLASS, said, span=span, hint=_named_so(cls, classes.names()))]
     problem = finding(UNKNOWN_CLASS, f'diffusers {classes.version} has no pipeline class "{cls}"', span=span)
     near = _meant(cls, classes.names())
     problem = replace(problem, hint=f'did you mean "{near}"?' if near else SEEN.format(cls))
     return None, [problem if near and not ordered else problem.at(Severity.WARNING)]
+
+
+def _named_so(text: str, names: Collection[str]) -> str:
+    """What was meant by a text that no class can be called: a hub's id, a path, a call."""
+    inside = next((word for word in re.findall(r"\w+", text) if word in names), None)
+    near = inside or _meant(re.sub(r"\W", "", text), names)
+    if inside is None and re.fullmatch(r"[\w.~-]*[/\\][\w./\\-]*", text):
+        return f"pipeline: {{class: DiffusionPipeline, source: {text}}}"
+    return f'did you mean "{near}"?' if near else "a class has a name such as FluxPipeline"
 
 
 def _not_known(where: str, span: Span | None) -> Diagnostic:

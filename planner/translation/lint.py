@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
@@ -34,6 +35,10 @@ NEVER_FREE = frozenset(
     }
 )
 """Classes with a sequence whose ``__call__`` does not reach ``maybe_free_model_hooks`` (0.42.1)."""
+
+
+SEPARATORS = re.compile(r"->|=>|→|[\s,;>+|]+")
+"""What people write between names; diffusers knows the first alone."""
 
 
 def lint(target: Target) -> tuple[Diagnostic, ...]:
@@ -104,4 +109,7 @@ def _name(name: str, before: Collection[str], target: Target) -> Diagnostic | No
     hint = did_you_mean(name.strip(), target.modules)
     if name.strip() in target.modules:
         hint = f'"{name.strip()}" without spaces: diffusers does not strip them'
+    parts = [part for part in SEPARATORS.split(name.strip()) if part]
+    if len(parts) > 1 and set(parts) <= set(target.modules):
+        hint = f'names stand between "->" and nothing else: "{"->".join(parts)}"'
     return finding(UNKNOWN_NAME, said, hint=hint)

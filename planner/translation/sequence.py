@@ -79,14 +79,14 @@ def target_of(
     pipeline's folder, or a class name. ``own``: catalogues of a user's own classes."""
     if is_sequence(what, cls):
         return for_sequence(what, cls, version, own=own)
-    if Path(what).is_dir():
+    if what and Path(what).is_dir():
         return read_folder(Path(what), version=version, own_classes=own)
     return by_class(what, version or catalogue.versions()[0], own)
 
 
 def folder_of(what: str) -> str | None:
     """``what`` as a plan names it, where it is a folder: a path, which no hub's id is."""
-    if not Path(what).is_dir():
+    if not what or not Path(what).is_dir():
         return None
     path = what.rstrip("/\\") or what
     return path if Path(path).is_absolute() or path.startswith((".", "~")) else f"./{path}"

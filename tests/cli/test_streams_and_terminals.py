@@ -178,3 +178,32 @@ def test_colour_is_for_who_asks_or_looks(
 
 def escaped_in_yaml(character: str) -> str:
     return f"\\U{ord(character):08x}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("validate - <&-", 1),
+        ("translate - <&-", 1),
+        ("validate good.plan.yaml >&-", 0),
+        ("validate bad.plan.yaml >&- 2>&-", 1),
+        ("explain good.plan.yaml >&-", 0),
+        ("validate bad.plan.yaml >/dev/full", 4),
+        ("validate bad.plan.yaml --format json >/dev/full", 4),
+        ("explain good.plan.yaml >/dev/full", 4),
+        ("explain nope.plan.yaml >/dev/full", 4),
+        ("explain good.plan.yaml --as yaml >/dev/full", 4),
+        ("validate bad.plan.yaml 2>/dev/full", 1),
+    ],
+)
+def test_streams_that_are_closed_or_full(here: Path, command: str, code: int) -> None:
+    if "/dev/full" in command and not Path("/dev/full").exists():
+        pytest.skip("no such device here")
+    line = f"exec {sys.executable} -m planner {command}"
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert (b"No space left" in done.stderr) == (code == 4)
