@@ -518,7 +518,9 @@ def catalogue(*classes: type, out: str | Path | None = None) -> str:
 
     text = to_text(catalogue_of(classes))
     if out is not None:
-        Path(out).write_text(text, encoding="utf-8")
+        from planner.loading.written import written
+
+        written(Path(out).resolve(), lambda to: to.write_bytes(text.encode()), replace=True)
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -9,6 +10,8 @@ import click
 from planner.api import catalogue
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
+from planner.diagnostics.table.p9_output import OUTPUT_TAKEN
+from planner.loading.written import written
 
 
 @click.command("catalogue")
@@ -24,14 +27,26 @@ def catalogue_command(classes: tuple[str, ...], out: Path | None) -> int:
     """
     from planner.loading.make import code_at
 
+    if out is not None and out.exists() and not _is_catalogue(out):
+        said = f'"{out}" is there and is no catalogue: it is left as it is'
+        raise PlanError([finding(OUTPUT_TAKEN, said)])
     text = catalogue(*(code_at(spec) for spec in classes))
     if out is None:
         print(text, end="")
         return 0
     try:
-        out.write_text(text, encoding="utf-8")
+        written(out.resolve(), lambda to: to.write_bytes(text.encode()), replace=True)
     except OSError as error:
         said = f'cannot write "{out}": {error.strerror or error}'
         raise PlanError([finding(OUTPUT_UNWRITABLE, said)]) from error
     click.echo(f"wrote {out}")
     return 0
+
+
+def _is_catalogue(path: Path) -> bool:
+    """Whether a file is one, of this version or another."""
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(there, dict) and {"format", "classes"} <= {*there}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -150,11 +151,18 @@ def _pairs(said: str) -> Sequence[str]:
 
 
 def _writable(output: Path, source: str, *, force: bool) -> None:
-    """Before anything is searched."""
-    if output.exists() and Path(source).exists() and output.samefile(source) and not force:
-        said = f'"{output}" is the plan itself'
-        raise PlanError([finding(OUTPUT_IS_INPUT, said, hint="--force writes the choices into it")])
-    if output.exists() and not force:
+    """Before anything is searched. The plan itself may be written into, through a link that leads to it."""
+    there = os.path.lexists(output)
+    if there and os.path.exists(output) and Path(source).exists() and output.samefile(source):
+        if not force:
+            said = f'"{output}" is the plan itself'
+            raise PlanError([finding(OUTPUT_IS_INPUT, said, hint="--force writes the choices into it")])
+    elif output.is_symlink():
+        said = f'"{output}" is a link, and what it leads to is not written over'
+        raise PlanError([finding(OUTPUT_IS_INPUT, said, hint=f"--output {os.path.realpath(output)}")])
+    elif there and not output.is_file():
+        raise PlanError([finding(OUTPUT_UNWRITABLE, f'"{output}" is no regular file')])
+    elif there and not force:
         raise PlanError([finding(OUTPUT_TAKEN, f'"{output}" is there already', hint="--force replaces it")])
     if not output.absolute().parent.is_dir():
         raise PlanError([finding(OUTPUT_UNWRITABLE, f'no folder "{output.absolute().parent}"')])
@@ -168,13 +176,13 @@ def _drawable(picture: Path, output: Path | None, source: Path | SourceText | st
         raise PlanError([finding(PLOT_UNKNOWN, f'"{picture}" is neither .svg nor .png')])
     if output is not None and output.absolute() == picture.absolute():
         raise PlanError([finding(BAD_OUTPUT, f'--output and --frontier are both "{picture}"')])
-    if found := [*Destination("--frontier", picture, draft_of(source, ()), force).faults()]:
+    if found := [*Destination("--frontier", picture, draft_of(source, ()).plan, force).faults()]:
         raise PlanError(found)
 
 
 def _here(source: Path | SourceText | str) -> Card:
     """The card that the plan would run on. Raises PlanError, and a usage error where there is none."""
-    card = here(draft_of(source, ()))
+    card = here(draft_of(source, ()).plan)
     if card is None:
         raise click.UsageError("no card was found here: --card NAME of one that ships, or a card's file")
     return card

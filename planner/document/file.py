@@ -10,6 +10,7 @@ from pathlib import Path
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import nearest
 from planner.diagnostics.table.p1_document import NOT_FOUND, NOT_TEXT, TOO_LARGE, UNREADABLE
+from planner.source.ends import as_text
 from planner.source.limits import FILE
 from planner.source.text import SourceText, Span
 
@@ -40,7 +41,7 @@ def decoded(data: bytes, name: str, said: Span | None) -> tuple[SourceText | Non
     if len(data) > FILE.most:
         return None, [finding(TOO_LARGE, f'"{name}" has more than {FILE}', span=said)]
     try:
-        text = data.decode("utf-8-sig")
+        written = data.decode("utf-8")
     except UnicodeDecodeError as error:
         problem = finding(
             NOT_TEXT,
@@ -49,7 +50,7 @@ def decoded(data: bytes, name: str, said: Span | None) -> tuple[SourceText | Non
             hint="save it as UTF-8" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "",
         )
         return None, [problem]
-    return SourceText(name=name, text=text.replace("\r\n", "\n").replace("\r", "\n")), []
+    return as_text(name, written), []
 
 
 def is_named_as_plan(path: Path) -> bool:

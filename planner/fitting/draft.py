@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,6 +21,7 @@ from planner.document.file import text_of
 from planner.document.parse import parse
 from planner.fitting.choices import Settings
 from planner.fitting.edit import with_value, without_marks
+from planner.fitting.wrote import without_fit
 from planner.loading.builtin import builtin_folder
 from planner.loading.hub_cache import cached
 from planner.models.model import models
@@ -38,28 +40,57 @@ PLAIN_VALUE = re.compile(r"[\w./~%-]*")
 NO_WORDS: Mapping[str, str] = MappingProxyType({})
 
 
-def draft_of(source: str | Path | SourceText | Plan, asked: Settings) -> Plan:
-    """The plan to be fitted, with what was ``asked`` for written into its text. Raises PlanError."""
-    text = _text(source)
-    load(text)  # what is wrong with it is told where it stands, before anything is written into it
-    meant = load(text, overrides=[f"{key}={value}" for key, value in asked])
-    return edited(SourceText(name=text.name, text=without_marks(text.text)), asked, meant)
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """``plan``: to be fitted, its places those of the file that was ``given``; ``text``: what says the same,
+    to write into."""
+
+    plan: Plan
+    text: SourceText
+    given: SourceText
+
+
+def draft_of(source: str | Path | SourceText | Plan, asked: Settings) -> Draft:
+    """The plan in ``source`` without what an earlier fit chose, and with what was ``asked`` for. Raises
+    PlanError."""
+    given = _text(source)
+    load(given)  # what is wrong with it is told where it stands, before anything is written into it
+    text, plan = _unfitted(given)
+    meant = _with(plan, asked)
+    return Draft(meant, edited(text, asked, meant).document.sources[0], given)
+
+
+def _unfitted(given: SourceText) -> tuple[SourceText, Plan]:
+    """Without what an earlier fit chose, where what was added by hand means something without that."""
+    unfitted = without_fit(given.text)
+    text = SourceText(name=given.name, text=unfitted.text)
+    try:
+        plan, there = _with(given, unfitted.settings), load(text)
+    except PlanError:
+        return SourceText(name=given.name, text=without_marks(given.text)), load(given)
+    return text, plan if _alike(plan, there) else there  # what it extends may have such keys too
+
+
+def _with(source: SourceText | Plan, settings: Settings) -> Plan:
+    return load(source, overrides=[f"{key}={value}" for key, value in settings])
 
 
 def edited(text: SourceText, settings: Settings, meant: Plan, said: Mapping[str, str] = NO_WORDS) -> Plan:
     """The plan in ``text`` with ``settings`` written into it, which then says what ``meant`` says; ``said``:
     a comment above a key. Raises PlanError (P997) where the text is written in a way that no edit was found
     for."""
-    full = [(key, value) for key, value in settings if value_of(value) is not None]
+    full = tuple((key, value) for key, value in settings if value_of(value) is not None)
     try:  # nothing removes, and what is not there is gone
-        return as_meant(_with(text, full, said), meant)
+        return as_meant(_written_into(text, full, said), meant)
     except PlanError:  # what another plan has is removed in words
         if len(full) == len(settings):
             raise
-        return as_meant(_with(text, settings, said), meant)
+        return as_meant(_written_into(text, settings, said), meant)
 
 
-def _with(text: SourceText, settings: Sequence[tuple[str, str]], said: Mapping[str, str]) -> SourceText:
+def _written_into(
+    text: SourceText, settings: Sequence[tuple[str, str]], said: Mapping[str, str]
+) -> SourceText:
     """Nothing where it cannot be edited."""
     made = text.text
     try:
@@ -75,10 +106,14 @@ def as_meant(text: SourceText, meant: Plan) -> Plan:
     plan = None
     with suppress(PlanError):
         plan = load(text)
-    if plan is None or _full(plan.document.values) != _full(meant.document.values):
+    if plan is None or not _alike(plan, meant):
         said = f'"{text.name}" is laid out in a way that no choice can be written into'
         raise PlanError([finding(NOT_EDITED, said, hint="plan explain --as yaml lays a plan out plainly")])
     return plan
+
+
+def _alike(plan: Plan, other: Plan) -> bool:
+    return _full(plan.document.values) == _full(other.document.values)
 
 
 def _full(values: Mapping[str, object]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """A key set in the text of a YAML file, all else left as it is written: comments, order, layout.
 
 Round-trip libraries write a file anew and change its layout; here only what is set is put in, at the places
-that YAML's own parser gives.
+that YAML's own parser gives. ``without_entry`` and ``with_text`` undo that to the byte.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -20,14 +21,70 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The one that plans are read with: another may refuse what it takes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key's value in a text: as it is ``written`` there; ``names``: its keys, where it is a mapping;
+    ``flow``: whether it is one within braces."""
+
+    written: str
+    names: tuple[str, ...]
+    flow: bool
+
+
 def without_marks(text: str) -> str:
     """Without the lines that an earlier fit wrote for people: comments, and no text that looks like them."""
-    inside = {line for first, last in _many_lines(text) for line in range(first + 1, last)}
-    return "".join(
-        line
-        for number, line in enumerate(_lines(text))
-        if number in inside or not line.lstrip().startswith(MARK.rstrip())
-    )
+    kept = [line for line, marked in _marked(text) if not marked]
+    ends = not text or text.endswith("\n") or not kept
+    return "".join(kept) if ends else "".join(kept).removesuffix("\n")
+
+
+def marks(text: str) -> Iterator[str]:
+    """What those lines say, each without its beginning."""
+    yield from (line.strip().removeprefix(MARK) for line, marked in _marked(text) if marked)
+
+
+def entry_at(text: str, path: Sequence[str]) -> Entry | None:
+    """What ``text`` has at ``path``; None where it has no such key."""
+    above = _above_of(text, path)
+    if above is None:
+        return None
+    node = above[1]
+    inner = node.value if isinstance(node, yaml.MappingNode) else ()
+    written = text[node.start_mark.index : _end(text, node)]
+    return Entry(written, tuple(key.value for key, _ in inner), bool(getattr(node, "flow_style", False)))
+
+
+def with_text(text: str, path: Sequence[str], written: str) -> str | None:
+    """``text`` with what stood at ``path`` before ``with_value`` wrote there; None where nothing is there."""
+    above = _above_of(text, path)
+    if above is None:
+        return None
+    mapping, node = above[0], above[1]
+    start = node.start_mark.index
+    gap = not written and not mapping.flow_style and text[start - 1 : start] == " "
+    return text[: start - gap] + written + text[_end(text, node) :]
+
+
+def without_entry(text: str, path: Sequence[str]) -> str | None:
+    """``text`` without what ``with_value`` put in at ``path``; None where more would go, such as a comment,
+    or it is no addition."""
+    above = _above_of(text, path)
+    if above is None:
+        return None
+    mapping, node, key = above
+    start, end = key.start_mark.index, _end(text, node)
+    if mapping.flow_style:
+        before = [_end(text, value) for name, value in mapping.value if name.start_mark.index < start]
+        behind = [name.start_mark.index for name, _ in mapping.value if name.start_mark.index > start]
+        if before:
+            return text[: max(before)] + text[end:] if text[max(before) : start] == ", " else None
+        end, comma = (min(behind), ", ") if behind else (end, "")
+        return text[:start] + text[end:] if text[:end].endswith(comma) else None
+    begin, finish = text.rfind("\n", 0, start) + 1, _line_end(text, end)
+    if text[begin:start].strip() or text[end:finish].strip() or "#" in text[start:end]:
+        return None
+    kept = text[:begin] + text[finish:]
+    return kept if text[:finish].endswith("\n") else kept.removesuffix("\n")
 
 
 def with_value(text: str, path: Sequence[str], value: str, said: str = "") -> str:
@@ -51,7 +108,8 @@ def with_value(text: str, path: Sequence[str], value: str, said: str = "") -> st
             node = there
             continue
         short = "class" if len(path) - len(rest) == 1 else "policy"
-        before = text[there.start_mark.index : there.end_mark.index]
+        nothing = there.tag.endswith(":null")
+        before = "" if nothing else text[there.start_mark.index : there.end_mark.index]
         opened = f"{{{short}: {before}, {_flow(rest, value)}}}" if before else f"{{{_flow(rest, value)}}}"
         return _replaced(text, there, opened, said, key.start_mark.index, top, flow=bool(node.flow_style))
 
@@ -90,20 +148,17 @@ def _flow(rest: Sequence[str], value: str) -> str:
 
 def _replaced(text: str, node: yaml.Node, value: str, said: str, key: int, top: int, *, flow: bool) -> str:
     start, end = node.start_mark.index, _end(text, node)
-    gap = "" if text[start - 1 : start] in ("", " ") else " "
+    gap = " " if start == end and text[start - 1 : start] != " " else ""
     made = text[:start] + gap + value + text[end:]
     return _above(made, top if flow else key, said) if said else made
 
 
 def _added(text: str, node: yaml.MappingNode, rest: Sequence[str], value: str, said: str, top: int) -> str:
     if node.flow_style:
-        begin, end = node.start_mark.index + 1, node.end_mark.index - 1
+        at = node.start_mark.index + 1
         if node.value:  # what follows the last value may be a comma, and comments
-            begin = max(_end(text, part) for part in node.value[-1])
-        kept = text[begin:end].split("#", 1)[0].rstrip()
-        at = begin + len(kept)
-        comma = " " if kept.endswith(",") else ", " if node.value else ""
-        made = text[:at] + comma + _flow(rest, value) + text[at:]
+            at = max(_end(text, part) for part in node.value[-1])
+        made = text[:at] + (", " if node.value else "") + _flow(rest, value) + text[at:]
         return _above(made, top, said) if said else made
     column = node.value[0][0].start_mark.column
     at = _line_end(text, max(_end(text, v) for _, v in node.value))
@@ -115,8 +170,7 @@ def _added(text: str, node: yaml.MappingNode, rest: Sequence[str], value: str, s
         lines.append(f"{pad}{INDENT}{_braced(rest[1:], value)}")
     else:
         lines.append(pad + _braced(rest, value))
-    lead = "" if text[:at].endswith("\n") or not at else "\n"
-    return text[:at] + lead + "\n".join(lines) + "\n" + text[at:]
+    return _put(text, at, lines)
 
 
 def _braced(rest: Sequence[str], value: str) -> str:
@@ -164,8 +218,36 @@ def _many_lines(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _above(text: str, at: int, said: str) -> str:
-    if at == len(text) and not text.endswith("\n"):  # the last line may be one of a text
-        text, at = f"{text}\n", at + 1
-    start = text.rfind("\n", 0, at) + 1
+    start = text.rfind("\n", 0, at) + 1 if at < len(text) or text.endswith("\n") else at
     pad = text[start:at] if not text[start:at].strip() else ""
-    return text[:start] + "".join(f"{pad}{MARK}{line}\n" for line in said.splitlines()) + text[start:]
+    return _put(text, start, [f"{pad}{MARK}{line}" for line in said.splitlines()])
+
+
+def _put(text: str, at: int, lines: Sequence[str]) -> str:
+    """``text`` with ``lines`` where one begins, or behind all; it ends in a newline if it did."""
+    if not lines:
+        return text
+    made = "".join(f"{line}\n" for line in lines)
+    return text[:at] + (made if not at or text[at - 1] == "\n" else f"\n{made[:-1]}") + text[at:]
+
+
+def _above_of(text: str, path: Sequence[str]) -> tuple[yaml.MappingNode, Any, Any] | None:
+    """The mapping that has ``path``'s last key, its value, the key."""
+    node = yaml.compose(text, Loader=LOADER)
+    above = None
+    for name in path:
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        found = next(((k, v) for k, v in node.value if k.value == name), None)
+        if found is None:
+            return None
+        above = node, found[1], found[0]
+        node = found[1]
+    return above
+
+
+def _marked(text: str) -> Iterator[tuple[str, bool]]:
+    """Each line, and whether a fit wrote it for people."""
+    inside = {line for first, last in _many_lines(text) for line in range(first + 1, last)}
+    for number, line in enumerate(_lines(text)):
+        yield line, number not in inside and line.lstrip().startswith(MARK.rstrip())

@@ -10,7 +10,7 @@ from planner.api import Compiled, calibrated, compile, load, profile
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
 from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED, TIGHT
 from planner.fitting.choices import LEAST, space_of
-from planner.fitting.draft import as_meant, draft_of, edited, settings_for
+from planner.fitting.draft import Draft, as_meant, draft_of, edited, settings_for
 from planner.fitting.edit import with_comment, with_head
 from planner.fitting.pictures import WORTH, Variant, variants
 from planner.fitting.price import Objective, Price, Pricer
@@ -19,11 +19,13 @@ from planner.fitting.solution import PLENTY, Solution, Task, least_cost, solve_t
 from planner.fitting.solver import SolverFailed, installed
 from planner.fitting.solver import name as solver_name
 from planner.fitting.words import certificate, reasons
+from planner.fitting.wrote import marks_of
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan
 from planner.report.image import picture_words
 from planner.schedule.card import Card, Here, Room, card_for
 from planner.schedule.fit import gib
+from planner.source.ends import as_in
 from planner.source.text import SourceText
 
 MIB = 1 << 20
@@ -33,9 +35,10 @@ FEW = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """``text``: the plan's file; ``plan``: as it reads; ``solution``: what it does, and what is proven;
-    ``certificate``: in words; ``reasons``: a line for each that was open; ``diagnostics``: notes of what was
-    not tried; ``task``: what was solved, with what changes the picture chosen."""
+    """``text``: the plan's file, with the ends of lines and the mark of UTF-8 of the one that was fitted;
+    ``plan``: as it reads; ``solution``: what it does, and what is proven; ``certificate``: in words;
+    ``reasons``: a line for each that was open; ``diagnostics``: notes of what was not tried; ``task``: what
+    was solved, with what changes the picture chosen."""
 
     text: str
     plan: Plan
@@ -61,13 +64,14 @@ class Fitted:
         return self.solution.price.compiled
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
-        """Writes ``text`` to ``path``, whole or not at all. Raises OSError (FileExistsError without
-        ``replace``)."""
+        """Writes ``text`` to ``path``, or to what a link leads to, whole or not at all. Raises OSError
+        (FileExistsError without ``replace``)."""
         from planner.loading.written import written
 
         if not replace and Path(path).exists():
             raise FileExistsError(path)
-        written(Path(path), lambda to: to.write_text(self.text, encoding="utf-8"), replace=replace)
+        data = self.text.encode("utf-8")
+        written(Path(path).resolve(), lambda to: to.write_bytes(data), replace=replace)
         return Path(path)
 
 
@@ -103,13 +107,13 @@ def fit(
         hint = "a card that ships, such as rtx-4090, or a file of plan doctor --measure"
         raise PlanError([finding(NO_RATES, f"the rates of {here.name} are not known", hint=hint)])
     draft = draft_of(source, settings_for(vram, ram, pinned, idle, run, overrides))
-    chosen = _idle(draft, idle)
+    chosen = _idle(draft.plan, idle)
     notes: list[Diagnostic] = []
     if not installed():
         notes.append(finding(NO_SOLVER, "without HiGHS the bound is weaker", hint=NO_SOLVER.help))
 
     def task_of(variant: Variant) -> Task:
-        plan = _with(draft, variant.settings)
+        plan = _with(draft.plan, variant.settings)
         assert here.data is not None
         call, card = calibrated(plan, profile(plan, kernels=here.data.kernels), here)
         assert card.data is not None
@@ -125,7 +129,7 @@ def fit(
 
     try:
         first = task_of(Variant(()))
-        ways, more = variants(draft, first.unbounded.target, tuple(allow))
+        ways, more = variants(draft.plan, first.unbounded.target, tuple(allow))
         try:
             task, variant, solution = _best(ways, first, task_of, tell)
         except NothingFits:
@@ -174,7 +178,9 @@ def _best(
     return best
 
 
-def _fitted(draft: Plan, task: Task, variant: Variant, solution: Solution, notes: list[Diagnostic]) -> Fitted:
+def _fitted(
+    draft: Draft, task: Task, variant: Variant, solution: Solution, notes: list[Diagnostic]
+) -> Fitted:
     lines = tuple(reasons(solution))
     said = dict(lines)
     why = {key: f"changes the picture: {', '.join(variant.said)}" for key, _ in variant.settings}
@@ -186,7 +192,7 @@ def _fitted(draft: Plan, task: Task, variant: Variant, solution: Solution, notes
                 why[key] = f"{choice.subject}: {said[choice.subject]}"
             settings.append((key, value))
             written.add(choice.subject)
-    made = edited(draft.document.sources[0], tuple(settings), _with(draft, settings), why)
+    made = edited(draft.text, tuple(settings), _with(draft.plan, settings), why)
     text, name = made.document.sources[0].text, made.document.sources[0].name
     for choice in solution.found.choices:
         if choice.subject not in written and choice.subject != "idle":
@@ -197,11 +203,12 @@ def _fitted(draft: Plan, task: Task, variant: Variant, solution: Solution, notes
     proven = certificate(solution, card, f"offload-planner, {solver_name()}", task.objective)
     plan = as_meant(SourceText(name=name, text=text), made)
     unsaid = [f"idle: {said['idle']}"] if "idle" in said and "idle" not in written else []
-    text = with_head(text, (*proven, *unsaid, f"picture {picture_words(plan)}"))
+    wrote = marks_of(draft.text.text, tuple(settings))
+    text = with_head(text, (*proven, *unsaid, f"picture {picture_words(plan)}", *wrote))
     plan = as_meant(SourceText(name=name, text=text), made)
     notes += _warnings(plan, task)
     return Fitted(
-        text=text,
+        text=as_in(text, draft.given),
         plan=plan,
         solution=solution,
         certificate=proven,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,8 +15,9 @@ def written(path: Path, write: Callable[[Path], object], *, replace: bool = Fals
     disk.
 
     Of two processes that write one name without ``replace``, one gets FileExistsError. With it a regular file
-    is replaced; a link is replaced itself, never what it leads to. Raises OSError; whatever is raised, an
-    interrupt too, what was there is as it was, and nothing half-written stays.
+    is replaced, by one that the same people may read and write; a link is replaced itself, never what it
+    leads to. Raises OSError; whatever is raised, an interrupt too, what was there is as it was, and nothing
+    half-written stays.
     """
     handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -23,9 +25,7 @@ def written(path: Path, write: Callable[[Path], object], *, replace: bool = Fals
     try:
         write(temporary)
         to_disk(temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 would keep it from others
+        temporary.chmod(_mode(path))  # mkstemp's 0600 would keep it from others
         if replace:
             temporary.replace(path)
         else:
@@ -34,6 +34,17 @@ def written(path: Path, write: Callable[[Path], object], *, replace: bool = Fals
             to_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _mode(path: Path) -> int:
+    """Of the regular file at ``path``; where there is none, of one that is new."""
+    with suppress(OSError, ValueError):
+        there = os.lstat(path).st_mode
+        if stat.S_ISREG(there):
+            return stat.S_IMODE(there)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def writable(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 
@@ -22,10 +22,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceText:
-    """A file's name, as the user wrote it, and its text."""
+    """A file's name, as the user wrote it, and its text; ``written``: as the file has it, with its mark of
+    UTF-8 and its own ends of lines, empty where that is ``text``."""
 
     name: str
     text: str
+    written: str = field(default="", repr=False, compare=False)
 
     def line(self, number: int) -> str:
         """Line ``number``, counted from 1, without its end; empty when there is none."""

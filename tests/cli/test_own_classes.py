@@ -251,3 +251,10 @@ def test_apply_without_run_lacks_what_the_call_needs_before_weights(
     capsys.readouterr()
     assert run(["apply", "x.plan.yaml", "--simulate", *SHOWN]) in (1, 4)
     assert 'needs an argument "prompt"' in capsys.readouterr().out
+
+
+def test_a_catalogue_is_written_over_no_other_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (here / "x.plan.yaml").read_text()
+    assert run(["catalogue", "mine_own:OmniGen2Pipeline", "-o", "x.plan.yaml"]) != 0
+    assert "P940" in capsys.readouterr().out
+    assert (here / "x.plan.yaml").read_text() == before

@@ -323,3 +323,16 @@ def test_a_streamed_plans_report_is_as_its_schema_says(here: Path) -> None:
     assert compiled.schedule.each_step > 0
     assert compiled.schedule.moved is not None
     assert compiled.schedule.moved + 2 * compiled.schedule.each_step == promised
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are other things there")
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    there, new = tmp_path / "there", tmp_path / "new"
+    there.write_text("old")
+    there.chmod(0o600)
+    for path in (there, new):
+        write_whole(path, lambda to: to.write_text("made"), replace=True)
+    assert there.stat().st_mode & 0o777 == 0o600
+    fresh = tmp_path / "fresh"
+    fresh.touch()
+    assert new.stat().st_mode == fresh.stat().st_mode

@@ -193,7 +193,7 @@ def test_what_cannot_be_written_is_no_other_plan(text: str, asked: tuple[str, st
     meant = load(source, overrides=["=".join(asked)]).document.values
     found: object = None
     try:
-        found = draft_of(source, (asked,)).document.values
+        found = draft_of(source, (asked,)).plan.document.values
     except PlanError as error:
         found = [d.code for d in error.diagnostics]
     assert found in (meant, [NOT_EDITED])  # P997
@@ -202,7 +202,7 @@ def test_what_cannot_be_written_is_no_other_plan(text: str, asked: tuple[str, st
 def test_keys_that_are_set_to_nothing_are_not_written() -> None:
     source = SourceText(name="x.plan.yaml", text="version: 1\npipeline: StableDiffusionXLPipeline\n")
     draft = draft_of(source, settings_for(vram="", overrides=["idle=~", "run.height=null", "name=x"]))
-    assert draft.document.sources[0].text == f"{source.text}name: x\n"
+    assert draft.text.text == f"{source.text}name: x\n"
     with pytest.raises(PlanError, match="KEY=VALUE"):
         settings_for(overrides=["idle"])
 
@@ -213,7 +213,7 @@ def test_keys_that_are_set_to_nothing_are_not_written() -> None:
 def test_arguments_are_written_as_they_are(value: str) -> None:
     source = SourceText(name="x.plan.yaml", text="version: 1\npipeline: StableDiffusionXLPipeline\n")
     draft = draft_of(source, settings_for(run={"prompt": value, "height": 64}))
-    assert draft.run["prompt"] == value
+    assert draft.plan.run["prompt"] == value
 
 
 def test_what_another_plan_has_is_removed_in_words(tmp_path: Path) -> None:
@@ -221,5 +221,5 @@ def test_what_another_plan_has_is_removed_in_words(tmp_path: Path) -> None:
     (tmp_path / "base.plan.yaml").write_text(text)
     child = SourceText(name=str(tmp_path / "x.plan.yaml"), text="version: 1\nextends: base.plan.yaml\n")
     draft = draft_of(child, settings_for(overrides=["components.unet=null", "idle=keep"]))
-    assert not draft.components
-    assert "components: {unet: null}" in draft.document.sources[0].text
+    assert not draft.plan.components
+    assert "components: {unet: null}" in draft.text.text
