@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planner.api import Compiled, calibrated, compile, load, profile
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
 from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED, TIGHT
-from planner.fitting.choices import LEAST, space_of
 from planner.fitting.draft import Draft, as_meant, draft_of, edited, settings_for
 from planner.fitting.edit import with_comment, with_head
+from planner.fitting.least import MIB, least_budget
 from planner.fitting.pictures import WORTH, Variant, variants
-from planner.fitting.price import Objective, Price, Pricer
+from planner.fitting.price import Objective
 from planner.fitting.search import NothingFits
-from planner.fitting.solution import PLENTY, Solution, Task, least_cost, solve_task
+from planner.fitting.solution import Solution, Task, least_cost, solve_task
 from planner.fitting.solver import SolverFailed, installed
 from planner.fitting.solver import name as solver_name
 from planner.fitting.words import certificate, reasons
@@ -23,12 +23,11 @@ from planner.fitting.wrote import marks_of
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan
 from planner.report.image import picture_words
-from planner.schedule.card import Card, Here, Room, card_for
+from planner.schedule.card import Card, card_for
 from planner.schedule.fit import gib
 from planner.source.ends import as_in
 from planner.source.text import SourceText
 
-MIB = 1 << 20
 FEW = 32
 """So many plans are compared at most for each way to change the picture."""
 
@@ -138,7 +137,8 @@ def fit(
             try:
                 task, variant, solution = _best(ways[:1], first, task_of, tell)
             except NothingFits as error:
-                raise _refusal(first, error) from error
+                others = [replace(task_of(way), most=FEW) for way in ways[1:]]
+                raise _refusal((first, *others), error, allow) from error
     except SolverFailed as error:
         raise PlanError([finding(SOLVER_FAILED, str(error))]) from error
     return _fitted(draft, task, variant, solution, [*notes, *more])
@@ -224,15 +224,17 @@ def _warnings(plan: Plan, task: Task) -> list[Diagnostic]:
     return [one for one in compiled.diagnostics if one.severity is Severity.WARNING]
 
 
-def _refusal(task: Task, nothing: NothingFits) -> PlanError:
-    """Why nothing fits, what would, and each limit that was met."""
-    why, least = nothing.refused[0], least_budget(task)
+def _refusal(tasks: Sequence[Task], nothing: NothingFits, allow: Sequence[str]) -> PlanError:
+    """Why nothing fits, what would, and each limit that was met; ``tasks``: each change of the picture that
+    was tried, none first."""
+    task, why, least = tasks[0], nothing.refused[0], least_budget(tasks)
+    more = ",".join(one for one in ("tiling", "quantization") if one not in allow)
     hint = "; ".join(
         filter(
             None,
             (
                 f"{least // MIB}MiB is the least that fits" if least else "",
-                "--allow tiling,quantization takes less and changes the picture",
+                f"--allow {more} takes less and changes the picture" if more else "",
                 "smaller pictures or fewer at once take less",
             ),
         )
@@ -243,31 +245,3 @@ def _refusal(task: Task, nothing: NothingFits) -> PlanError:
     found = [finding(NOTHING_FITS, said, span=span, hint=hint)]
     found += [replace(one, hint="") for one in why.found]  # their least is without activations
     return PlanError(found, task.plan.document.sources)
-
-
-def least_budget(task: Task) -> int | None:
-    """Bytes, in whole MiB: with it some plan fits, and with one MiB less none that was tried does."""
-    ways, overhead, weights = [*_smallest(task)], task.room.overhead, task.unbounded.target.bytes
-
-    def fits(mib: int) -> bool:
-        there = replace(task, card=Here(Room(mib * MIB, overhead), task.data))
-        pricer = Pricer(there.compiled, there.objective, mib * MIB, tight=there.tight)
-        return any(isinstance(pricer.price(settings), Price) for settings in ways)
-
-    low, high = 0, max(1, (overhead + 2 * weights) // MIB)
-    while not fits(high):
-        low, high = high, 2 * high
-        if high * MIB > PLENTY:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return high * MIB
-
-
-def _smallest(task: Task) -> Iterator[tuple[tuple[str, str], ...]]:
-    """Settings that hold the least: all left to the compiler, and as much as can be streamed through."""
-    yield ()
-    space = space_of(task.plan, task.unbounded.graph, 1, idle=(), residents=False)
-    through = [next((c for c in of if c.said.get("resident") == LEAST), of[0]) for of in space]
-    yield tuple(setting for choice in through for setting in choice.settings)

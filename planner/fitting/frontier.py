@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planner.fitting.fit import Fitted, least_budget
+from planner.fitting.fit import Fitted
+from planner.fitting.least import least_budget
 from planner.fitting.price import Price
 from planner.fitting.search import NothingFits
 from planner.fitting.solution import solve_task
@@ -42,7 +43,7 @@ def frontier(made: Fitted, tell: Callable[[str], None] = lambda text: None) -> t
     """The best plans from the least memory in which one fits to what everything takes, the budget that was
     asked for and 2 GiB more among them; memory that buys nothing is left out."""
     task = replace(made.task, most=64)
-    room, least, forecast = task.room, least_budget(task), task.unbounded.forecast
+    room, least, forecast = task.room, least_budget([task]), task.unbounded.forecast
     if least is None or forecast is None:
         return ()
     asked = () if room.budget is None else (room.budget, room.budget + 2 * GIB)

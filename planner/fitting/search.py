@@ -77,15 +77,23 @@ class Search:
         self.prices: dict[Point, Price | Refused] = {}
         self._best: Point | None = None
         self._enough = 0
+        self._first = False
 
     def run(
-        self, starts: Sequence[Point], *, everything: int = ALL, most: int = MOST, enough: int = 0
+        self,
+        starts: Sequence[Point],
+        *,
+        everything: int = ALL,
+        most: int = MOST,
+        enough: int = 0,
+        first: bool = False,
     ) -> Found:
-        """``enough``: microseconds with which a local search is content. Raises NothingFits."""
+        """``enough``: microseconds with which a local search is content; ``first``: any plan that fits will
+        do. Raises NothingFits."""
+        self._first = first
         whole = prod(map(len, self._space)) <= everything
         self._enough = 0 if whole else enough
-        first = (0,) * len(self._space)
-        for start in (first, *starts):
+        for start in ((0,) * len(self._space), *starts):
             self._price(start)
         if whole:
             self._branch((), NEVER)
@@ -146,6 +154,8 @@ class Search:
 
     def _hopeless(self, chosen: Point) -> bool:
         """Whether no plan that begins with ``chosen`` is as good as the best that was found, or need be."""
+        if self._first and self._best is not None:
+            return True
         if max(self._quick(chosen), self._enough + 1) > self._cost():
             return True
         choices = [of[at] for of, at in zip(self._space, chosen, strict=False)]

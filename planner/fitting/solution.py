@@ -13,7 +13,7 @@ from planner.fitting.bound import Bounds, held, lower
 from planner.fitting.choices import LEVELS, Choice, Settings, Space, space_of, stream_of
 from planner.fitting.phases import Problem, blocks_of, problem_of
 from planner.fitting.price import Objective, Price, Pricer, Refused
-from planner.fitting.search import ALL, MOST, Found, Search
+from planner.fitting.search import ALL, MOST, Found, NothingFits, Search
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan, Policy
 from planner.predict.profile import CallProfile
@@ -167,6 +167,18 @@ def solve_task(task: Task) -> Solution:
     others = search.beside(found)
     bound = min(least, found.price.cost)
     return Solution(found, bound, others, problem)
+
+
+def fits(task: Task) -> bool:
+    """Whether ``solve_task`` finds a plan. Raises PlanError as it does."""
+    problem = problem_for(task)
+    space = space_for(task, problem)
+    search = Search(space, task.pricer(), Bounds(problem))
+    try:
+        search.run([*starts_of(space)], everything=task.everything, most=task.most, first=True)
+    except NothingFits:
+        return False
+    return True
 
 
 def starts_of(space: Space) -> Iterator[tuple[int, ...]]:

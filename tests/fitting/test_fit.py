@@ -138,13 +138,34 @@ def test_without_a_solver_there_is_a_weaker_bound(
     assert "no solver" in made.text
 
 
-def test_what_does_not_fit_is_told_with_the_least_that_would(mine: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        ("mine", {"vram": "770MiB"}),
+        (TINY, {"vram": "770MiB", "run": {"height": 64, "width": 64}, "allow": ("tiling",)}),
+        ("builtin:tiny-sdxl", {"vram": "780MiB", "run": {"height": 128, "width": 128}, "idle": "keep"}),
+    ],
+)
+def test_what_does_not_fit_is_told_with_the_least_that_would(
+    mine: Path, source: str, asked: dict[str, Any]
+) -> None:
+    """In it a plan is found, and in one MiB less none; each finding is about what was asked, or the file."""
+    given = mine if source == "mine" else source
     with pytest.raises(PlanError) as caught:
-        planner.fit(mine, vram="770MiB", card="h200")
-    assert "P991" in codes(caught.value)
+        planner.fit(given, card="h200", **asked)
     said = next(d for d in caught.value.diagnostics if d.code.id == "P991")
     least = int(said.hint.split("MiB")[0])
-    planner.fit(mine, vram=f"{least}MiB", card="h200")
+    planner.fit(given, card="h200", **asked | {"vram": f"{least}MiB"})
+    with pytest.raises(PlanError) as below:
+        planner.fit(given, card="h200", **asked | {"vram": f"{least - 1}MiB"})
+    assert f"{least}MiB is the least" in next(d.hint for d in below.value.diagnostics if d.code.id == "P991")
+    texts = {text.name: text.text.splitlines() for text in caught.value.sources}
+    for one in caught.value.diagnostics:
+        assert one.span is not None
+        line = texts[one.span.file][one.span.line - 1]
+        assert asked["vram"] in line[one.span.column - 1 :]
+    if source == "mine":
+        assert texts[str(mine)] == PLAN.splitlines()
 
 
 @pytest.mark.parametrize("over", [1, 4, 15, 25])

@@ -1,0 +1,71 @@
+"""The least memory in which a plan is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from planner.fitting.choices import LEAST, space_of
+from planner.fitting.price import Price, Pricer
+from planner.fitting.solution import PLENTY, Task
+from planner.fitting.solution import fits as found_in
+from planner.schedule.card import Here, Room
+
+MIB = 1 << 20
+
+
+def least_budget(tasks: Sequence[Task]) -> int | None:
+    """Bytes, in whole MiB: in them a plan for one of ``tasks`` is found, and in one MiB less none."""
+    nearly = [one for one in map(_nearly, tasks) if one is not None]
+    return None if not nearly else MIB * _turn(lambda mib: _found(tasks, mib), min(nearly))
+
+
+def _found(tasks: Sequence[Task], mib: int) -> bool:
+    return mib > 0 and any(found_in(_within(task, mib)) for task in tasks)
+
+
+def _within(task: Task, mib: int) -> Task:
+    return replace(task, card=Here(Room(mib * MIB, task.room.overhead), task.data))
+
+
+def _turn(fits: Callable[[int], bool], near: int) -> int:
+    """The least number from which on ``fits`` holds, looked for from ``near`` outwards."""
+    step, low, high = 1, near - 1, near
+    while not fits(high):
+        low, high, step = high, high + step, 2 * step
+    if low == near - 1:
+        step = 1
+        while fits(low):
+            low, high, step = max(0, low - step), low, 2 * step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def _nearly(task: Task) -> int | None:
+    """MiB in which one of two plans fits, without a search; None where no memory is enough."""
+    ways, overhead, weights = [*_smallest(task)], task.room.overhead, task.unbounded.target.bytes
+
+    def fits(mib: int) -> bool:
+        there = _within(task, mib)
+        pricer = Pricer(there.compiled, there.objective, mib * MIB, tight=there.tight)
+        return any(isinstance(pricer.price(settings), Price) for settings in ways)
+
+    low, high = 0, max(1, (overhead + 2 * weights) // MIB)
+    while not fits(high):
+        low, high = high, 2 * high
+        if high * MIB > PLENTY:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def _smallest(task: Task) -> Iterator[tuple[tuple[str, str], ...]]:
+    """Settings that hold the least: all left to the compiler, and as much as can be streamed through."""
+    yield ()
+    space = space_of(task.plan, task.unbounded.graph, 1, idle=(), residents=False)
+    through = [next((c for c in of if c.said.get("resident") == LEAST), of[0]) for of in space]
+    yield tuple(setting for choice in through for setting in choice.settings)
