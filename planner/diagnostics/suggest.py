@@ -8,7 +8,9 @@ from difflib import get_close_matches
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The one of ``known`` that ``word`` was probably meant to be, or None."""
-    found = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    names = sorted(known)
+    alike = [name for name in names if name.casefold() == word.casefold()]
+    found = alike or get_close_matches(word, names, n=1, cutoff=0.6)
     return found[0] if found else None
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from planner.document.mends import POLICIES
+
 _ONE_DEVICE = (
     "one plan is for one device: a component or a share of it on another card is not there yet; "
     "a second card takes a second plan (device: cuda:1)"
@@ -55,7 +57,7 @@ def absent(path: Sequence[str | int], key: str, value: Any) -> str:
     if key in _KEYS:
         return _KEYS[key]
     if names[:1] == ["components"] and len(names) <= 3 and last in (*names[1:2], "policy"):
-        return _place(value)
+        return "" if isinstance(value, list) and {*map(str, value)} <= POLICIES else _place(value)
     if not key and names[:1] == ["budget"] and isinstance(value, (dict, list)):
         return _ONE_DEVICE
     return ""
@@ -66,6 +68,8 @@ def _place(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return _ONE_DEVICE
     text = str(value).lower()
+    if text in ("gpu", "cuda", "xpu", "vram"):
+        return "policy: resident keeps it on the plan's device"
     if text in ("disk", "nvme", "ssd", "mmap"):
         return _ON_DISK
     if text in ("cpu", "host", "ram"):

@@ -11,7 +11,7 @@ from typing import Any
 from jsonschema.exceptions import ValidationError
 
 from planner.diagnostics.diagnostic import Code, Diagnostic, finding
-from planner.diagnostics.suggest import did_you_mean, nearest
+from planner.diagnostics.suggest import nearest
 from planner.diagnostics.table.p2_schema import (
     MISSING_KEY,
     NO_SUCH_DEVICE,
@@ -25,6 +25,7 @@ from planner.diagnostics.table.p2_schema import (
 )
 from planner.document.absent import absent
 from planner.document.document import Document
+from planner.document.mends import meant, reshaped
 from planner.document.node import escaped
 from planner.document.sizes import size_hint, unit_hint
 from planner.source.limits import LISTED, NAME
@@ -108,11 +109,9 @@ def _said(fault: ValidationError, title: str, shown: str, rule: Any) -> tuple[Co
             kinds = " or ".join(_KINDS[kind] for kind in names if kind in _KINDS)
             if isinstance(value, float) and not isfinite(value):
                 kinds = kinds.replace("a number", "a finite number")
-            return (
-                WRONG_TYPE,
-                f"{where}expects {kinds}, found {_kind(value)}{shown.removeprefix('a mapping')}".rstrip(),
-                "",
-            )
+            said = f"{where}expects {kinds}, found {_kind(value)}{shown.removeprefix('a mapping')}".rstrip()
+            shape = fault.schema if isinstance(fault.schema, dict) else {}
+            return WRONG_TYPE, said, reshaped(where.strip(' "'), value, shape)
         case "enum" | "const":
             allowed = [rule] if fault.validator == "const" else [one for one in rule if one is not None]
             listed = ", ".join(_shown(a).strip('"') for a in allowed)
@@ -151,7 +150,7 @@ def _unknown(document: Document, pointer: str, key: str, parent: str, known: Any
         f'no key "{key}"{where} in {TOOL} {VERSION}',
         span=document.key_spans.get(pointer),
         pointer=pointer,
-        hint=_MERGE if key == "<<" else did_you_mean(key, known),
+        hint=_MERGE if key == "<<" else meant(path, key, known),
     )
 
 
