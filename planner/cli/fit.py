@@ -34,7 +34,9 @@ PICTURES = (".svg", ".png")
 @click.command("fit")
 @click.argument("source", metavar="CLASS|FOLDER|HUB-ID|FILE", shell_complete=plan_files)
 @click.option(
-    "--vram", metavar="SIZE", help="Of the device for this process: 12GiB; auto: what is free here."
+    "--vram",
+    metavar="SIZE",
+    help="Of the device for this process: 12GiB; auto: what is free here.",
 )
 @click.option("--ram", metavar="SIZE", help="Host memory for all weights.")
 @click.option("--pinned", metavar="SIZE", help="Of it, how much may be registered for fast copies.")
@@ -90,8 +92,9 @@ def fit_command(
     """Find the fastest plan for a memory, and write it with a reason for each choice.
 
     What a plan says is kept, comments and layout too; what it leaves open is chosen: policies, how much
-    stays, how far ahead blocks come, what stays between calls. Seconds are those of plan explain
-    --activations; the file says how far from them the best possible plan could be.
+    stays, what stays between calls; and what an earlier fit chose, but for what was changed since. How far
+    ahead blocks come, and what is pinned under --pinned, is left to the compiler. Seconds are those of plan
+    explain --activations; the file says how far from them the best possible plan could be.
     """
     allowed = _allowed(allow)
     if output is not None:
@@ -101,7 +104,7 @@ def fit_command(
         _drawable(frontier_file, output, given, force=force)
     made = fit(
         given,
-        vram=None if vram == "auto" else vram,
+        vram="" if vram == "auto" else vram,
         ram=ram,
         pinned=pinned,
         card=card or _here(given),

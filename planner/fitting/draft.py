@@ -20,7 +20,7 @@ from planner.diagnostics.table.p9_fit import NOT_EDITED
 from planner.document.file import text_of
 from planner.document.parse import parse
 from planner.fitting.choices import Settings
-from planner.fitting.edit import with_value, without_marks
+from planner.fitting.edit import with_value, without_entry, without_marks
 from planner.fitting.wrote import without_fit
 from planner.loading.builtin import builtin_folder
 from planner.loading.hub_cache import cached
@@ -80,8 +80,11 @@ def edited(text: SourceText, settings: Settings, meant: Plan, said: Mapping[str,
     a comment above a key. Raises PlanError (P997) where the text is written in a way that no edit was found
     for."""
     full = tuple((key, value) for key, value in settings if value_of(value) is not None)
-    try:  # nothing removes, and what is not there is gone
-        return as_meant(_written_into(text, full, said), meant)
+    own = text.text
+    for key in (key for key, value in settings if value_of(value) is None):
+        own = without_entry(own, key.split(".")) or own
+    try:  # nothing removes what the text says, and what is not there is gone
+        return as_meant(_written_into(SourceText(name=text.name, text=own), full, said), meant)
     except PlanError:  # what another plan has is removed in words
         if len(full) == len(settings):
             raise

@@ -19,6 +19,7 @@ from planner.fitting.relaxed import program_of, proven
 from planner.fitting.solver import SolverFailed, solve
 from planner.plan.model import Idle, Policy
 from planner.schedule.card import imagined_as
+from planner.source.text import SourceText
 
 MIB = 1 << 20
 TINY = "builtin:tiny-flux"
@@ -286,6 +287,19 @@ def test_the_frontier_is_a_table_and_a_picture(mine: Path, capsys: Any) -> None:
     assert code == 0
     assert path.read_text().lstrip().startswith("<?xml")
     assert "2 GiB more than" in out
+
+
+@pytest.mark.parametrize("budget", ["{vram: 840MiB}", "\n  vram: 840MiB\n  ram: 2GiB  # of it", "{}"])
+def test_vram_auto_is_what_the_card_has_whatever_the_plan_says(
+    tmp_path: Path, capsys: Any, budget: str
+) -> None:
+    path = tmp_path / "x.plan.yaml"
+    path.write_text(f"{PLAN}budget: {budget}\n")
+    code, out, _ = plan_fit(str(path), "--vram", "auto", "--card", "h200", capsys=capsys)
+    assert code == 0
+    assert "vram" not in out
+    assert planner.load(SourceText(name="x", text=out)).budget.vram is None
+    assert ("ram: 2GiB  # of it" in out) == ("ram: 2GiB" in budget)
 
 
 @pytest.mark.parametrize(("least", "most"), [(3 << 20, 90 << 20), (5 << 30, 40 << 30), (7, 7)])
