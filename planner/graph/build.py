@@ -23,6 +23,7 @@ from planner.graph.model import Graph, Node, Placement, Repeat, Run
 from planner.graph.reach import Reach
 from planner.plan.model import Loop, Plan, Policy, Semantics, Stage, Use
 from planner.source.limits import LISTED
+from planner.target.find import NAMELESS
 from planner.target.model import Target, WalkStage, WalkUse
 
 _STEPS = Loop(share=1.0, text="steps")
@@ -77,7 +78,7 @@ def _stages(plan: Plan, target: Target) -> tuple[tuple[Stage, ...], list[Diagnos
         f'the plan has no "order" or "stages", and the walk of class "{target.cls}" is not known',
         span=plan.pipeline.span,
         pointer="/pipeline",
-        hint=f'write one, such as order: "{" -> ".join(target.modules)}"' if target.modules else "",
+        hint=f'write one, such as order: "{" -> ".join(target.modules)}"' if target.modules else NAMELESS,
     )
     return (), [problem]
 

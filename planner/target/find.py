@@ -36,6 +36,8 @@ from planner.target.single import by_component
 
 SHOWN = 80
 """Characters of what stands in the place of a class's name."""
+NAMELESS = "its __init__ takes no component by name: diffusers registers those that it names"
+"""Of a class that was seen."""
 SEEN = "a class of your own is seen with --from module:{0}, or in a file that plan catalogue made"
 
 

@@ -12,7 +12,7 @@ from planner.plan.model import Idle, Plan, Semantics
 from planner.source.text import SourceText
 from planner.target import catalogue
 from planner.target.catalogue import Own
-from planner.target.find import SEEN, by_class
+from planner.target.find import NAMELESS, SEEN, by_class
 from planner.target.folder import read_folder
 from planner.target.model import Target
 from planner.translation.candidates import candidates, chosen
@@ -134,7 +134,7 @@ def to_sequence(plan: Plan) -> tuple[str | None, tuple[Diagnostic, ...]]:
 
 def _not_seen(target: Target) -> Diagnostic:
     said = f'what runs in a "{target.cls}" is not known: neither its code nor a sequence is here'
-    return finding(UNKNOWN_WALK, said, hint=SEEN.format(target.cls))
+    return finding(UNKNOWN_WALK, said, hint=SEEN.format(target.cls) if target.components else NAMELESS)
 
 
 def _headed(text: str, target: Target) -> str:

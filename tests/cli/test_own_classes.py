@@ -258,3 +258,19 @@ def test_a_catalogue_is_written_over_no_other_file(here: Path, capsys: pytest.Ca
     assert run(["catalogue", "mine_own:OmniGen2Pipeline", "-o", "x.plan.yaml"]) != 0
     assert "P940" in capsys.readouterr().out
     assert (here / "x.plan.yaml").read_text() == before
+
+
+def test_a_class_that_names_no_component_is_told_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was seen, so that seeing it is not what is wanted."""
+    (here / "mine_own.py").write_text(
+        MODULE.read_text()
+        + "\n\nclass Nameless(OmniGen2Pipeline):\n    def __init__(self, **parts):\n        pass\n"
+    )
+    (here / "x.plan.yaml").write_text("version: 1\npipeline: Nameless\n")
+    shown = ["--from", "mine_own:Nameless"]
+    assert run(["validate", "x.plan.yaml", *shown]) == 1
+    assert run(["translate", "--improve", *shown]) == 1
+    told = "".join(capsys.readouterr())
+    assert told.count("P402") == 2
+    assert told.count("takes no component by name") == 2
+    assert "is seen with --from" not in told
