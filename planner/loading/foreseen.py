@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 from pathlib import Path
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
@@ -11,6 +10,7 @@ from planner.diagnostics.table.p9_machine import BAD_OUTPUT, UNKNOWN_OUTPUT
 from planner.loading.destination import Destination, output_faults
 from planner.loading.kinds import kinds_of
 from planner.plan.model import Plan
+from planner.plan.run import count
 
 NO_PIXELS = ("latent", "latents")
 """Values of ``output_type`` with which a pipeline returns nothing that can be saved."""
@@ -27,16 +27,8 @@ def output_findings(
         pointer = "/run/output_type"
         said = f'a run with output_type "{form}" returns nothing that can be saved: expected pil, np or pt'
         yield finding(UNKNOWN_OUTPUT, said, span=plan.place(pointer), pointer=pointer)
-    yield from output_faults(out if out is not None else Path(), kinds, _count(plan), plan, force=force)
+    yield from output_faults(out if out is not None else Path(), kinds, count(plan.run), plan, force=force)
     if report is not None:
         yield from Destination("--report", report, plan, force).faults()
         if out is not None and report.absolute() == out.absolute():
             yield finding(BAD_OUTPUT, f'--out and --report are both "{out}"')
-
-
-def _count(plan: Plan) -> int:
-    """How many images, videos or sounds one call makes, as far as ``run`` says it."""
-    prompt = plan.run.get("prompt")
-    prompts = len(prompt) if isinstance(prompt, list) and prompt else 1
-    each = (plan.run.get(f"num_{what}_per_prompt", 1) for what in ("images", "videos", "waveforms"))
-    return prompts * prod(n for n in each if isinstance(n, int) and n > 0)

@@ -128,7 +128,8 @@ def _picture(plan: Plan) -> dict[str, Any]:
         rules.setdefault(rule.component, []).append(_rule(rule))
     return {
         "dtype": plan.pipeline.dtype,
-        "tiling": {name: said.tiling for name, said in plan.components.items() if said.tiling is not None},
+        "tiling": _said(plan, "tiling"),
+        **({"slicing": slicing} if (slicing := _said(plan, "slicing")) else {}),
         "quantization": rules,
         "loras": [
             {
@@ -140,6 +141,12 @@ def _picture(plan: Plan) -> dict[str, Any]:
             for lora in plan.loras
         ],
     }
+
+
+def _said(plan: Plan, option: str) -> dict[str, bool]:
+    """What it says of ``tiling`` or ``slicing``, by component."""
+    said = {name: component.vae_options.get(option) for name, component in plan.components.items()}
+    return {name: on for name, on in said.items() if on is not None}
 
 
 def _rule(rule: QuantizationRule) -> dict[str, Any]:

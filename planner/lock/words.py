@@ -17,7 +17,7 @@ BYTES = frozenset({
 KEYS = BYTES | {"on_demand"}
 """Keys that are written with blanks; names of components are as they are."""
 _UNSAID = frozenset({
-    "source", "variant", "revision", "commit", "sequence", "dtype", "tiling", "quantization",
+    "source", "variant", "revision", "commit", "sequence", "dtype", "tiling", "slicing", "quantization",
     "vram", "ram", "pinned", "leave_free", "prefetch", "predecessor", "stays", "crosses", "weights",
 })  # fmt: skip
 """Keys whose null is that nothing is said; of sizes it is that they are not known."""

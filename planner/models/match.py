@@ -126,7 +126,11 @@ class _Said:
 
 
 def _nearest(plan: Plan, said: _Said, kernels: Kernels) -> ShippedCall:
-    """The call that is like the plan's and nearest to it in size. Raises _Unlike with what none has."""
+    """The call that is like the plan's and nearest to it in size. Raises _Unlike with what none has.
+
+    All that ship make one picture or video, of which there is nothing to slice: with ``slicing`` and without
+    they are the same.
+    """
     model = said.model
     if (cls := class_of(plan, model)) != model.cls:
         raise _Unlike(f"{model.cls} was traced, not {cls}")

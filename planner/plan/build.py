@@ -29,6 +29,7 @@ from planner.plan.model import (
 from planner.plan.stages import read_order, read_stages
 from planner.plan.units import amount
 from planner.source.text import Span
+from planner.target.vae_options import VAE_OPTIONS
 
 _AFTER_LOAD = ("layerwise_cast",)
 """Backends that work on a loaded model; the others quantize while the weights are read."""
@@ -117,14 +118,13 @@ class _Build:
         pointer = f"/components/{escaped(name)}"
         fields: dict[str, Any] = {"policy": said} if isinstance(said, str) else said
         key_span = self.document.key_spans.get(pointer, self.at(pointer))
-        tiling = fields.get("tiling")
         return Component(
             name=name,
             policy=Policy(fields["policy"]) if "policy" in fields else None,
             resident=self.amount(f"{pointer}/resident", fields["resident"]) if "resident" in fields else None,
             prefetch=int(fields["prefetch"]) if "prefetch" in fields else None,
             source=fields.get("source"),
-            tiling=tiling in (True, "on") if tiling is not None else None,
+            **{name: fields[name] in (True, "on") for name in VAE_OPTIONS if fields.get(name) is not None},
             options=_frozen({}),
             spans=_frozen({key: self.document.spans.get(f"{pointer}/{key}", key_span) for key in fields}),
             span=key_span,

@@ -12,6 +12,7 @@ from typing import Any
 
 from planner.document.document import Document
 from planner.source.text import Span
+from planner.target.vae_options import VAE_OPTIONS
 
 
 class Policy(Enum):
@@ -102,9 +103,15 @@ class Component:
     prefetch: int | None = None
     source: str | None = None
     tiling: bool | None = None
+    slicing: bool | None = None
     options: Mapping[str, Any]
     spans: Mapping[str, Span]
     span: Span
+
+    @property
+    def vae_options(self) -> dict[str, bool]:
+        """``tiling`` and ``slicing``, those that the plan says."""
+        return {name: said for name in VAE_OPTIONS if (said := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

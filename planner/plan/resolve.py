@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Literal
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean, nearest
 from planner.diagnostics.table.p3_plan import (
-    CANNOT_TILE,
+    CANNOT_TILE_OR_SLICE,
     ENTRY_NOT_CHECKED,
     NO_WEIGHTS,
     OTHER_CLASS,
@@ -21,10 +20,7 @@ from planner.plan.model import Plan, Use
 from planner.source.text import Span
 from planner.target.auto import is_generic
 from planner.target.model import Target
-
-_TILES = re.compile(r"autoencoder|vae|vq|decoder", re.IGNORECASE)
-"""In the names of all classes of diffusers that have ``enable_tiling``. Whether one of these really has it is
-seen when it is loaded (P719)."""
+from planner.target.vae_options import may_have
 
 METHODS = frozenset({"encode", "decode", "forward", "generate"})
 """Entry points that any component may have beside those that its pipelines call."""
@@ -40,7 +36,7 @@ def check_names(plan: Plan, target: Target) -> list[Diagnostic]:
     if not named and target.origin != "loaded":
         said = f'the plan is for "{plan.pipeline.cls}", the target is "{target.cls}"'
         return [finding(OTHER_CLASS, said, span=plan.pipeline.span, pointer="/pipeline/class")]
-    return [*_problems(plan, target), *_tiled(plan, target)]
+    return [*_problems(plan, target), *_without_option(plan, target)]
 
 
 def _problems(plan: Plan, target: Target) -> Iterator[Diagnostic]:
@@ -91,12 +87,15 @@ def _problems(plan: Plan, target: Target) -> Iterator[Diagnostic]:
             yield finding(ENTRY_NOT_CHECKED, said, span=place)
 
 
-def _tiled(plan: Plan, target: Target) -> Iterator[Diagnostic]:
+def _without_option(plan: Plan, target: Target) -> Iterator[Diagnostic]:
     for said in plan.components.values():
         info = target.components.get(said.name)
-        if said.tiling and info is not None and info.classes and not any(map(_TILES.search, info.classes)):
-            what = f'component "{said.name}" ({", ".join(info.classes)}) cannot tile'
-            yield finding(CANNOT_TILE, what, span=said.spans["tiling"])
+        if info is None or not info.classes:
+            continue
+        for option, on in said.vae_options.items():
+            if on and not may_have(option, info.classes):
+                what = f'component "{said.name}" ({", ".join(info.classes)}) has no {option}'
+                yield finding(CANNOT_TILE_OR_SLICE, what, span=said.spans[option])
 
 
 def _named(plan: Plan) -> Iterator[tuple[str, Span, Literal["used", "placed", "quantized", ""]]]:

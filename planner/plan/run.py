@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import SequenceMatcher
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -68,6 +69,14 @@ _WORDS = {
     "dict": "a mapping",
     "image": "a path",
 }
+
+
+def count(run: Mapping[str, Any]) -> int:
+    """How many images, videos or sounds one call makes, as far as ``run`` says it."""
+    prompt = run.get("prompt")
+    prompts = len(prompt) if isinstance(prompt, list) and prompt else 1
+    each = (run.get(f"num_{what}_per_prompt", 1) for what in ("images", "videos", "waveforms"))
+    return prompts * prod(n for n in each if isinstance(n, int) and n > 0)
 
 
 def check_run(plan: Plan, call: Call, cls: str, *, called: bool = False) -> list[Diagnostic]:

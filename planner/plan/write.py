@@ -84,7 +84,7 @@ def _component(said: Component) -> dict[str, Any]:
         "resident": said.resident.text if said.resident else None,
         "prefetch": said.prefetch,
         "source": said.source,
-        "tiling": said.tiling,
+        **said.vae_options,
     }
     return {key: value for key, value in fields.items() if value is not None}
 

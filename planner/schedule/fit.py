@@ -18,10 +18,12 @@ from planner.graph.activations import needed
 from planner.graph.model import Graph, Node, Run
 from planner.graph.split import split
 from planner.plan.model import Plan, Policy, Semantics
+from planner.plan.run import count
 from planner.schedule.guide import Guide
 from planner.schedule.model import Course
 from planner.source.limits import LISTED
 from planner.source.text import Span
+from planner.target.vae_options import may_have
 
 
 def gib(nbytes: int) -> str:
@@ -89,16 +91,23 @@ def _activations(graph: Graph, course: Course, would_fit: Callable[[], str]) -> 
 def _short_of_activations(
     graph: Graph, node: Node, run: Run, weights: int, takes: int, short: int, would_fit: str
 ) -> Diagnostic:
-    said = graph.plan.components.get(run.component)
-    tiles = run.entry in ("decode", "encode") and (said is None or said.tiling is None)
-    tile = f"components.{run.component}.tiling: on takes less and changes the image" if tiles else ""
+    less = _options(graph, run) if run.entry in ("decode", "encode") else ()
     return finding(
         ACTIVATIONS_TOO_LARGE,
         f'"{run}" of stage "{node.id}" needs {gib(takes)} for activations beside {gib(weights)} of weights: '
         f"{gib(short)} more than there are",
         span=_place(graph, run.span),
-        hint="; ".join(filter(None, (would_fit, tile, "smaller pictures or fewer at once take less"))),
+        hint="; ".join(filter(None, (would_fit, *less, "smaller pictures or fewer at once take less"))),
     )
+
+
+def _options(graph: Graph, run: Run) -> Iterator[str]:
+    """Of a VAE, what it could do with less and the plan does not say."""
+    said, classes = graph.plan.components.get(run.component), graph.target.components[run.component].classes
+    for option, effect in (("slicing", "may round otherwise"), ("tiling", "changes the image")):
+        helps = option == "tiling" or count(graph.plan.run) > 1
+        if helps and may_have(option, classes) and (said is None or option not in said.vae_options):
+            yield f"components.{run.component}.{option}: on takes less and {effect}"
 
 
 def _whom(course: Course, name: str) -> str:

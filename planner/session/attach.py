@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from planner.device.protocol import Device
-from planner.diagnostics.diagnostic import Diagnostic, finding
+from planner.diagnostics.diagnostic import Diagnostic, Severity, finding
 from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, NOT_PUT_BACK
 from planner.forms.wrapped import parts, repacked
 from planner.plan.model import Plan
@@ -31,6 +32,7 @@ from planner.session.residency import empty_cache
 from planner.session.session import Session
 from planner.session.states import applying, state_of
 from planner.session.undo import Undo
+from planner.session.vae_options import set_options
 
 Entries = dict[str, tuple[str, ...]]
 """Entry points by component: those that the walk names."""
@@ -82,12 +84,12 @@ def _put_on(applied: Applied, pipe: Any, failing: Undo, expected: Mapping[str, E
     applied.notes += stock.take_off(pipe, failing)
     state.residency.join(applied)
     for name, module in modules_of(pipe).items():
+        set_options(applied.plan, pipe, module, applied.undo)
         _adopt(applied, name, module, entries.get(name, ()))
     for name, one in expected.items():
         if name in applied.components:
             state.residency.activations.expect(applied.components[name], one.nbytes, one.signature)
     empty_cache(state.device.name)
-    _tile(applied.plan, pipe, applied.undo)
     applied.notes += prepare_all(applied)
     session = Session(applied)
     given = (applied, entries)
@@ -165,6 +167,8 @@ def _take_in(applied: Applied, entries: Entries, pipe: Any) -> None:
     for name, module in now.items():
         mine = next((c for c in applied.components.values() if c.module is module), None)
         if mine is None:
+            missing = set_options(applied.plan, pipe, module, applied.undo)
+            applied.notes += (replace(one, severity=Severity.WARNING) for one in missing)
             _adopt(applied, name, module, entries.get(name, ()))
         elif not is_hooked(module):
             put_hook(applied.state, mine, module, mine.undo)
@@ -183,15 +187,3 @@ def _entries(schedule: Schedule) -> Entries:
             if run.entry:
                 found.setdefault(run.component, {})[run.entry] = None
     return {name: tuple(entries) for name, entries in found.items()}
-
-
-def _tile(plan: Plan, pipe: Any, undo: Undo) -> None:
-    """``tiling`` as the plan wants it, and as it was when the plan goes."""
-    for name, said in plan.components.items():
-        component = pipe.components.get(name)
-        if said.tiling is None or component is None:
-            continue
-        was = getattr(component, "use_tiling", False)
-        if was != said.tiling:
-            undo.add(component.disable_tiling if said.tiling else component.enable_tiling)
-            (component.enable_tiling if said.tiling else component.disable_tiling)()

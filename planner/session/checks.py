@@ -25,12 +25,12 @@ from planner.diagnostics.table.p7_session import (
     NOT_USED_HERE,
     SHARED_COMPONENT,
     TENSOR_PARALLEL,
-    TILING_UNSUPPORTED,
 )
 from planner.host.unread import unread_bytes
 from planner.plan.model import Name, Plan, Use
 from planner.session.ram import short_of_memory
 from planner.session.states import device_of_module
+from planner.session.vae_options import lacking
 from planner.session.versions import version_notes
 from planner.target.loaded import components_of, known_class
 from planner.target.walks import callable_at
@@ -43,7 +43,10 @@ def check_pipeline(
     kind = _kind(pipe)
     if kind:
         return (kind,)
-    found = [*_placement(pipe), *_named(plan, pipe), *_dtype(plan, pipe), *_tiling(plan, pipe)]
+    found = [*_placement(pipe), *_named(plan, pipe), *_dtype(plan, pipe)]
+    found += (
+        one for name, said in plan.components.items() for one in lacking(said, pipe.components.get(name))
+    )
     found += [*_entries(plan, pipe), *_shared(pipe, device), *version_notes(plan, type(pipe).__name__)]
     found += short_of_memory(plan, unread_bytes(modules_of(pipe).values()))
     if not loaded_by_us:
@@ -194,17 +197,6 @@ def _dtype(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
             span=plan.place("/pipeline/dtype"),
             pointer="/pipeline/dtype",
         )
-
-
-def _tiling(plan: Plan, pipe: Any) -> Iterator[Diagnostic]:
-    for name, said in plan.components.items():
-        component = pipe.components.get(name)
-        if said.tiling and component is not None and not hasattr(component, "enable_tiling"):
-            yield finding(
-                TILING_UNSUPPORTED,
-                f'component "{name}" ({type(component).__name__}) cannot tile',
-                span=said.span,
-            )
 
 
 def _shared(pipe: Any, device: Device | None) -> Iterator[Diagnostic]:

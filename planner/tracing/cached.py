@@ -68,7 +68,7 @@ def key(plan: Plan, folder: Path, arguments: Mapping[str, Any], kernels: Kernels
         "dtype": plan.pipeline.dtype,
         "parts": {name: [part.library, part.cls, part.config] for name, part in parts.items()},
         "more": more,
-        "tiling": {name: one.tiling for name, one in plan.components.items() if one.tiling is not None},
+        "options": {name: one.vae_options for name, one in plan.components.items() if one.vae_options},
         "sources": {name: one.source for name, one in plan.components.items() if one.source is not None},
         "quantization": [
             [r.component, r.backend, r.match, r.classes, r.skip, sorted(map(str, r.options.items()))]

@@ -17,6 +17,7 @@ from planner.loading.failure import explain
 from planner.loading.hub_cache import cached
 from planner.loading.paths import place
 from planner.plan.model import Plan
+from planner.session.vae_options import has_option, set_option
 from planner.target.auto import is_generic, meant
 from planner.target.place import BUILTIN
 from planner.tracing.stand_ins import StandInTokenizer
@@ -102,10 +103,9 @@ def hollow(plan: Plan, *, folder: Path | None = None) -> Hollow:
     notes = list(made.notes)
     for name, said in plan.components.items():
         part: Any = getattr(made.pipe, name, None)
-        if said.tiling and hasattr(part, "enable_tiling"):
-            part.enable_tiling()
-        elif said.tiling is False and hasattr(part, "disable_tiling"):
-            part.disable_tiling()
+        for option, on in said.vae_options.items():
+            if has_option(part, option):
+                set_option(part, option, on)
     forms, said_of_them = _forms(plan, made.pipe)
     notes += said_of_them
     notes += ["LoRAs are not traced"] if plan.loras else []

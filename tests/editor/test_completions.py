@@ -35,10 +35,11 @@ PLACES = {
     "a component of a part": ("extends: x.plan.yaml\ncomponents:\n  vae: |\n", POLICIES | {"null"}),
     "keys of a component": (
         FLUX + "components:\n  vae:\n    |\n",
-        {"policy", "resident", "prefetch", "source", "tiling"},
+        {"policy", "resident", "prefetch", "source", "tiling", "slicing"},
     ),
     "policy": (FLUX + "components: {vae: {policy: |}}\n", POLICIES),
     "tiling": (FLUX + "components: {vae: {tiling: |}}\n", {"true", "false", '"on"', '"off"'}),
+    "slicing": (FLUX + "components: {vae: {slicing: |}}\n", {"true", "false", '"on"', '"off"'}),
     "order": (FLUX + "order:\n  - |\n", COMPONENTS | {"vae.decode"}),
     "order in brackets": (FLUX + "order: [|]\n", COMPONENTS | {"vae.decode"}),
     "order, a second": (FLUX + "order:\n  - text_encoder\n  - |\n", COMPONENTS | {"vae.decode"}),

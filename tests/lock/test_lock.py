@@ -122,6 +122,7 @@ def test_its_name(plan: str, name: str) -> None:
         ("FluxPipeline", "FluxImg2ImgPipeline", "pipeline class: was FluxPipeline, is FluxImg2ImgPipeline"),
         ("run:", "idle: keep\nrun:", "budget idle: was release, is keep"),
         ("components:\n", "components:\n  vae: {tiling: on}\n", "picture tiling vae: was none, is yes"),
+        ("components:\n", "components:\n  vae: {slicing: on}\n", "picture slicing: was none, is vae yes"),
         ("num_inference_steps: 4", "num_inference_steps: 8", "totals moved: was 7.54 MiB, is "),
     ],
 )

@@ -66,7 +66,9 @@ def plans() -> st.SearchStrategy[dict[str, Any]]:
             {"policy": st.just("stream")},
             optional={"resident": sizes, "prefetch": st.integers(0, 4), "source": st.just("./x")},
         ),
-        st.fixed_dictionaries({}, optional={"tiling": st.sampled_from(["on", "off", True, False])}),
+        st.fixed_dictionaries(
+            {}, optional=dict.fromkeys(("tiling", "slicing"), st.sampled_from(["on", "off", True, False]))
+        ),
     )
     rule = st.fixed_dictionaries(
         {"component": names, "backend": st.sampled_from(["torchao", "quanto", "layerwise_cast"])},

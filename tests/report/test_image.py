@@ -20,6 +20,15 @@ SAME = "image: same as without a plan"
         ("components: {unet: offload, vae: {tiling: off}}", SAME),
         ("idle: keep\norder: unet -> vae", SAME),
         ("components:\n  unet: offload\n  vae:\n    tiling: on", "image: changed by vae tiling (line 6)"),
+        ("components: {unet: offload, vae: {slicing: off}}", SAME),
+        (
+            "components: {vae: {slicing: on}}",
+            "image: same as without a plan; vae slicing (line 3) may round otherwise",
+        ),
+        (
+            "components:\n  vae:\n    slicing: on\n    tiling: on",
+            "image: changed by vae tiling (line 6); vae slicing (line 5) may round otherwise",
+        ),
         (
             "components: {vae: {tiling: on}}\n"
             "quantization:\n"

@@ -108,7 +108,8 @@ def test_pipelines_that_others_move(sd: Any, change: Any, code: str) -> None:
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        ("components: {unet: {tiling: on}}", "tiling-unsupported"),
+        ("components: {unet: {tiling: on}}", "tiling-or-slicing-unsupported"),
+        ("components: {unet: {slicing: on}}", "tiling-or-slicing-unsupported"),
         ("run: {prompt: a cat}", "ignored-on-loaded-pipeline"),
         ("exclude: [zzz]", "component-missing"),
     ],

@@ -98,6 +98,8 @@ def test_another_size_is_that_of_the_nearest_and_says_so(source: str, run: str, 
         (FLUX, "", "components: {vae: {tiling: on}, transformer: {policy: offload}}\n", "", ""),
         ("hunyuanvideo-community/HunyuanVideo", "", "", "", "tiling"),
         (WAN, "", "components: {vae: {tiling: on}}\n", "", "tiled"),
+        (WAN, "", "components: {vae: {slicing: on}}\n", "", ""),
+        (FLUX, "num_images_per_prompt: 2", "components: {vae: {slicing: on}}\n", "", "num_images_per_prompt"),
     ],
 )
 def test_what_was_not_traced_is_not_taken_for_what_was(

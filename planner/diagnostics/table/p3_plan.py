@@ -214,12 +214,13 @@ TWO_LORAS = Code(
     wrong="loras: [{lora_id: ./style}, {lora_id: ./style}]",
     right="loras: [{lora_id: ./style, lora_scale: 2.0}]",
 )
-CANNOT_TILE = Code(
+CANNOT_TILE_OR_SLICE = Code(
     id="P325",
-    name="cannot-tile",
+    name="cannot-tile-or-slice",
     severity=Severity.ERROR,
-    help="`tiling` is for what encodes and decodes images: the autoencoders of diffusers. No other class has "
-    "`enable_tiling`.",
+    help="`tiling` and `slicing` are for what encodes and decodes images: the autoencoders of diffusers. No "
+    "other class has `enable_tiling` and `enable_slicing`, and a few of them (AutoencoderKLTemporalDecoder, "
+    "VQModel) have not either.",
     wrong="components: {unet: {tiling: on}}",
     right="components: {vae: {tiling: on}}",
 )
@@ -260,7 +261,8 @@ CODES = (
     TWO_BACKENDS,
     ENTRY_NOT_CHECKED,
     NO_GGUF_FILE,
-    *(TOO_MANY_STAGES, SHARES_OVER_WHOLE, NOTHING_LEFT, SLOW_PATTERN, MORE_PINNED, TWO_LORAS, CANNOT_TILE),
+    *(TOO_MANY_STAGES, SHARES_OVER_WHOLE, NOTHING_LEFT, SLOW_PATTERN, MORE_PINNED, TWO_LORAS),
+    CANNOT_TILE_OR_SLICE,
     LORAS_LATER,
     WORKLOAD_LATER,
 )

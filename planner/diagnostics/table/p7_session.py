@@ -205,11 +205,12 @@ BUDGET_LOWERED = Code(
     right="version: 1\npipeline: StableDiffusionXLPipeline\nbudget: {vram: 7GiB}\n",
 )
 
-TILING_UNSUPPORTED = Code(
+VAE_OPTION_UNSUPPORTED = Code(
     id="P719",
-    name="tiling-unsupported",
+    name="tiling-or-slicing-unsupported",
     severity=Severity.ERROR,
-    help="The plan asks for tiling, and the component has no `enable_tiling`. Take the key out.",
+    help="The plan asks for tiling or slicing, and the component has no `enable_tiling` or `enable_slicing`, "
+    "or inherits one that refuses. Take the key out.",
     wrong="version: 1\npipeline: StableDiffusionXLPipeline\ncomponents: {unet: {tiling: on}}\n",
     right="version: 1\npipeline: StableDiffusionXLPipeline\ncomponents: {vae: {tiling: on}}\n",
 )
@@ -368,7 +369,7 @@ CODES = (
     MOVED_WHOLE,
     NOT_USED_HERE,
     BUDGET_LOWERED,
-    TILING_UNSUPPORTED,
+    VAE_OPTION_UNSUPPORTED,
     NOT_A_PIPELINE,
     OTHER_DIFFUSERS,
     COMPILED_WHOLE,

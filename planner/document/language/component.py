@@ -40,6 +40,12 @@ COMPONENT: Shape = said(
                 ["on"],
                 enum=[True, False, "on", "off"],
             ),
+            "slicing": said(
+                "Encode and decode the items of a batch one at a time: less memory for several images, and "
+                "for a video whose frames are a batch. The image may round otherwise.",
+                ["on"],
+                enum=[True, False, "on", "off"],
+            ),
         }
     )
     | {"type": ["string", "object"], "if": {"type": "string"}, "then": ref("policy")},
