@@ -94,9 +94,10 @@ def fit(
     ``source``: a plan, whose words, comments and layout are kept; or a class, folder, built-in or hub id, for
     which one is written. ``vram``, ``ram``, ``pinned``: as under ``budget``, a number in bytes. ``card``: the
     name of one that ships, a card's file, or a ``Card`` with rates. ``run``: arguments of the call on top of
-    the plan's. ``allow``: what may change the picture, of ``tiling``, ``quantization``, ``dtype``. ``idle``:
-    ``keep`` or ``release``; left out, and unsaid in the plan, the better one. ``objective``: ``steady`` calls
-    or the ``first``. ``overrides``: other keys, written into the plan. ``tell``: is told what is being done.
+    the plan's. ``allow``: what may change the picture, of ``slicing``, ``tiling``, ``quantization`` and
+    ``dtype``. ``idle``: ``keep`` or ``release``; left out, and unsaid in the plan, the better one.
+    ``objective``: ``steady`` calls or the ``first``. ``overrides``: other keys, written into the plan.
+    ``tell``: is told what is being done.
 
     Needs torch and the components' configs, as ``planner.profile`` does. Raises PlanError: of the plan; P991
     where nothing fits; P992 for a card without rates; P994.

@@ -1,4 +1,5 @@
-"""What may change the picture, where it is allowed: VAE tiling, a smaller dtype, quantized weights."""
+"""What may change the picture, where it is allowed: slicing and tiling of a VAE, a smaller dtype, quantized
+weights."""
 
 from __future__ import annotations
 
@@ -12,9 +13,12 @@ from planner.fitting.choices import Settings
 from planner.plan.model import Plan, QuantizationRule
 from planner.quantization.legal import choices
 from planner.target.model import Target
+from planner.target.vae_options import may_have
 
-ALLOW = ("tiling", "quantization", "dtype")
-TILED = ("decode", "encode")
+ALLOW = ("slicing", "tiling", "quantization", "dtype")
+PIECES = {"slicing": "one item at a time: may round otherwise", "tiling": "in tiles: seams may show"}
+"""What a VAE may do by parts, the one first that changes less."""
+ENTRIES = ("decode", "encode")
 HALF = "bfloat16"
 LARGEST = 2
 """So many components, the largest, may be quantized."""
@@ -37,8 +41,8 @@ def variants(plan: Plan, target: Target, allow: tuple[str, ...]) -> tuple[list[V
     was not tried."""
     found: list[Diagnostic] = []
     each: list[list[Variant]] = []
-    if "tiling" in allow:
-        each += [[one] for one in _tiled(plan, target)]
+    for option in (name for name in PIECES if name in allow):
+        each += [[one] for one in _by_parts(option, plan, target)]
     if "dtype" in allow and plan.pipeline.dtype in (None, "float32"):
         each.append([Variant((("pipeline.dtype", HALF),), (f"computed in {HALF}",))])
     if "quantization" in allow:
@@ -59,12 +63,12 @@ def variants(plan: Plan, target: Target, allow: tuple[str, ...]) -> tuple[list[V
     return sorted(made, key=lambda v: len(v.settings)), found
 
 
-def _tiled(plan: Plan, target: Target) -> Iterator[Variant]:
+def _by_parts(option: str, plan: Plan, target: Target) -> Iterator[Variant]:
     for name, info in target.components.items():
         said = plan.components.get(name)
-        tiles = info.present and set(TILED) & {*info.entries} and "vae" in name
-        if tiles and (said is None or said.tiling is None):
-            yield Variant(((f"components.{name}.tiling", "on"),), (f"{name} in tiles: seams may show",))
+        able = info.present and {*ENTRIES} & {*info.entries} and may_have(option, info.classes)
+        if able and (said is None or option not in said.vae_options):
+            yield Variant(((f"components.{name}.{option}", "on"),), (f"{name} {PIECES[option]}",))
 
 
 def _rules(target: Target, *, loras: bool) -> list[tuple[str, str, QuantizationRule]]:

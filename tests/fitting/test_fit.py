@@ -216,6 +216,18 @@ def test_what_changes_the_picture_is_chosen_where_it_is_allowed(tmp_path: Path) 
 
 
 @pytest.mark.wide
+def test_several_are_decoded_one_at_a_time_where_it_is_allowed() -> None:
+    asked: dict[str, Any] = {"vram": "1GiB", "card": "h200"}
+    asked["run"] = {"height": 512, "width": 512, "num_images_per_prompt": 4}
+    with pytest.raises(PlanError) as caught:
+        planner.fit("builtin:tiny-sdxl", **asked)
+    assert "P991" in codes(caught.value)
+    made = planner.fit("builtin:tiny-sdxl", **asked, allow=("slicing", "tiling"))
+    assert made.plan.components["vae"].vae_options == {"slicing": True}
+    assert "picture same as without a plan; vae slicing may round otherwise" in made.text
+
+
+@pytest.mark.wide
 def test_where_there_is_room_no_picture_is_changed() -> None:
     made = planner.fit(TINY, vram="2GiB", card="h200", allow=("tiling",))
     assert made.plan.components.keys() <= {"text_encoder", "text_encoder_2", "transformer", "vae"}

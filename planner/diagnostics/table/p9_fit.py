@@ -10,7 +10,7 @@ NOTHING_FITS = Code(
     severity=Severity.ERROR,
     help="Of all that the plan leaves open, nothing lets the call run in this memory: the message says which "
     "component needs how much, and what the least budget is that would do. Give more memory, allow what "
-    "changes the picture (`--allow tiling,quantization,dtype`), or ask for less at once "
+    "changes the picture (`--allow slicing,tiling,quantization,dtype`), or ask for less at once "
     "(`--run height=768,width=768`).",
     wrong="plan fit flux.plan.yaml --vram 1GiB --card h200",
     right="plan fit flux.plan.yaml --vram 12GiB --card h200",
