@@ -11,7 +11,7 @@ from planner.diagnostics.table import p8_tools as codes
 from planner.source.text import Span
 from planner.target.model import Target
 from planner.translation.script import load
-from planner.translation.script.perform import assigned, perform
+from planner.translation.script.perform import VAE_CALLS, assigned, perform
 from planner.translation.script.settle import Settled, settle
 from planner.translation.script.sheet import Sheet
 from planner.translation.script.source import Script
@@ -103,7 +103,7 @@ def _walker(script: Script, sheet: Sheet, tools: Mapping[str, Tool]) -> Walker:
         assigned(there, made, span, sheet)
 
     def matters(node: ast.AST) -> bool:
-        return _calls(node, {*tools, "to", "cuda", "from_pretrained", "enable_tiling", "enable_vae_tiling"})
+        return _calls(node, {*tools, "to", "cuda", "from_pretrained", *VAE_CALLS})
 
     def silent() -> bool:
         return not any(problem.code is codes.CARRIED_OVER for problem in sheet.found)
@@ -237,15 +237,16 @@ def _dtypes(sheet: Sheet) -> None:
 
 
 def _rest(draft: Draft, target: Target, sheet: Sheet) -> Draft:
-    """Sources, tiling, rules and LoRAs."""
+    """Sources, tiling and slicing, rules and LoRAs."""
     own = sheet.pipeline.get("source")
     more: dict[str, dict[str, object]] = {}
     for name, source in sheet.sources.items():
         if source != own and name in modules(target):
             more.setdefault(name, {})["source"] = source
-    for name, on in sheet.tiling.items():
+    for name, options in sheet.options.items():
         if name in modules(target):
-            more.setdefault(name, {})["tiling"] = "on" if on else "off"
+            said = {option: "on" if on else "off" for option, on in options.items()}
+            more.setdefault(name, {}).update(said)
     lines = {line.key: line for line in draft.components}
     for name, said_more in more.items():
         line = lines.get(name, Line(name, {}, ""))

@@ -7,6 +7,7 @@ from typing import Any
 
 from planner.diagnostics.table import p8_tools as codes
 from planner.source.text import Span
+from planner.target.vae_options import VAE_OPTIONS, may_have
 from planner.translation.script import load, place, quantize
 from planner.translation.script.sheet import Sheet
 from planner.translation.script.values import (
@@ -32,9 +33,9 @@ _MOST_SCALE = 1e6
 """Of a LoRA, far above any that is used."""
 _AGAIN = "do it again after planner.apply"
 _BY_HAND = "it is not in a plan, and works beside one"
+_ATTENTION = "slicing in a plan is a VAE's: attention in slices is not in it, and works beside one"
 ASIDE: Mapping[str, str] = {
-    **dict.fromkeys(("enable_vae_slicing", "enable_slicing", "disable_vae_slicing"), _BY_HAND),
-    **dict.fromkeys(("disable_slicing", "enable_attention_slicing", "disable_attention_slicing"), _BY_HAND),
+    **dict.fromkeys(("enable_attention_slicing", "disable_attention_slicing"), _ATTENTION),
     **dict.fromkeys(("enable_xformers_memory_efficient_attention", "set_attention_backend"), _BY_HAND),
     **dict.fromkeys(("set_attn_processor", "set_default_attn_processor", "enable_freeu"), _BY_HAND),
     **dict.fromkeys(("set_progress_bar_config", "enable_cache", "disable_cache", "eval"), _BY_HAND),
@@ -44,6 +45,15 @@ ASIDE: Mapping[str, str] = {
     **dict.fromkeys(("maybe_free_model_hooks", "free"), "a session frees what a call leaves"),
 }
 """Methods of a pipeline or a component that do not say where weights lie."""
+VAE_CALLS: Mapping[str, tuple[str, bool]] = {
+    f"{verb}_{owner}{option}": (option, verb == "enable")
+    for option in VAE_OPTIONS
+    for owner in ("", "vae_")
+    for verb in ("enable", "disable")
+}
+"""What each sets."""
+_ON_WEIGHTS = frozenset({"to", "cuda", "half", "bfloat16", *VAE_CALLS})
+"""Methods that a plan would have, were it known what they are called on."""
 
 
 def perform(act: Act, sheet: Sheet, tools: Mapping[str, Tool]) -> Value:
@@ -105,8 +115,8 @@ def _method(of: Pipeline | Component, act: Act, sheet: Sheet, tool: Tool | None)
         case "half" | "bfloat16" | "float" | "double":
             place.cast(of, Known(place.CASTS[act.name]), act.span, sheet)
             return of
-        case "enable_tiling" | "enable_vae_tiling" | "disable_tiling" | "disable_vae_tiling":
-            _tiling(of, act, sheet)
+        case name if name in VAE_CALLS:
+            _vae_option(of, act, sheet)
         case "enable_layerwise_casting" if isinstance(of, Component) and not of.inside:
             if sheet.has(of, act.span):
                 quantize.cast(of.name, act, sheet)
@@ -178,7 +188,7 @@ def _function(act: Act, sheet: Sheet) -> Value:
         case "compile" if touched:
             sheet.aside(f"{act.path}: {ASIDE['compile']}", act.span)
             return touched[0]
-        case "to" | "cuda" | "half" | "bfloat16" if isinstance(act.receiver, Unknown) and not touched:
+        case name if name in _ON_WEIGHTS and isinstance(act.receiver, Unknown) and not touched:
             sheet.lose(f"what {act.receiver.text} is is not known here: not in the plan", act.span)
             return act.receiver
         case _ if isinstance(act.receiver, Made) and load.is_pipeline(act.receiver.name):
@@ -200,23 +210,26 @@ def _ours(value: Value) -> bool:
     return isinstance(value, (Pipeline, Component)) or (isinstance(value, Made) and value.loaded)
 
 
-def _tiling(of: Pipeline | Component, act: Act, sheet: Sheet) -> None:
+def _vae_option(of: Pipeline | Component, act: Act, sheet: Sheet) -> None:
+    option, on = VAE_CALLS[act.name]
     able = autoencoders(sheet.target)
     name = of.name if isinstance(of, Component) else "vae" if "vae" in able else next(iter(able), "vae")
     if not sheet.has(name, act.span):
         return
     if name not in able or (isinstance(of, Component) and of.inside):
-        sheet.lose(f'{act.name} of "{name}": only an autoencoder is tiled', act.span)
+        sheet.lose(f'{act.name} of "{name}": only an autoencoder has {option}', act.span)
         return
-    on = act.name.startswith("enable")
+    if not may_have(option, classes := sheet.target.components[name].classes):
+        sheet.lose(f'{act.name} of "{name}": {", ".join(classes)} has no {option}', act.span)
+        return
     first = act.args[0] if act.args else act.keywords.get("use_tiling")
     if isinstance(first, Known) and isinstance(first.value, bool):
         on = on and first.value
-    sheet.tiling[name] = on
+    sheet.options.setdefault(name, {})[option] = on
     sizes = [key for key in act.keywords if key != "use_tiling"]
     if sizes:
         sheet.lose(f"{', '.join(sizes)}: tiles have the component's own sizes in a plan", act.span)
-    sheet.keep(f'tiling of "{name}" is {"on" if on else "off"}', act.span)
+    sheet.keep(f'{option} of "{name}" is {"on" if on else "off"}', act.span)
 
 
 def _lora(act: Act, sheet: Sheet) -> None:

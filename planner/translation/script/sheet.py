@@ -46,13 +46,14 @@ class Place:
 @dataclass(kw_only=True)
 class Sheet:
     """``pipeline``: keys of the plan's ``pipeline``; ``dtypes``: of components that were loaded or cast by
-    themselves; ``absent``: components that the snippet sets to None; ``classes``: the pipeline classes that
+    themselves; ``absent``: components that the snippet sets to None; ``options``: ``tiling`` and
+    ``slicing`` by component; ``classes``: the pipeline classes that
     it names, and whether one is ``loaded`` already; ``apart``: loaded models that are no component yet."""
 
     target: Target
     found: list[Diagnostic] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
-    tiling: dict[str, bool] = field(default_factory=dict)
+    options: dict[str, dict[str, bool]] = field(default_factory=dict)
     rules: list[dict[str, Any]] = field(default_factory=list)
     pipeline: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.suggest import did_you_mean
-from planner.diagnostics.table.p8_tools import NO_SUCH_COMPONENT
+from planner.diagnostics.table.p8_tools import NO_SUCH_COMPONENT, WITHOUT_EFFECT
 from planner.target.model import Target, WalkStage
+from planner.target.vae_options import may_have
 from planner.translation.tools.kinds import shown
 from planner.translation.tools.model import Line
 from planner.translation.tools.read import pointer
@@ -32,12 +33,23 @@ def denoisers(target: Target) -> tuple[str, ...]:
     return tuple(n for n in able if n in looped) or tuple(n for n in able if n.startswith(_DENOISERS))
 
 
-def tiled(line: Line, target: Target) -> Line:
-    """An autoencoder's line with tiling, which a plan has as well; any other as it is."""
-    if line.key not in autoencoders(target):
-        return line
-    said = line.value if isinstance(line.value, dict) else {"policy": line.value}
-    return Line(line.key, {**said, "tiling": "on"}, f"{line.why}; tiled")
+def with_options(
+    lines: Iterable[Line], settings: Mapping[str, str], target: Target
+) -> tuple[tuple[Line, ...], tuple[Diagnostic, ...]]:
+    """``lines`` with options (``tiling``, ``slicing``) on for the autoencoders whose class has them, in lines
+    of their own where there are none. ``settings``: by option, what says so."""
+    said, found = {line.key: line for line in lines}, []
+    for option, setting in settings.items():
+        able = [name for name in autoencoders(target) if may_have(option, target.components[name].classes)]
+        for name in able:
+            line = said.get(name, Line(name, {}, ""))
+            value = line.value if isinstance(line.value, dict) else {"policy": line.value}
+            why = "; ".join(filter(None, (line.why, setting)))
+            said[name] = Line(name, {**value, option: "on"}, why)
+        if not able:
+            what = f'{setting} has no effect: no component of "{target.cls}" has {option}'
+            found.append(finding(WITHOUT_EFFECT, what, pointer=pointer(setting)))
+    return tuple(said[name] for name in modules(target) if name in said), tuple(found)
 
 
 def text_encoders(target: Target) -> tuple[str, ...]:

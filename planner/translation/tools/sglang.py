@@ -9,6 +9,7 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
+from planner.target.vae_options import VAE_OPTIONS
 from planner.translation.tools.kinds import ANY, BOOL, NAMES, choice, is_count, is_number, shown
 from planner.translation.tools.model import WRONG, Command, Draft, Kind, Line, Setting, Tool, Values
 from planner.translation.tools.parts import (
@@ -18,9 +19,9 @@ from planner.translation.tools.parts import (
     image_encoders,
     modules,
     text_encoders,
-    tiled,
     unknown,
     walk_line,
+    with_options,
 )
 from planner.translation.tools.read import pointer
 
@@ -56,20 +57,19 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
         key = next((key for key in (name, *groups, "all") if key in modes), None)
         if key is None:
             left.append(name)
-            if values["vae_tiling"] and name in autoencoders(target):
-                lines.append(Line(name, {"tiling": "on"}, "vae_tiling: true"))
         else:
             ahead = values["dit_offload_prefetch_size"] if name in denoisers(target) else 1
-            line = Line(name, _policy(modes[key], ahead), why[key])
-            lines.append(tiled(line, target) if values["vae_tiling"] else line)
+            lines.append(Line(name, _policy(modes[key], ahead), why[key]))
+    options = {option: key for option in VAE_OPTIONS if values[key := f"vae_{option}"]}
+    components, problems = with_options(lines, options, target)
+    found += problems
     if left:
         said = f"nothing is said of {', '.join(left)}: the plan leaves it to the compiler"
         found.append(finding(codes.DEFAULT_NOT_KNOWN, said, pointer=pointer(_KEY)))
     if isinstance(values["dit_offload_prefetch_size"], float):
         said = "dit_offload_prefetch_size as a share of the layers has no place in a plan: prefetch is 1"
         found.append(finding(codes.HOW_IT_COPIES, said, pointer="/dit_offload_prefetch_size"))
-    made = Draft(components=tuple(lines), order=walk_line(target))
-    return made, tuple(found)
+    return Draft(components=components, order=walk_line(target)), tuple(found)
 
 
 def _assigned(values: Values) -> tuple[dict[str, str], dict[str, str]]:
@@ -148,7 +148,7 @@ TOOL = Tool(
         Setting("dit_offload_prefetch_size", Kind("a number of layers, or a share", _prefetch), 1),
         Setting("performance_mode", choice("auto", "manual", "speed", "memory"), "auto"),
         Setting("pin_cpu_memory", BOOL, True, codes.HOW_IT_COPIES, _PINS),
-        Setting("vae_tiling", BOOL, False),
+        *(Setting(f"vae_{option}", BOOL, False) for option in VAE_OPTIONS),
         Setting("use_fsdp_inference", BOOL, False, codes.SEVERAL_DEVICES, "the plan is for one card"),
         Setting("lora_path", ANY, None, codes.OTHER_FEATURE, "loras has the plan's own"),
         Setting("transformer_path", ANY, None, codes.OTHER_FEATURE, _SOURCE),
@@ -181,7 +181,7 @@ TOOL = Tool(
             *("attention", "component_attention", "diffusers_attention", "cache", "enable_teacache"),
             *("backend", "model_id", "model_type", "served_model", "trust_remote_code", "api_key"),
             *("enable_torch_compile", "warmup", "disable_autocast", "flow_shift", "boundary_ratio"),
-            *("batching", "enable_metrics", "enable_layerwise_nvtx", "profile", "perf_dump", "vae_slicing"),
+            *("batching", "enable_metrics", "enable_layerwise_nvtx", "profile", "perf_dump"),
             *("enable_breakable_cuda_graph", "dist_timeout", "embedded_cfg", "diffusers_kwargs"),
         ),
         spread=(

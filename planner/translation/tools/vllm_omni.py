@@ -8,6 +8,7 @@ from typing import Any
 from planner.diagnostics.diagnostic import Diagnostic, errors, finding
 from planner.diagnostics.table import p8_tools as codes
 from planner.target.model import Target
+from planner.target.vae_options import VAE_OPTIONS
 from planner.translation.tools.kinds import ANY, BOOL, MAPPING, NAMES, between, choice, shown
 from planner.translation.tools.model import Command, Draft, Line, Setting, Tool, Values
 from planner.translation.tools.parts import (
@@ -17,8 +18,8 @@ from planner.translation.tools.parts import (
     image_encoders,
     modules,
     text_encoders,
-    tiled,
     walk_line,
+    with_options,
 )
 from planner.translation.tools.read import pointer, read
 
@@ -65,11 +66,9 @@ def draft(values: Values, target: Target) -> tuple[Draft, tuple[Diagnostic, ...]
         _line(name, mode if name in moved else "", layers if name in denoisers(target) else 0)
         for name in modules(target)
     ]
-    made = Draft(
-        components=tuple(tiled(line, target) if values["vae_use_tiling"] else line for line in lines),
-        order=walk_line(target),
-    )
-    return made, tuple(found)
+    options = {option: key for option in VAE_OPTIONS if values[key := f"vae_use_{option}"]}
+    components, problems = with_options(lines, options, target)
+    return Draft(components=components, order=walk_line(target)), (*found, *problems)
 
 
 def _line(name: str, mode: str, layers: int) -> Line:
@@ -174,11 +173,10 @@ TOOL = Tool(
             "it says how much stays, in bytes or as a share",
         ),
         Setting("pin_cpu_memory", BOOL, True, codes.HOW_IT_COPIES, _PINS),
-        Setting("vae_use_tiling", BOOL, False),
+        *(Setting(f"vae_use_{option}", BOOL, False) for option in VAE_OPTIONS),
         Setting("lora_path", ANY, None, codes.OTHER_FEATURE, "loras has the plan's own"),
         Setting("quantization", ANY, None, codes.QUANTIZES_OTHERWISE, _RULES),
         Setting("diffusion_quantization_config", ANY, None, codes.QUANTIZES_OTHERWISE, _RULES),
-        Setting("vae_use_slicing", BOOL, False, codes.OTHER_FEATURE, "call enable_slicing by hand"),
     ),
     draft=draft,
     short=_CONFIG,
