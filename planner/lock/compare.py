@@ -8,6 +8,8 @@ from difflib import SequenceMatcher
 from typing import Any
 
 _ABSENT: Any = object()
+_UNSAID: Mapping[str, Mapping[str, Any]] = {"picture": {"slicing": {}}}
+"""What a section leaves out where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +27,16 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference,
     """Everything in which ``a`` and ``b`` differ, in the order of their keys. None where they are equal."""
     found: list[Difference] = []
     for section in dict.fromkeys((*a, *b)):
-        one, other = a.get(section), b.get(section)
+        one, other = (_whole(section, side.get(section)) for side in (a, b))
         if section == "steps":
             found += _steps(one or [], other or [])
         else:
             found += (Difference(section=section, path=p, a=x, b=y) for p, x, y in _below((), one, other))
     return tuple(found)
+
+
+def _whole(section: str, said: Any) -> Any:
+    return {**_UNSAID[section], **said} if section in _UNSAID and isinstance(said, Mapping) else said
 
 
 def _below(path: tuple[str, ...], a: Any, b: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

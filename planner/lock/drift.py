@@ -53,9 +53,6 @@ def _place(plan: Plan, difference: Difference) -> tuple[Span, str]:
             tries = ["/pipeline/dtype"]
         case "picture", [("tiling" | "slicing") as option, name, *_]:
             tries = [f"/components/{name}/{option}", f"/components/{name}"]
-        case "picture", ["slicing"]:  # a lock has it where a plan says it
-            named = difference.b or difference.a
-            tries = [f"/components/{name}{below}" for below in ("/slicing", "") for name in named]
         case "picture", [key, *_]:
             tries = [f"/{key}"]
         case "budget", [key, *_]:

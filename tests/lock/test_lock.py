@@ -122,7 +122,7 @@ def test_its_name(plan: str, name: str) -> None:
         ("FluxPipeline", "FluxImg2ImgPipeline", "pipeline class: was FluxPipeline, is FluxImg2ImgPipeline"),
         ("run:", "idle: keep\nrun:", "budget idle: was release, is keep"),
         ("components:\n", "components:\n  vae: {tiling: on}\n", "picture tiling vae: was none, is yes"),
-        ("components:\n", "components:\n  vae: {slicing: on}\n", "picture slicing: was none, is vae yes"),
+        ("components:\n", "components:\n  vae: {slicing: on}\n", "picture slicing vae: was none, is yes"),
         ("num_inference_steps: 4", "num_inference_steps: 8", "totals moved: was 7.54 MiB, is "),
     ],
 )
@@ -141,6 +141,24 @@ def test_a_finding_stands_at_its_line(here: Path) -> None:
     edited("vram: 4MiB", "vram: 5MiB")
     spans = [d.span for d in planner.validate("x.plan.yaml", locked=True).errors if "vram" in d.message]
     assert [span.line for span in spans if span] == [3]
+
+
+def test_slicing_drifts_at_its_line(here: Path) -> None:
+    """A plan of a lock that says nothing of slicing says it; then it says otherwise."""
+    assert run(["compile", "x.plan.yaml", "--lock"]) == 0
+    assert "slicing" not in Path("x.plan.lock.json").read_text()
+    for said, told, line in [
+        ("  vae: {slicing: on}\n", "picture slicing vae: was none, is yes", 5),
+        ("  vae: {slicing: off}\n", "picture slicing vae: was yes, is no", 5),
+        ("", "picture slicing vae: was no, is none", 1),
+    ]:
+        edited("components:\n", f"components:\n{said}")
+        (found,) = planner.validate("x.plan.yaml", locked=True).errors
+        assert (found.message, found.code.id) == (told, "P954")
+        assert found.span is not None
+        assert found.span.line == line
+        assert run(["compile", "x.plan.yaml", "--lock"]) == 0
+        assert drifted() == []
 
 
 @pytest.mark.parametrize(

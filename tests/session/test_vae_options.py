@@ -8,6 +8,8 @@ import weakref
 from typing import Any
 
 import pytest
+import torch
+from pipelines import wide  # noqa: F401  # adds to WIDE
 from pipelines.all import build, run, same
 from pipelines.plans import attached, plan_for
 from pipelines.registry import close
@@ -108,3 +110,41 @@ def test_a_class_that_inherits_a_method_that_refuses_is_refused_first(name: str,
     off = plan_for(pipe, f"components: {{{part}: {{{option}: off}}}}")  # it is
     session, _ = attached(off, pipe)
     session.remove()
+
+
+VAES = {
+    **dict.fromkeys(("FluxPipeline", "QwenImagePipeline", "WanPipeline", "SanaPipeline"), False),
+    **dict.fromkeys(
+        (
+            *("LTXPipeline", "CogVideoXPipeline", "HunyuanVideoPipeline", "AllegroPipeline", "MochiPipeline"),
+            *("HunyuanImagePipeline", "Flux2KleinPipeline", "CosmosTextToWorldPipeline"),
+        ),
+        True,
+    ),
+}
+"""Pipelines with VAEs of different classes, and whether they are for ``pytest -m wide``."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.wide] * is_wide) for name, is_wide in VAES.items()]
+)
+def test_two_that_are_sliced_are_two_that_are_not_but_for_rounding(name: str) -> None:
+    pipe = build(name)
+    given: list[Any] = []
+    decode = pipe.vae.decode
+
+    def seen(*args: Any, **kwargs: Any) -> Any:
+        given.append((args, kwargs))
+        return decode(*args, **kwargs)
+
+    pipe.vae.__dict__["decode"] = seen
+    run(pipe, name)
+    (latents, *rest), kwargs = given[0]
+    kwargs = {key: torch.cat([v, v]) if isinstance(v, torch.Tensor) else v for key, v in kwargs.items()}
+    two = torch.cat([latents, latents.flip(-1)])
+    with torch.no_grad():
+        together = decode(two, *rest, **kwargs)
+        pipe.vae.enable_slicing()
+        apart = decode(two, *rest, **kwargs)
+    assert together[0].shape[0] == 2
+    assert close((apart[0],), (together[0],))

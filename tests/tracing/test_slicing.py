@@ -13,7 +13,7 @@ from pipelines.all import arguments, build
 import planner
 from planner.cards.kernels import HOPPER
 from planner.cards.shipped import card_at
-from planner.schedule.card import imagined_as
+from planner.schedule.card import imagined, imagined_as
 from planner.tracing.trace import trace
 from planner.virtual.backend import install
 from planner.virtual.memory import METER
@@ -81,6 +81,24 @@ def test_what_is_traced_is_what_a_call_takes(name: str) -> None:
         assert said.keys() == real.keys()
         assert all(0 <= said[entry] - real[entry] <= ROUNDED for entry in real)
     assert said["decode"] * 4 < foretold(name, sliced=False)["decode"] * 3
+
+
+def test_what_does_not_fit_is_told_what_takes_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFLOAD_PLANNER_HOME", str(tmp_path / "home"))
+    (tmp_path / "x.plan.yaml").write_text(PLAN)
+
+    def hints(*more: str) -> list[str]:
+        small = ("budget.vram=850MiB", *more)
+        known = planner.activations(planner.load(tmp_path / "x.plan.yaml", overrides=small))
+        found = planner.validate(
+            tmp_path / "x.plan.yaml", overrides=small, card=imagined(24 << 30), activations=known
+        )
+        return [str(one.hint) for one in found.errors if one.code.id == "P607" and "vae" in one.message]
+
+    slicing = "components.vae.slicing: on takes less and may round otherwise"
+    assert [slicing in hint for hint in hints()] == [True]
+    assert slicing not in "".join(hints("components.vae.slicing=off"))
+    assert [slicing in hint for hint in hints("run.num_images_per_prompt=1", "budget.vram=780MiB")] == [False]
 
 
 def test_a_forecast_takes_less_for_several_and_the_same_for_one(
