@@ -52,6 +52,9 @@ def place_of(
     """The place that ``source`` names, beside ``relative_to``; ``~`` is the user's home. Of a hub's cache the
     snapshot of ``revision`` is taken (``main``). ``owned``: a hub's id has an owner; only pipelines have old
     ids without. Raises nothing."""
+    if "\0" in source:  # no path has it, and functions of paths raise for it
+        said = f'the source "{source}" is no folder or file here, and no hub id'
+        return Place(kind="nothing", source=source, path=Path(), said=said)
     path = (relative_to or Path()) / os.path.expanduser(source)
     if os.path.isdir(path):
         return _folder(source, path, revision)

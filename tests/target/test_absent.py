@@ -59,3 +59,14 @@ def test_a_rule_that_may_take_nothing_is_fine(backend: str, tmp_path: Path) -> N
     pipe = planner.load_pipeline(planner.load(path))
     assert pipe.transformer_2 is None
     planner.apply(path, pipe, device="sim:0").remove()
+
+
+@pytest.mark.parametrize("source", ['"~\\0"', '"./x\\0"', '"\\0"', '"a/b\\0"'])
+@pytest.mark.parametrize(
+    "where", ["pipeline: {class: WanPipeline, source: %s}", "components: {vae: {source: %s}}"]
+)
+def test_a_source_that_no_path_can_have(where: str, source: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.plan.yaml"
+    more = where % source + "\n"
+    path.write_text(("version: 1\n" if "pipeline" in where else WAN) + more)
+    assert [d.code.id for d in planner.validate(path).errors] == ["P360"]
