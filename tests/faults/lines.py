@@ -106,11 +106,11 @@ def _unreachable(code: CodeType) -> frozenset[int]:
     found = set()
     steps = [*dis.get_instructions(code)]
     for at, step in enumerate(steps):
-        rest = [s.opname for s in steps[at : at + 8] if s.opname != "CACHE"]
+        rest = [s.opname for s in steps[at : at + 8] if s.opname not in ("CACHE", "PRECALL")]  # 3.11 has those
         values = [s.argval for s in steps[at : at + 3]]
         if step.opname == "NOP":
             found.add(step.offset)
-        leaves = rest[:3] == ["LOAD_CONST"] * 3 and rest[3:5] == ["PRECALL", "CALL"] and values == [None] * 3
+        leaves = rest[:4] == [*["LOAD_CONST"] * 3, "CALL"] and values == [None] * 3
         if leaves or rest[:2] == ["PUSH_EXC_INFO", "WITH_EXCEPT_START"]:
             found.add(step.offset)
             before = at - 1
