@@ -20,7 +20,10 @@ class Hooks:
     """``turn`` is called before a block runs, ``need`` before one of its tensors is read by another.
 
     Invariants: ``_seen`` are the blocks that ran in this forward, in their order; ``_thin`` is set while
-    blocks that may run have no hook: then ``_seen`` is not all of them, and no order is learnt."""
+    blocks that may run have no hook: then ``_seen`` is not all of them, and no order is learnt. ``_late``
+    are the blocks that were not there in time in this forward, ``_usual`` those that are late in every one:
+    what a forward enters twice, or what runs between (a transformer's blocks, and the projections around
+    them), may have been overwritten since."""
 
     def __init__(self, host: HostWeights, entry: str, turn: Call, need: Call, *, every_module: bool) -> None:
         """On no module yet. ``entry``: through which a forward is going to begin."""
@@ -38,8 +41,8 @@ class Hooks:
         self._seen: dict[int, None] = {}
         self._entered: dict[int, dict[torch.nn.Module, None]] = {}
         self._thin = False
-        self._surprised = False
-        """Whether the order of this forward was another one than the last's."""
+        self._late: set[int] = set()
+        self._usual: set[int] = set()
 
     @property
     def order(self) -> list[int]:
@@ -56,9 +59,9 @@ class Hooks:
         self._entered.setdefault(index, {})[module] = None
         self._seen[index] = None
 
-    def surprise(self) -> None:
+    def late(self, index: int) -> None:
         """A block was not there in time."""
-        self._surprised = True
+        self._late.add(index)
 
     def learn(self, comes: Set[int]) -> list[int]:
         """A forward is over: what ran will run so again, and what did not run is not fetched before it is
@@ -70,13 +73,16 @@ class Hooks:
         self.passes += 1
         self._path.entries |= {index: tuple(modules) for index, modules in self._entered.items()}
         self._entered = {}
-        if not self._thin:
-            self._path.order = seen
-        if self._thin and self._surprised:
-            self.put()
-        elif self.passes > 1 and not (self._thin or self._surprised or self.every_module):
+        late, self._late = self._late, set()
+        if self._thin:
+            if not late <= self._usual:
+                self._usual |= late  # if the order turns out to be the same
+                self.put()
+            return seen
+        self._usual = self._usual | late if seen == self._path.order else set()
+        self._path.order = seen
+        if self.passes > 1 and late <= self._usual and not self.every_module:
             self.put({b for a, b in zip(seen, (*seen[1:], seen[0]), strict=True) if a in comes} | comes)
-        self._surprised = False
         return seen
 
     def enter(self, entry: str) -> bool:
@@ -120,4 +126,4 @@ class Hooks:
 
     def begin_again(self) -> None:
         """What was known of the forwards before is not taken for those that follow."""
-        self.passes, self._thin = 0, False
+        self.passes, self._thin, self._usual = 0, False, set()

@@ -106,7 +106,7 @@ def _unreachable(code: CodeType) -> frozenset[int]:
     found = set()
     steps = [*dis.get_instructions(code)]
     for at, step in enumerate(steps):
-        rest = [s.opname for s in steps[at : at + 8] if s.opname not in ("CACHE", "PRECALL")]  # 3.11 has those
+        rest = [s.opname for s in steps[at : at + 8] if s.opname not in ("CACHE", "PRECALL")]
         values = [s.argval for s in steps[at : at + 3]]
         if step.opname == "NOP":
             found.add(step.offset)

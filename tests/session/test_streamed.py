@@ -226,6 +226,28 @@ def test_few_modules_are_watched_once_the_order_is_known_and_another_order_is_st
     assert device.faults == ()
 
 
+@pytest.mark.parametrize("again", [0, 3, 7])
+def test_few_modules_are_watched_where_a_block_runs_twice_in_each_forward(again: int) -> None:
+    """As the projections around a transformer's blocks do in SDXL: what was overwritten since comes once
+    more, each time."""
+    module, x = Blocks(), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    module.order = [*range(8), again, *range(8, 12)]
+    device = SimDevice()
+    expected = copy.deepcopy(module).to("sim:0")(x.to("sim:0")).cpu()
+    for share in (0.8, 0.9):
+        made = split(blocks_of(module), int(share * blocks_of(module).bytes), 1)
+        placed = placed_on(HostWeights(module, Pins(device.name)), device, "m", made, lambda _: None)
+        watched = []
+        for _ in range(8):
+            placed.start_forward("")
+            assert torch.equal(module(x.to("sim:0")).cpu(), expected)
+            placed.settle()
+            watched.append(sum(bool(m._forward_pre_hooks) for m in module.modules()))
+        assert watched[-1] == watched[-2] <= 4 * (2 * made.stay.count(False) + 1) < watched[0]
+        placed.release()
+    assert device.faults == ()
+
+
 class Hidden(torch.nn.Module):
     """A block that is called, not a list: nobody is expected to call what is in it."""
 
