@@ -229,7 +229,7 @@ class DeviceWeights:
         self._hooks.runs(index, module)
         self._timer.stop()
         if self._stepper.turn(index, wrap=not self._hooks.is_last):
-            self._hooks.late(index)
+            self._hooks.late()
         self._unhook_settled(index)
         self._timer.start(index)
         self.changing = False

@@ -19,11 +19,9 @@ from planner.target.blocks import compiled
 class Hooks:
     """``turn`` is called before a block runs, ``need`` before one of its tensors is read by another.
 
-    Invariants: ``_seen`` are the blocks that ran in this forward, in their order; ``_thin`` is set while
-    blocks that may run have no hook: then ``_seen`` is not all of them, and no order is learnt. ``_late``
-    are the blocks that were not there in time in this forward, ``_usual`` those that are late in every one:
-    what a forward enters twice, or what runs between (a transformer's blocks, and the projections around
-    them), may have been overwritten since."""
+    Invariants: ``_seen`` are the blocks that ran in this forward, of those that are hooked, in their order;
+    ``_hooked`` are the blocks whose hooks are on, all of ``inside`` but while it is known which may do
+    without: then ``_seen`` is not all that ran, and no order is learnt."""
 
     def __init__(self, host: HostWeights, entry: str, turn: Call, need: Call, *, every_module: bool) -> None:
         """On no module yet. ``entry``: through which a forward is going to begin."""
@@ -40,9 +38,8 @@ class Hooks:
         self._path = host.paths.setdefault(entry, Path())
         self._seen: dict[int, None] = {}
         self._entered: dict[int, dict[torch.nn.Module, None]] = {}
-        self._thin = False
-        self._late: set[int] = set()
-        self._usual: set[int] = set()
+        self._hooked = {*self.inside}
+        self._late = False
 
     @property
     def order(self) -> list[int]:
@@ -59,9 +56,10 @@ class Hooks:
         self._entered.setdefault(index, {})[module] = None
         self._seen[index] = None
 
-    def late(self, index: int) -> None:
-        """A block was not there in time."""
-        self._late.add(index)
+    def late(self) -> None:
+        """A block was not there in time: the order is another one, or a forward enters a block twice (the
+        projections around a transformer's blocks), and what ran between was overwritten."""
+        self._late = True
 
     def learn(self, comes: Set[int]) -> list[int]:
         """A forward is over: what ran will run so again, and what did not run is not fetched before it is
@@ -73,15 +71,13 @@ class Hooks:
         self.passes += 1
         self._path.entries |= {index: tuple(modules) for index, modules in self._entered.items()}
         self._entered = {}
-        late, self._late = self._late, set()
-        if self._thin:
-            if not late <= self._usual:
-                self._usual |= late  # if the order turns out to be the same
-                self.put()
-            return seen
-        self._usual = self._usual | late if seen == self._path.order else set()
-        self._path.order = seen
-        if self.passes > 1 and late <= self._usual and not self.every_module:
+        surprised = self._late and seen != [index for index in self._path.order if index in self._hooked]
+        self._late, thin = False, len(self._hooked) < len(self.inside)
+        if not thin:
+            self._path.order = seen
+        if thin and surprised:
+            self.put()
+        elif self.passes > 1 and not (thin or surprised or self.every_module):
             self.put({b for a, b in zip(seen, (*seen[1:], seen[0]), strict=True) if a in comes} | comes)
         return seen
 
@@ -96,9 +92,9 @@ class Hooks:
 
     def put(self, wanted: Set[int] | None = None) -> None:
         """On the blocks ``wanted`` and no others; None: on all."""
-        self._thin = wanted is not None and len(wanted) < len(self.inside)
+        self._hooked = {i for i in self.inside if wanted is None or i in wanted or i == self._host.first}
         for index in self.inside:
-            if wanted is None or index in wanted or index == self._host.first:
+            if index in self._hooked:
                 self.hook(index)
             else:
                 self._watch.forget(index)
@@ -126,4 +122,4 @@ class Hooks:
 
     def begin_again(self) -> None:
         """What was known of the forwards before is not taken for those that follow."""
-        self.passes, self._thin, self._usual = 0, False, set()
+        self.passes, self._hooked = 0, {*self.inside}

@@ -213,7 +213,7 @@ def test_what_is_kept_gives_way_in_part_and_comes_back() -> None:
     pipe = build(cls)
     session, device = attached(plan_for(pipe, "idle: keep"), pipe, budget, SimDevice(capped=True))
     moved = []
-    for _ in range(4):
+    for _ in range(6):
         assert same(run(pipe, cls), expected)
         assert session.applied.last is not None
         moved.append(session.applied.last.moved)
