@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from planner.fitting.choices import LEAST, space_of
@@ -12,26 +12,44 @@ from planner.fitting.solution import fits as found_in
 from planner.schedule.card import Here, Room
 
 MIB = 1 << 20
+ENOUGH = 300
+"""Plans that are priced for it: HunyuanVideo's take a quarter of a second each."""
 
 
 def least_budget(tasks: Sequence[Task]) -> int | None:
-    """Bytes, in whole MiB: in them a plan for one of ``tasks`` is found, and in one MiB less none."""
+    """Bytes, in whole MiB: in them a plan for one of ``tasks`` is found, and in one MiB less none, or none
+    among the first ``ENOUGH`` that were priced."""
     nearly = [one for one in map(_nearly, tasks) if one is not None]
-    return None if not nearly else MIB * _turn(lambda mib: _found(tasks, mib), min(nearly))
+    return None if not nearly else MIB * _turn(_Probe(tasks), min(nearly))
 
 
-def _found(tasks: Sequence[Task], mib: int) -> bool:
-    return mib > 0 and any(found_in(_within(task, mib)) for task in tasks)
+class _Probe:
+    """Whether a plan is found in so many MiB; once enough was priced, it is not looked for any more."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        """``priced``: plans so far."""
+        self.priced = 0
+        self._tasks = tasks
+
+    def __call__(self, mib: int) -> bool:
+        if mib <= 0 or self.priced >= ENOUGH:
+            return False
+        for task in self._tasks:
+            found, priced = found_in(_within(task, mib))
+            self.priced += priced
+            if found:
+                return True
+        return False
 
 
 def _within(task: Task, mib: int) -> Task:
     return replace(task, card=Here(Room(mib * MIB, task.room.overhead), task.data))
 
 
-def _turn(fits: Callable[[int], bool], near: int) -> int:
-    """The least number from which on ``fits`` holds, looked for from ``near`` outwards."""
+def _turn(fits: _Probe, near: int) -> int:
+    """The least MiB from which on ``fits`` holds, looked for from ``near`` outwards."""
     step, low, high = 1, near - 1, near
-    while not fits(high):
+    while fits.priced < ENOUGH and not fits(high):
         low, high, step = high, high + step, 2 * step
     if low == near - 1:
         step = 1

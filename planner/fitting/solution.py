@@ -169,16 +169,16 @@ def solve_task(task: Task) -> Solution:
     return Solution(found, bound, others, problem)
 
 
-def fits(task: Task) -> bool:
-    """Whether ``solve_task`` finds a plan. Raises PlanError as it does."""
+def fits(task: Task) -> tuple[bool, int]:
+    """Whether ``solve_task`` finds a plan, and how many were priced for that. Raises PlanError as it does."""
     problem = problem_for(task)
     space = space_for(task, problem)
     search = Search(space, task.pricer(), Bounds(problem))
     try:
         search.run([*starts_of(space)], everything=task.everything, most=task.most, first=True)
     except NothingFits:
-        return False
-    return True
+        return False, len(search.prices)
+    return True, len(search.prices)
 
 
 def starts_of(space: Space) -> Iterator[tuple[int, ...]]:
