@@ -204,6 +204,7 @@ def test_streams_that_are_closed_or_full(here: Path, command: str, code: int) ->
     done = subprocess.run(
         ["sh", "-c", line], capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    assert done.returncode == code, done.stderr
+    # 120 is Python's own, where what was left of standard error cannot be written at its end.
+    assert done.returncode in ((code, 120) if "2>/dev/full" in command else (code,)), done.stderr
     assert b"Traceback" not in done.stderr
     assert (b"No space left" in done.stderr) == (code == 4)

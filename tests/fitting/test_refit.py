@@ -55,7 +55,9 @@ def fitted(text: str, vram: str) -> str:
     return made.text
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize(
+    "name", ["flow", *(pytest.param(n, marks=pytest.mark.wide) for n in PLANS if n != "flow")]
+)
 def test_a_fitted_plan_is_fitted_to_itself_and_to_another_budget_as_its_first_text(name: str) -> None:
     small, large = BUDGETS[name]
     first, other = (fitted(PLANS[name], vram) for vram in (small, large))
@@ -93,7 +95,9 @@ def test_what_changes_the_picture_is_taken_back_where_it_is_no_longer_allowed() 
 
 
 @pytest.mark.parametrize(
-    ("name", "mark", "end"), [("flow", "\ufeff", "\r\n"), ("block", "", "\r")], ids=["CRLF", "CR"]
+    ("name", "mark", "end"),
+    [("flow", "\ufeff", "\r\n"), pytest.param("block", "", "\r", marks=pytest.mark.wide)],
+    ids=["CRLF", "CR"],
 )
 def test_the_file_keeps_its_ends_of_lines_mark_mode_and_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mark: str, end: str
