@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,14 @@ class Slot:
     key: str
     host: torch.Tensor
     parts: tuple[torch.Tensor, ...] | None
+
+
+def entries_of(module: torch.nn.Module) -> Iterator[tuple[Table, str, torch.Tensor]]:
+    """Every parameter and buffer of ``module`` and of the modules in it, with its table and key."""
+    for part in module.modules():
+        tables: tuple[Table, Table] = (part._parameters, part._buffers)  # type: ignore[assignment]
+        for table in tables:
+            yield from ((table, key, tensor) for key, tensor in table.items() if tensor is not None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,16 +6,21 @@ back would compute, and those of the cast are what the next call would: both are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import is_
+from typing import Any
 
 import torch
 
 from planner.forms.wrapped import plain
+from planner.host.entries import lie, versions
 from planner.host.layout import HostWeights
-from planner.host.regions import Table
+from planner.host.regions import Table, entries_of
 
 Function = Callable[[torch.Tensor], torch.Tensor]
+Change = Mapping[torch.dtype, torch.dtype]
+"""What becomes of each dtype of a component's tensors."""
 
 WIDER = {
     torch.float16: (torch.float32, torch.float64),
@@ -51,75 +56,84 @@ class Form:
     host: HostWeights | None
 
 
-Lie = tuple[int, int, int]
-"""Of a tensor: ``id``, how often it was written in place, and where its bytes are."""
-
-
 class Casts:
     """Of one component. ``other``: its tensors in the dtype that they do not have now, or None.
 
-    Invariant: while they lie as ``_since`` has it, the component's tensors hold the values of ``other``'s:
-    one of the two was cast to the other's dtype, the wider one, and neither was written since.
+    Invariant: while its tensors are ``_tensors`` and lie as ``_since`` has it, they hold the values of
+    ``other``'s: one of the two was cast to the other's dtype, the wider one, and neither was written since.
     """
 
     def __init__(self) -> None:
         """Nothing is kept."""
         self.other: Form | None = None
-        self._since: tuple[Lie, ...] = ()
+        self._tensors: list[torch.Tensor] = []
+        self._since: list[Any] = []
 
     def forget(self) -> HostWeights | None:
         """What is kept is not needed any more; returns its layout, whose memory may be registered."""
         other, self.other = self.other, None
+        self._tensors = []
         return None if other is None else other.host
 
     def follows(self, module: torch.nn.Module) -> bool:
         """Whether ``module`` still holds the values of what is kept."""
-        return self.other is not None and self._since == _lies(module)
+        if self.other is None:
+            return False
+        now = _tensors(module)
+        same = len(now) == len(self._tensors) and all(map(is_, now, self._tensors))
+        return same and _state(now) == self._since
 
     def note(self, module: torch.nn.Module) -> None:
-        """Its tensors were laid out anew, with the values that they had."""
-        self._since = _lies(module)
+        """Its tensors hold the values of what is kept, as they lie now."""
+        self._tensors = _tensors(module)
+        self._since = _state(self._tensors)
 
-    def swap(self, module: torch.nn.Module, function: Function, host: HostWeights | None) -> Form | None:
-        """Instead of applying ``function`` to ``module``, which is laid out as ``host``: what is kept changes
-        places with what is there, where that is the same. Returns what is there now, None where nothing was
-        changed. Nothing is kept after an interrupt in it."""
+    def swap(
+        self, module: torch.nn.Module, here: tuple[Entry, ...], change: Change, host: HostWeights | None
+    ) -> Form | None:
+        """Instead of ``change``: what is kept changes places with what is ``here``, laid out as ``host``,
+        where that is the same. Returns what is there now, None where nothing was changed. Nothing is kept
+        after an interrupt in it."""
         other = self.other if self.follows(module) else None
-        here = taken(module)
-        if other is None or any(_cast(function, old) is not new for old, new in _dtypes(here, other.entries)):
+        if other is None:
+            return None
+        there = {(id(entry.table), entry.key): entry.data.dtype for entry in other.entries}
+        if any(there.get((id(e.table), e.key)) is not change[e.data.dtype] for e in here):
             return None
         self.other = None
         for entry in other.entries:
             entry.put_back()
-        self._since = _lies(module)
-        self.other = Form(here, host)
+        self.keep(module, here, host)
         return other
 
-    def keep(self, module: torch.nn.Module, before: tuple[Entry, ...], host: HostWeights | None) -> bool:
-        """``module`` was cast, and held ``before`` until then, laid out as ``host``. Whether that is kept:
-        only what is narrower than what it is now."""
-        changes = {(old, new) for old, new in _dtypes(before, taken(module)) if old is not new}
-        if not changes or any(new not in WIDER.get(old, ()) for old, new in changes):
-            return False
-        self._since = _lies(module)
+    def keep(self, module: torch.nn.Module, before: tuple[Entry, ...], host: HostWeights | None) -> None:
+        """``module`` holds the values of ``before``, laid out as ``host``, in another dtype."""
+        self.note(module)
         self.other = Form(before, host)
-        return True
 
 
-def casts(module: torch.nn.Module, function: Function) -> bool:
-    """Whether ``function``, which is about to be applied to all of ``module``, is torch's own change of
-    dtype and nothing else, and its tensors are plain ones that tell when they are written."""
+def change_of(module: torch.nn.Module, function: Function) -> Change | None:
+    """What ``function``, which is about to be applied to all of ``module``, does; None where it is not
+    torch's own change of dtype alone, and where a tensor is no plain one that tells when it is written."""
     if getattr(function, "__module__", "") != torch.nn.Module.__module__:
-        return False
-    tensors = [tensor for _, _, tensor in _tensors(module)]
+        return None
+    tensors = _tensors(module)
     if not all(plain(t) and not t.is_inference() and t.grad is None for t in tensors):
-        return False
-    return all(_cast(function, dtype) is not None for dtype in {t.dtype for t in tensors})
+        return None
+    found = {dtype: _cast(function, dtype) for dtype in {t.dtype for t in tensors}}
+    known = {old: new for old, new in found.items() if new is not None}
+    return known if len(known) == len(found) else None
+
+
+def is_lossless(change: Change) -> bool:
+    """Whether what it changes comes back bit by bit."""
+    changed = {old: new for old, new in change.items() if old is not new}
+    return bool(changed) and all(new in WIDER.get(old, ()) for old, new in changed.items())
 
 
 def taken(module: torch.nn.Module) -> tuple[Entry, ...]:
     """What stands in its tables, which are on the host."""
-    return tuple(Entry(table, key, tensor, tensor.data) for table, key, tensor in _tensors(module))
+    return tuple(Entry(table, key, tensor, tensor.data) for table, key, tensor in entries_of(module))
 
 
 def _cast(function: Function, dtype: torch.dtype) -> torch.dtype | None:
@@ -136,21 +150,9 @@ def _cast(function: Function, dtype: torch.dtype) -> torch.dtype | None:
     return found
 
 
-def _dtypes(
-    before: tuple[Entry, ...], after: tuple[Entry, ...]
-) -> set[tuple[torch.dtype, torch.dtype | None]]:
-    """Each dtype with what became of it, None where an entry is gone."""
-    now = {(id(e.table), e.key): e.data.dtype for e in after}
-    return {(e.data.dtype, now.get((id(e.table), e.key))) for e in before}
+def _tensors(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [tensor for _, _, tensor in entries_of(module)]
 
 
-def _tensors(module: torch.nn.Module) -> Iterator[tuple[Table, str, torch.Tensor]]:
-    for part in module.modules():
-        tables: tuple[Table, Table] = (part._parameters, part._buffers)  # type: ignore[assignment]
-        for table in tables:
-            yield from ((table, key, tensor) for key, tensor in table.items() if tensor is not None)
-
-
-def _lies(module: torch.nn.Module) -> tuple[Lie, ...]:
-    found = (tensor for _, _, tensor in _tensors(module))
-    return tuple((id(t), 0 if t.is_inference() else t._version, t.data_ptr()) for t in found)
+def _state(tensors: Sequence[torch.Tensor]) -> list[Any]:
+    return [*versions(tensors), *lie(tensors)]

@@ -35,7 +35,7 @@ from planner.graph.split import Split, split
 from planner.host.layout import HostWeights
 from planner.plan.model import Policy
 from planner.schedule.estimate import ActivationEstimate
-from planner.session.casts import Casts, casts, taken
+from planner.session.casts import Casts, change_of, is_lossless, taken
 from planner.session.frames import release_locals
 from planner.session.undo import Undo
 from planner.streaming.device_weights import DeviceWeights
@@ -145,16 +145,21 @@ class ManagedComponent:
         """``convert`` applies ``function`` to tensors of the component, which is away. ``keep``: to all, and
         what it takes from them may be kept (``planner.session.casts``): not where the plan says how much of
         the host's memory may be registered."""
-        module, before = self.module, None
-        if keep and module is not None and self._pins.limit is None and casts(module, function):
-            found = self.casts.swap(module, function, self.host)
-            if found is not None:
-                self.host, self._chosen = found.host, None
-                return
-            before = taken(module)
+        module, limited = self.module, self._pins.limit is not None
+        change = None if module is None or limited or not keep else change_of(module, function)
+        if module is None or change is None:
+            self._forget_cast()
+            convert()
+            return
+        before = taken(module)
+        found = self.casts.swap(module, before, change, self.host)
+        if found is not None:
+            self.host, self._chosen = found.host, None
+            return
         self._forget_cast()
         convert()
-        if module is not None and before is not None and self.casts.keep(module, before, self.host):
+        if is_lossless(change):
+            self.casts.keep(module, before, self.host)
             self.host, self._chosen = None, None
 
     def _forget_cast(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from planner.host.layout import of_host
-from planner.host.regions import Table
+from planner.host.regions import entries_of
 from planner.session.component import ManagedComponent
 from planner.streaming.binding import brought_home
 
@@ -19,12 +19,9 @@ def bring_home(component: ManagedComponent, device: torch.device) -> None:
     if component.host is not None and component.host.untouched():
         return
     moved: dict[int, torch.Tensor] = {}
-    for part in module.modules():
-        tables: tuple[Table, ...] = (part._parameters, part._buffers)  # type: ignore[assignment]
-        for table in tables:
-            for key, tensor in table.items():
-                if tensor is not None and tensor.device.type == device.type:
-                    table[key] = moved.setdefault(id(tensor), _home(tensor))
+    for table, key, tensor in entries_of(module):
+        if tensor.device.type == device.type:
+            table[key] = moved.setdefault(id(tensor), _home(tensor))
 
 
 def _home(tensor: torch.Tensor) -> torch.Tensor:

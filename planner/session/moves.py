@@ -51,11 +51,12 @@ def _apply(self: torch.nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], re
     state, component = found
 
     def apply() -> None:
+        found = state.charged(component)
+        in_scope = found is not None and state.in_scope(found[0])
         try:
             component.being_cast = True
-            if _may_apply(state, component, fn):
-                whole = self is component.module and recurse
-                keep = whole and _in_scope(state, component)
+            if _may_apply(state, component, fn, in_scope=in_scope):
+                keep = in_scope and recurse and self is component.module
                 component.apply(fn, lambda: _original(self, fn, recurse), keep=keep)
         finally:
             component.being_cast = False
@@ -65,19 +66,22 @@ def _apply(self: torch.nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], re
 
 
 def _may_apply(
-    state: DeviceState, component: ManagedComponent, fn: Callable[[torch.Tensor], torch.Tensor]
+    state: DeviceState,
+    component: ManagedComponent,
+    fn: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    in_scope: bool,
 ) -> bool:
-    """``fn`` is about to be applied to tensors of ``component``. True when the host's should be changed by
-    it.
+    """``fn`` is about to be applied to tensors of ``component``, of a plan with a call that goes on where it
+    is ``in_scope``. True when the host's should be changed by it.
 
     Pipelines move components themselves now and then (``self.safety_checker.to(device)``): to the execution
     device inside a call that is a use, and back to the CPU an eviction. Raises PlanError (P713) for others.
     """
     with torch.no_grad():
         target = fn(torch.empty(0)).device
-    found = state.charged(component)
-    moves = target.type != "cpu" and not _in_scope(state, component)
-    if target.type not in ("cpu", state.device.name.type) or moves:
+    if target.type not in ("cpu", state.device.name.type) or (target.type != "cpu" and not in_scope):
+        found = state.charged(component)
         plan = found[0].schedule.plan if found is not None else ""
         said = f'"{component.label}" is under plan "{plan}" and was asked to move to "{target}"'
         raise PlanError([finding(MOVE_REFUSED, said, hint="session.remove() gives it back")])
@@ -88,9 +92,3 @@ def _may_apply(
         return False
     state.evict_idle(component, "was cast or moved")
     return True
-
-
-def _in_scope(state: DeviceState, component: ManagedComponent) -> bool:
-    """Whether a call goes on of the plan that ``component`` is charged to."""
-    found = state.charged(component)
-    return found is not None and state.in_scope(found[0])
