@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import Any, TextIO
 
 import click
@@ -77,10 +78,14 @@ def colour_option() -> click.Option:
 def streams() -> Iterator[None]:
     """Inside it stdout and stderr take every character: what their encoding lacks is written as an escape.
     Forms and colours begin as nobody chose any. A stream that the caller closed is empty, or takes what is
-    written nowhere."""
+    written nowhere; what stderr cannot take is lost, and decides no exit code."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    own, replaced = sys.stderr, sys.stderr is not sys.__stderr__
+    if not replaced and not own.isatty():
+        raw = _Lossy(own.fileno(), "w", closefd=False)
+        sys.stderr = TextIOWrapper(BufferedWriter(raw), own.encoding, line_buffering=True)
     before = [
         (stream, stream.errors) for stream in (sys.stdout, sys.stderr) if hasattr(stream, "reconfigure")
     ]
@@ -95,6 +100,18 @@ def streams() -> Iterator[None]:
         for stream, errors in before:
             if not stream.closed:
                 stream.reconfigure(errors=errors)
+        sys.stderr = own
+
+
+class _Lossy(FileIO):
+    """A file that takes what there is no room for, or what nobody reads."""
+
+    def write(self, data: Any, /) -> int:
+        """As FileIO."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
 
 
 def coloured(stream: TextIO) -> bool:
