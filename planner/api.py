@@ -155,10 +155,10 @@ class Compiled:
 
     def save(self, path: str | Path) -> Path:
         """Writes ``to_json`` to ``path``, whole or not at all, and returns it. Raises OSError."""
-        from planner.loading.written import written
+        from planner.loading.written import written_text
 
         text = self.to_json()
-        written(Path(path), lambda to: to.write_text(text, encoding="utf-8"), replace=True)
+        written_text(Path(path), text, replace=True)
         return Path(path)
 
     def lock(self) -> Lock:
@@ -518,9 +518,9 @@ def catalogue(*classes: type, out: str | Path | None = None) -> str:
 
     text = to_text(catalogue_of(classes))
     if out is not None:
-        from planner.loading.written import written
+        from planner.loading.written import written_text
 
-        written(Path(out).resolve(), lambda to: to.write_bytes(text.encode()), replace=True)
+        written_text(Path(out).resolve(), text, replace=True)
     return text
 
 

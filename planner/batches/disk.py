@@ -20,7 +20,7 @@ from typing import Any
 
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_batch import BATCH_LOCKED, BATCH_UNWRITABLE, WORKERS_DIED
-from planner.loading.written import to_disk, written
+from planner.loading.written import to_disk, written_text
 
 
 @contextmanager
@@ -140,7 +140,7 @@ class Folder:
         """Writes a record; the row's starts are over."""
         name = record["id"]
         text = json.dumps(record, ensure_ascii=False) + "\n"
-        written(self.done / f"{name}.json", lambda to: to.write_text(text, encoding="utf-8"), replace=True)
+        written_text(self.done / f"{name}.json", text, replace=True)
         self.forget(name)
 
     def ended(self, name: str, key: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.batches.disk import Folder
-from planner.loading.written import written
+from planner.loading.written import written, written_text
 
 LINES, TABLE = "results.jsonl", "results.parquet"
 
@@ -20,7 +20,7 @@ def write_results(folder: Folder, names: Sequence[str]) -> Path:
     records = [record for name in names if (record := folder.record(name)) is not None]
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     path = folder.out / LINES
-    written(path, lambda to: to.write_text(text, encoding="utf-8"), replace=True)
+    written_text(path, text, replace=True)
     try:
         import pyarrow.parquet as parquet
     except ImportError:

@@ -11,7 +11,7 @@ from planner.api import catalogue
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
 from planner.diagnostics.table.p9_output import OUTPUT_TAKEN
-from planner.loading.written import written
+from planner.loading.written import written_text
 
 
 @click.command("catalogue")
@@ -35,7 +35,7 @@ def catalogue_command(classes: tuple[str, ...], out: Path | None) -> int:
         print(text, end="")
         return 0
     try:
-        written(out.resolve(), lambda to: to.write_bytes(text.encode()), replace=True)
+        written_text(out.resolve(), text, replace=True)
     except OSError as error:
         said = f'cannot write "{out}": {error.strerror or error}'
         raise PlanError([finding(OUTPUT_UNWRITABLE, said)]) from error

@@ -16,7 +16,7 @@ from planner.cli.traced import Foretold, foretold
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_lock import LOCK_STALE
 from planner.loading.hub_cache import cached
-from planner.loading.written import written
+from planner.loading.written import written_text
 from planner.lock.known import commit_of
 from planner.lock.model import lock_path
 from planner.lock.read import read_lock
@@ -34,7 +34,7 @@ def write_lock(plan: Plan, file: Path, aim: Any, card: Card | None, catalogue: S
     compiled = _compiled(plan, aim, told, catalogue)
     path, text = lock_path(file), compiled.lock().to_json()
     try:
-        written(path, lambda to: to.write_bytes(text.encode()), replace=True)
+        written_text(path, text, replace=True)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be written: {error.strerror or error}") from error
     log(f"wrote {path}")

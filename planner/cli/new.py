@@ -14,7 +14,7 @@ from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.suggest import did_you_mean
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
 from planner.diagnostics.table.p9_output import OUTPUT_TAKEN
-from planner.loading.written import written
+from planner.loading.written import written_text
 from planner.report.sheet import sheet
 
 
@@ -72,7 +72,7 @@ def _write(beside: Mapping[Path, str], place: Path, made: Starter) -> None:
         raise PlanError([finding(OUTPUT_TAKEN, f'"{path}" is there already', hint=hint) for path in taken])
     for path, text in files.items():
         try:
-            written(path, lambda to, text=text: to.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+            written_text(path, text)
         except OSError as error:
             said = f'cannot write "{path}": {error.strerror or error}'
             raise PlanError([finding(OUTPUT_UNWRITABLE, said)]) from error

@@ -15,7 +15,7 @@ from planner.cli.terminal import raw
 from planner.diagnostics.diagnostic import PlanError
 from planner.document.read import read_document
 from planner.document.schema import NAME, schema_text
-from planner.loading.written import written
+from planner.loading.written import written_text
 from planner.target.catalogue import Own
 from planner.target.model import Target
 
@@ -65,7 +65,7 @@ def schema_command(output: Path | None, plan: Path | None, kind: str, catalogues
     if place.exists() and not _is_ours(place, name):
         raise click.UsageError(f"{place} is there and is no schema of {kind}s: it is left as it is")
     try:
-        written(place.resolve(), lambda to: to.write_bytes(text.encode()), replace=True)
+        written_text(place.resolve(), text, replace=True)
     except OSError as error:
         raise click.UsageError(f"{place} cannot be written: {error.strerror}") from error
     return 0

@@ -65,12 +65,11 @@ class Fitted:
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Writes ``text`` to ``path``, or to what a link leads to, whole or not at all. Raises OSError
         (FileExistsError without ``replace``)."""
-        from planner.loading.written import written
+        from planner.loading.written import written_text
 
         if not replace and Path(path).exists():
             raise FileExistsError(path)
-        data = self.text.encode("utf-8")
-        written(Path(path).resolve(), lambda to: to.write_bytes(data), replace=replace)
+        written_text(Path(path).resolve(), self.text, replace=replace)
         return Path(path)
 
 

@@ -12,7 +12,7 @@ from planner.cards.shipped import plain
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p9_card import BAD_CALIBRATION
 from planner.loading.cache import home
-from planner.loading.written import written
+from planner.loading.written import written_text
 from planner.plan.model import Plan
 from planner.predict.calibration import (
     LARGE,
@@ -101,7 +101,7 @@ def keep(plan: Plan, call: CallProfile, card: Card, calibration: Calibration) ->
     """Writes it, whole or not at all. Raises OSError."""
     path = path_of(plan, call, card)
     path.parent.mkdir(parents=True, exist_ok=True)
-    written(path, lambda to: to.write_text(to_json(calibration), encoding="utf-8"), replace=True)
+    written_text(path, to_json(calibration), replace=True)
     return path
 
 

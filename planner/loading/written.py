@@ -36,6 +36,12 @@ def written(path: Path, write: Callable[[Path], object], *, replace: bool = Fals
         temporary.unlink(missing_ok=True)
 
 
+def written_text(path: Path, text: str, *, replace: bool = False) -> None:
+    """``text`` in UTF-8, to the byte on every system; as ``written``."""
+    data = text.encode()
+    written(path, lambda to: to.write_bytes(data), replace=replace)
+
+
 def _mode(path: Path) -> int:
     """Of the regular file at ``path``; where there is none, of one that is new."""
     with suppress(OSError, ValueError):

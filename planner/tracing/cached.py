@@ -15,7 +15,7 @@ from planner.cards.kernels import Kernels
 from planner.loading.builtin import quiet
 from planner.loading.cache import home
 from planner.loading.paths import beside
-from planner.loading.written import written
+from planner.loading.written import written_text
 from planner.plan.model import Plan
 from planner.plan.run import IMAGES, SEED, VIDEOS
 from planner.predict.profile import CallProfile
@@ -44,7 +44,7 @@ def profile(plan: Plan, arguments: Callable[[], Mapping[str, Any]], kernels: Ker
     found = replace(found, notes=(*made.notes, *found.notes))
     with suppress(OSError):  # it is made again next time
         path.parent.mkdir(parents=True, exist_ok=True)
-        written(path, lambda to: to.write_text(to_json(found), encoding="utf-8"), replace=True)
+        written_text(path, to_json(found), replace=True)
     return found
 
 
