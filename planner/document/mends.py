@@ -12,7 +12,7 @@ from typing import Any
 from planner.diagnostics.suggest import did_you_mean
 from planner.document.language.plan import DEFS, KEYS
 
-POLICIES = frozenset({"resident", "offload", "stream"})
+POLICIES = frozenset(DEFS["policy"]["enum"])
 _SOURCES = (
     *("source", "model", "model_id", "model_name", "repo_id", "path", "checkpoint"),
     "pretrained_model_name_or_path",
