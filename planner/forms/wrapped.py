@@ -15,7 +15,7 @@ import torch
 from planner.target.wrapped import STATE, held
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
-BESIDE = ("GGUFParameter", "Params4bit")
+BESIDE = ("GGUFParameter", "Params4bit", "Int8Params")
 """Parameters of diffusers and bitsandbytes whose bytes are a plain tensor, with attributes beside them."""
 
 

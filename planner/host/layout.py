@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.weak import WeakIdKeyDictionary
 
 from planner.device.pinned import Pins
+from planner.forms.eight_bit import to_states
 from planner.forms.wrapped import parts, repacked
 from planner.host.entries import Entries, lie, places, versions
 from planner.host.packing import Held, copies, extents, held_of, pack, placed
@@ -85,6 +86,7 @@ class HostWeights:
     def __init__(self, module: torch.nn.Module, pins: Pins) -> None:
         """Packs and registers. The weights' values and identities stay what they were. What was
         registered before an interrupt in it is unregistered by ``Pins.release_but``."""
+        to_states(module)
         groups = groups_of(module)
         slots = [
             (number, Slot(table, key, host, None if repacked(host, pins.device) else parts(host)))

@@ -11,14 +11,15 @@ import torch
 from planner.device.pinned import fresh_pages
 from planner.target.extents import extent, merged
 from planner.target.model import device_bytes
+from planner.target.tables import tensors_of
 
 Table = dict[str, torch.Tensor | None]
 
 
 @dataclass(slots=True)
 class Slot:
-    """One entry of a module's ``_parameters`` or ``_buffers``, and the plain tensors that its tensor is made
-    of; None for one that only its own class can move."""
+    """One entry of a module's tables (``planner.target.tables``), and the plain tensors that its tensor is
+    made of; None for one that only its own class can move."""
 
     table: Table
     key: str
@@ -27,11 +28,9 @@ class Slot:
 
 
 def entries_of(module: torch.nn.Module) -> Iterator[tuple[Table, str, torch.Tensor]]:
-    """Every parameter and buffer of ``module`` and of the modules in it, with its table and key."""
+    """Every tensor of ``module`` and of the modules in it, with its table and key."""
     for part in module.modules():
-        tables: tuple[Table, Table] = (part._parameters, part._buffers)  # type: ignore[assignment]
-        for table in tables:
-            yield from ((table, key, tensor) for key, tensor in table.items() if tensor is not None)
+        yield from tensors_of(part)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

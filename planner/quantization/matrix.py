@@ -70,7 +70,7 @@ WITH_AN_ADAPTER = "tests/quantization/test_cells.py::test_an_adapter_is_added_to
 COMPILED = "tests/quantization/test_cells.py::test_it_is_captured_whole"
 AFTER_LOAD = "tests/quantization/test_later.py::test_the_picture_is_that_of_the_same_by_hand"
 A_CAST_LAYER = "tests/quantization/test_cast.py::test_a_compiled_layer_has_it_whole"
-FOUR_BITS = "tests/quantization/test_load.py::test_bitsandbytes_that_is_loaded_is_compared_and_runs"
+A_LOADED_ONE = "tests/quantization/test_load.py::test_bitsandbytes_that_is_loaded_is_compared_and_runs"
 A_FILE = "tests/quantization/test_load.py::test_a_gguf_file"
 ON_CUDA = "tests/gpu/test_quantized.py::test_the_picture_is_that_of_the_same_on_the_device"
 AN_ADAPTER_ON_CUDA = "tests/gpu/test_quantized.py::test_with_a_lora"
@@ -105,9 +105,6 @@ _TAKEN_APART = {
 }
 _ON_A_CPU = {policy: _shown(UNDER_A_PLAN, cell) for policy, cell in _TAKEN_APART.items()}
 _ON_A_CARD = {policy: _shown(ON_CUDA, cell) for policy, cell in _TAKEN_APART.items()}
-_MOVES_ITSELF = _shown(
-    ON_CUDA, _untried("moved by its own class, since bitsandbytes 0.48", f"{_DIFFUSERS}/pull/12972")
-)
 _BNB_CELLS = {
     "lora": _shown(
         AN_ADAPTER_ON_CUDA,
@@ -212,7 +209,7 @@ ROWS: tuple[Row, ...] = (
         backend="bitsandbytes",
         types=("nf4", "fp4"),
         cells={
-            **{policy: _shown(FOUR_BITS, cell) for policy, cell in _TAKEN_APART.items()},
+            **{policy: _shown(A_LOADED_ONE, cell) for policy, cell in _TAKEN_APART.items()},
             **_BNB_CELLS,
             "mps": _untried("since 0.49", _BNB, ("bitsandbytes", "0.49")),
         },
@@ -221,9 +218,10 @@ ROWS: tuple[Row, ...] = (
         backend="bitsandbytes",
         types=("int8",),
         cells={
-            "resident": replace(_MOVES_ITSELF, needs=(("bitsandbytes", "0.48"),)),
-            "offload": replace(_MOVES_ITSELF, needs=(("bitsandbytes", "0.48"),)),
-            "stream": _no("its scales lie in a state beside the weight, which only its own class moves"),
+            **{
+                policy: _shown(A_LOADED_ONE, replace(cell, needs=(("bitsandbytes", "0.48"),)))
+                for policy, cell in _TAKEN_APART.items()
+            },
             **_BNB_CELLS,
             "mps": _untried("without kernels of its own", _BNB_README, ("bitsandbytes", "0.50")),
         },

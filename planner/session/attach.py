@@ -15,6 +15,7 @@ import torch
 from planner.device.protocol import Device
 from planner.diagnostics.diagnostic import Diagnostic, Severity, finding
 from planner.diagnostics.table.p7_session import LEFT_IN_PLACE, MOVED_WHOLE, NOT_PUT_BACK
+from planner.forms.eight_bit import to_weights
 from planner.forms.wrapped import parts, repacked
 from planner.plan.model import Plan
 from planner.predict.needs import Expected
@@ -130,6 +131,8 @@ def _adopt(applied: Applied, name: str, module: torch.nn.Module, entries: tuple[
     if is_under_plan(module):
         watch_entries(state, component, module, entries, undo)
         return
+    held = weakref.ref(module)
+    undo.add(lambda: None if (found := held()) is None else to_weights(found))
     put_hook(state, component, module, undo)
     put_under_plan(state, component, module, entries, undo)
     moves.guard(state, component, undo)
@@ -146,6 +149,7 @@ def _to_the_host(applied: Applied, name: str, module: torch.nn.Module) -> None:
         if (module := held()) is None or is_under_plan(module):
             return
         try:
+            to_weights(module)
             module.to(found)
         except torch.OutOfMemoryError as error:
             said = (
@@ -154,6 +158,7 @@ def _to_the_host(applied: Applied, name: str, module: torch.nn.Module) -> None:
             applied.notes.append(finding(NOT_PUT_BACK, said))
 
     applied.undo.add(back)
+    to_weights(module)
     module.to("cpu")
 
 

@@ -53,7 +53,16 @@ class Apart:
 
 
 def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """As ``Module.to`` leaves it: of its own class, which ``detach`` of a Parameter's subclass forgets, and
+    with the attributes that it has."""
+    kind = type(tensor)
+    if kind.to is not torch.Tensor.to:
+        return tensor.to(device)
     own = tensor.detach().to(device)
-    if isinstance(tensor, torch.nn.Parameter):
+    if not isinstance(tensor, torch.nn.Parameter):
+        return own
+    if kind is torch.nn.Parameter or type(own) is not torch.Tensor:
         return torch.nn.Parameter(own, requires_grad=tensor.requires_grad)
-    return own
+    made = torch.Tensor._make_subclass(kind, own, tensor.requires_grad)
+    vars(made).update(vars(tensor))
+    return made

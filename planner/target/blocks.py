@@ -15,6 +15,7 @@ from typing import Any
 from planner.target.called import only_called
 from planner.target.extents import extent, merged
 from planner.target.model import Blocks, device_bytes
+from planner.target.tables import tensors_of
 from planner.target.wrapped import held
 
 SHARE = 48
@@ -67,16 +68,13 @@ def members(groups: tuple[Group, ...]) -> Iterator[tuple[int, dict[str, Any], st
 
     Buffers are outside of all groups: they may hold state, and they are small.
     """
-    seen: set[int] = set()
+    seen: set[tuple[int, str]] = set()
     for number, group in enumerate(groups):
         for owner in group.owners:
-            for table, at in ((owner._parameters, number), (owner._buffers, 0)):
-                if id(table) in seen:
-                    continue
-                seen.add(id(table))
-                for key, tensor in table.items():
-                    if tensor is not None:
-                        yield at, table, key, tensor
+            for table, key, tensor in tensors_of(owner):
+                if (id(table), key) not in seen:
+                    seen.add((id(table), key))
+                    yield 0 if table is owner._buffers else number, table, key, tensor
 
 
 def blocks_of(module: Any) -> Blocks:
@@ -188,8 +186,8 @@ class _Split:
     def _below(self, module: Any) -> dict[int, int]:
         """Bytes of each tensor of ``module``, by ``id``: one that stands twice is one."""
         if id(module) not in self._weights:
-            own = (*module._parameters.values(), *module._buffers.values())
-            made = {id(t): sum(p.numel() * p.element_size() for p in held(t)) for t in own if t is not None}
+            own = (tensor for _, _, tensor in tensors_of(module))
+            made = {id(t): sum(p.numel() * p.element_size() for p in held(t)) for t in own}
             for child in module.children():
                 made |= self._below(child)
             self._weights[id(module)] = made

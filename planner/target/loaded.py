@@ -11,7 +11,7 @@ from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p7_session import NOT_A_PIPELINE
 from planner.target import catalogue
 from planner.target.blocks import blocks_of
-from planner.target.model import Blocks, ComponentInfo, Target, WalkUse
+from planner.target.model import ComponentInfo, Target, WalkUse
 from planner.target.parts import parts_of
 from planner.target.walks import callable_at, runnable
 
@@ -87,7 +87,7 @@ def _info(name: str, component: Any, same_as: str, expected: ComponentInfo | Non
     info = replace(info, classes=(type(component).__name__,), module=module and not same_as)
     if not module or same_as:
         return replace(info, same_as=same_as if module else "")
-    blocks = _blocks(component)
+    blocks = blocks_of(component)
     return replace(
         info,
         bytes=blocks.bytes,
@@ -97,14 +97,6 @@ def _info(name: str, component: Any, same_as: str, expected: ComponentInfo | Non
         parts=tuple(parts_of(component)),
         keeps=keeps_of(component),
     )
-
-
-def _blocks(module: Any) -> Blocks:
-    """bitsandbytes moves its 8-bit weights itself, the component whole."""
-    blocks = blocks_of(module)
-    if any(type(tensor).__name__ == "Int8Params" for tensor in module.parameters()):
-        return Blocks(fixed=blocks.bytes, streamable=())
-    return blocks
 
 
 def weights_of(module: Any) -> Iterator[tuple[str, int]]:

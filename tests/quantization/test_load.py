@@ -218,21 +218,25 @@ def test_bitsandbytes_would_replace_exactly_those_layers(kind: str, name: str, t
 
 @torch.no_grad()
 def by_bitsandbytes(pipe: Any, kind: str) -> None:
-    """As its quantizer would, on the CPU: bitsandbytes has 4-bit kernels for it, and diffusers wants none."""
-    from bitsandbytes.nn.modules import Linear4bit
+    """As its quantizer would, on the CPU: bitsandbytes has kernels for it, and diffusers wants none."""
+    from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 
     for name, plain_one in [*linears(pipe.transformer, SINGLE)]:
-        layer = Linear4bit(
-            plain_one.in_features, plain_one.out_features, plain_one.bias is not None, torch.bfloat16,
-            compress_statistics=True, quant_type=kind,
-        )  # fmt: skip
-        layer.load_state_dict(plain_one.state_dict())
-        layer.support_avx512bf16_for_cpu = False  # else its forward packs the weights anew
-        pipe.transformer.set_submodule(name, layer.to(torch.bfloat16).to("cpu"))
+        layer: Any = plain_one
+        shape = layer.in_features, layer.out_features, layer.bias is not None
+        if kind == "int8":
+            layer = Linear8bitLt(*shape, has_fp16_weights=False)
+            layer.load_state_dict(plain_one.state_dict())
+        else:
+            layer = Linear4bit(*shape, torch.bfloat16, compress_statistics=True, quant_type=kind)
+            layer.load_state_dict(plain_one.state_dict())
+            layer.support_avx512bf16_for_cpu = False  # else its forward packs the weights anew
+            layer = layer.to(torch.bfloat16)
+        pipe.transformer.set_submodule(name, layer.to("cpu"))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+@pytest.mark.parametrize("kind", ["nf4", "fp4", "int8"])
 def test_bitsandbytes_that_is_loaded_is_compared_and_runs(kind: str, policy: str, tmp_path: Path) -> None:
     rule = f"{{component: transformer, match: '{SINGLE}', backend: bitsandbytes, type: {kind}}}"
     plan = plan_of(tmp_path, f"components: {{transformer: {policy}}}", f"quantization: [{rule}]")
@@ -247,6 +251,45 @@ def test_bitsandbytes_that_is_loaded_is_compared_and_runs(kind: str, policy: str
     other = plan_of(tmp_path, f"quantization: [{rule.replace(kind, 'nf4' if kind == 'fp4' else 'fp4')}]")
     with pytest.raises(PlanError, match="P723 quantized-otherwise"):
         attach(other, pipe, device)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("ran", [False, True])
+def test_8_bit_layers_compute_with_what_is_bound_and_are_given_back_movable(
+    ran: bool, policy: str, tmp_path: Path
+) -> None:
+    """A layer that ran has its int8 weight and scales in its state, which ``Module.to`` does not move."""
+    rule = f"{{component: transformer, match: '{SINGLE}', backend: bitsandbytes, type: int8}}"
+    plan = plan_of(tmp_path, f"components: {{transformer: {policy}}}", f"quantization: [{rule}]")
+    pipe = plain(tmp_path)
+    by_bitsandbytes(pipe, "int8")
+    layers = [part for part in pipe.transformer.modules() if type(part).__name__ == "Linear8bitLt"]
+    hosts = {layer: (layer.weight, layer.weight.SCB) for layer in layers}
+    expected = picture(pipe) if ran else None
+    read: list[bool] = []
+
+    def looks(layer: Any, *_: object) -> None:
+        same_bytes = layer.state.CB.data_ptr() == layer.weight.data_ptr()
+        others = layer.weight is not hosts[layer][0] and layer.state.SCB is not hosts[layer][1]
+        read.append(same_bytes and others and layer.weight.CB is None)
+
+    device: Any = Cpu(torch.device("cpu"))
+    with attach(plan, pipe, device)[0]:
+        hooks = [layer.register_forward_pre_hook(looks) for layer in layers]
+        first = picture(pipe)
+        assert torch.equal(picture(pipe), first)
+        assert read
+        assert all(read)
+        for hook in hooks:
+            hook.remove()
+    assert expected is None or torch.equal(first, expected)
+    for layer in layers:
+        assert layer.weight is hosts[layer][0]
+        assert layer.weight.SCB is hosts[layer][1]
+        assert layer.weight.CB.data_ptr() == layer.weight.data_ptr()
+        assert layer.state.CB is layer.state.SCB is None
+    pipe.transformer.to("cpu")
+    assert torch.equal(picture(pipe), first)
 
 
 def test_another_thread_loads_as_ever(tmp_path: Path) -> None:

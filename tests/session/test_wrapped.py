@@ -11,6 +11,7 @@ import torch
 from unpacking import in_python
 
 from planner.device.pinned import Pins
+from planner.forms.eight_bit import to_weights
 from planner.forms.wrapped import parts
 from planner.graph.split import split
 from planner.host.layout import HostWeights
@@ -77,6 +78,16 @@ def by_bitsandbytes(kind: str, nested: bool) -> Layers:
     return made
 
 
+def by_8_bits() -> Layers:
+    from bitsandbytes.nn.modules import Linear8bitLt
+
+    made = Layers(partial(Linear8bitLt, has_fp16_weights=False))
+    for part in made.modules():
+        if isinstance(part, Linear8bitLt):
+            part.weight = part.weight.to("cpu")  # which quantizes
+    return made
+
+
 def by_gguf(kind: str) -> Layers:
     import gguf
     from diffusers.quantizers.gguf.utils import GGUFLinear, GGUFParameter
@@ -101,6 +112,7 @@ VIRTUAL: dict[str, Callable[[], Layers]] = {
 }
 ON_CPU: dict[str, Callable[[], Layers]] = {
     **{f"{k}-{n}": partial(by_bitsandbytes, k, n) for k in ("nf4", "fp4") for n in (True, False)},
+    "int8": by_8_bits,
     **{kind: partial(by_gguf, kind) for kind in ("Q8_0", "Q4_0")},
 }
 
@@ -133,10 +145,11 @@ def test_it_computes_as_if_it_had_been_moved_whole(kind: str, share: float | Non
     assert versions == [block.versions() for block in master.blocks]
     assert sum(moved) >= master.nbytes
 
+    assert not master.stale()
+    to_weights(module)
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         assert tensor is objects[name]
         assert all(torch.equal(a, b) for a, b in zip(held(tensor), values[name], strict=True))
-    assert not master.stale()
     assert device.own == 0 if kind in ON_CPU else device.faults == ()
 
 
@@ -156,3 +169,34 @@ def test_a_scale_that_was_written_on_the_device_comes_home() -> None:
     placed.release()
     assert torch.all(layer.weight.scale == 2)
     assert layer.weight.scale.device.type == "cpu"
+
+
+class Scaled(torch.nn.Parameter):
+    """A Parameter that its layer asks for more than its values, as those of quantization libraries are."""
+
+    scale: float
+
+
+class AsksItsWeight(torch.nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert type(self.weight) is Scaled
+        return super().forward(x) * self.weight.scale
+
+
+@torch.no_grad()
+def test_a_parameter_of_a_class_of_its_own_is_bound_as_one() -> None:
+    module, device = AsksItsWeight(64, 64), Cpu(torch.device("cpu"))
+    weight = torch.Tensor._make_subclass(Scaled, module.weight.detach())
+    weight.scale = 3.0
+    module.weight = weight
+    x = torch.randn(3, 64)
+    expected = module(x)
+    master = HostWeights(module, Pins(device.name))
+    assert [slot.host for slot in master.apart] == [weight]
+    placed = DeviceWeights(master, device, "m", None, lambda _: None)
+    placed.begin()
+    placed.start_forward("")
+    assert module.weight is not weight
+    assert torch.equal(module(x), expected)
+    placed.release()
+    assert module.weight is weight
