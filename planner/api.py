@@ -384,7 +384,7 @@ def activations(source: PathOrPlan, *, overrides: Sequence[str] = ()) -> Predict
     """
     from planner.predict.needs import activations_of
 
-    return activations_of(profile(load(source, overrides=overrides)))
+    return dict(activations_of(profile(load(source, overrides=overrides))))
 
 
 def profile(plan: Plan, *, kernels: Kernels | None = None) -> CallProfile:

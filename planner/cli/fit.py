@@ -198,7 +198,7 @@ def _frontier(made: Fitted, path: Path, *, force: bool) -> None:
             gib(p.budget),
             f"{p.seconds:.2f}",
             f"{p.bound / 1e6:.2f}",
-            gib(p.price.forecast.peak),
+            gib(p.price.outcome.peak),
             knee(p),
             what(p),
         )

@@ -132,12 +132,12 @@ def fit(
         try:
             task, variant, solution = _best(ways, first, task_of, tell)
         except NothingFits:
-            first = replace(first, tight=True)
+            first = first.alike(tight=True)
             notes.append(finding(TIGHT, "an allocation is tried twice in every plan that was found"))
             try:
                 task, variant, solution = _best(ways[:1], first, task_of, tell)
             except NothingFits as error:
-                others = [replace(task_of(way), most=FEW) for way in ways[1:]]
+                others = [task_of(way).alike(most=FEW) for way in ways[1:]]
                 raise _refusal((first, *others), error, allow) from error
     except SolverFailed as error:
         raise PlanError([finding(SOLVER_FAILED, str(error))]) from error
@@ -161,7 +161,7 @@ def _best(
     best: tuple[Task, Variant, Solution] | None = None
     nothing: NothingFits | None = None
     for variant in ways:
-        task = replace(task_of(variant), most=FEW) if variant.settings else first
+        task = task_of(variant).alike(most=FEW) if variant.settings else first
         if best is not None and least_cost(task) >= best[2].price.cost * (1 - WORTH):
             continue
         tell("searching" + (f": {', '.join(variant.said)}" if variant.said else ""))

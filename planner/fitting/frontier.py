@@ -13,7 +13,7 @@ from planner.fitting.price import Price
 from planner.fitting.search import NothingFits
 from planner.fitting.solution import solve_task
 from planner.plan.model import Policy
-from planner.schedule.card import Here, Room
+from planner.schedule.card import Room
 from planner.schedule.fit import gib
 
 GIB = 1 << 30
@@ -42,18 +42,18 @@ class Point:
 def frontier(made: Fitted, tell: Callable[[str], None] = lambda text: None) -> tuple[Point, ...]:
     """The best plans from the least memory in which one fits to what everything takes, the budget that was
     asked for and 2 GiB more among them; memory that buys nothing is left out."""
-    task = replace(made.task, most=64)
-    room, least, forecast = task.room, least_budget([task]), task.unbounded.forecast
-    if least is None or forecast is None:
+    task = made.task.alike(most=64)
+    room, least = task.room, least_budget([task])
+    if least is None:
         return ()
     asked = () if room.budget is None else (room.budget, room.budget + 2 * GIB)
     points: list[Point] = []
-    for budget in budgets(least, forecast.peak + GIB // 4, asked):
+    for budget in budgets(least, task.unhindered.peak + GIB // 4, asked):
         tell(f"searching in {gib(budget)}")
         if budget == room.budget:
             points.append(Point(budget, made.solution.price, made.solution.bound))
             continue
-        there = replace(task, card=Here(Room(budget, room.overhead), task.data))
+        there = task.within(Room(budget, room.overhead))
         try:
             solution = solve_task(there)
         except NothingFits:

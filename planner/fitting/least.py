@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from planner.fitting.choices import LEAST, space_of
-from planner.fitting.price import Price, Pricer
+from planner.fitting.price import Price
 from planner.fitting.solution import PLENTY, Task
 from planner.fitting.solution import fits as found_in
-from planner.schedule.card import Here, Room
+from planner.schedule.card import Room
 
 MIB = 1 << 20
 ENOUGH = 300
-"""Plans that are priced for it: HunyuanVideo's take a quarter of a second each."""
+"""Plans that are priced for it."""
 
 
 def least_budget(tasks: Sequence[Task]) -> int | None:
@@ -43,7 +42,7 @@ class _Probe:
 
 
 def _within(task: Task, mib: int) -> Task:
-    return replace(task, card=Here(Room(mib * MIB, task.room.overhead), task.data))
+    return task.within(Room(mib * MIB, task.room.overhead))
 
 
 def _turn(fits: _Probe, near: int) -> int:
@@ -67,7 +66,7 @@ def _nearly(task: Task) -> int | None:
 
     def fits(mib: int) -> bool:
         there = _within(task, mib)
-        pricer = Pricer(there.compiled, there.objective, mib * MIB, tight=there.tight)
+        pricer = there.pricer()
         return any(isinstance(pricer.price(settings), Price) for settings in ways)
 
     low, high = 0, max(1, (overhead + 2 * weights) // MIB)

@@ -9,8 +9,10 @@ from typing import Literal
 from planner.api import Compiled
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors
 from planner.fitting.choices import Settings
+from planner.predict.call import outcome
 from planner.predict.clock import micros
-from planner.predict.forecast import Forecast
+from planner.predict.forecast import Outcome
+from planner.predict.replays import Replays
 
 Objective = Literal["steady", "first"]
 MARGIN = 100
@@ -21,11 +23,11 @@ MARGIN_MOST = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """``cost``: microseconds of the call; ``compiled``: what it is of."""
+    """``cost``: microseconds of the call; ``compiled``: what it is of; ``outcome``: of its forecast."""
 
     cost: int
     compiled: Compiled
-    forecast: Forecast
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,15 @@ class Pricer:
         budget: int | None,
         *,
         tight: bool = False,
+        replays: Replays | None = None,
     ) -> None:
         """``budget``: bytes that the driver may show, None where nothing limits them; ``tight``: plans count
-        too in which an allocation is tried twice, and libraries may do with less scratch."""
+        too in which an allocation is tried twice, and libraries may do with less scratch; ``replays``: of
+        other plans for the same call."""
         self._compiled = compiled
         self._budget = budget
         self._tight = tight
+        self._replays = Replays() if replays is None else replays
         self._objective = objective
         self._said: dict[Settings, Price | Refused] = {}
         self._known: dict[str, Price | Refused] = {}
@@ -77,18 +82,18 @@ class Pricer:
         return self._known[key]
 
     def _played(self, made: Compiled) -> Price | Refused:
-        forecast = made.forecast
-        if forecast is None:
+        if made.call is None or made.data is None:
             raise ValueError("a call that was not traced, or a card without rates")
-        if forecast.short:
-            return Refused("; ".join(f"{name}: the budget has no room for it" for name in forecast.short))
-        if not (forecast.fits or self._tight):
+        found = outcome(made.graph, made.schedule, made.call, made.data, self._replays)
+        if found.short:
+            return Refused("; ".join(f"{name}: the budget has no room for it" for name in found.short))
+        if not (found.fits or self._tight):
             return Refused("an allocation finds too little beside the weights")
-        seconds = forecast.seconds if self._objective == "steady" else forecast.first
-        return Price(micros(seconds), made, forecast)
+        seconds = found.seconds if self._objective == "steady" else found.first
+        return Price(micros(seconds), made, found)
 
     def _with_margin(self, price: Price) -> Price | Refused:
         room = self._budget
-        if room is None or price.forecast.peak <= room - min(room // MARGIN, MARGIN_MOST):
+        if room is None or price.outcome.peak <= room - min(room // MARGIN, MARGIN_MOST):
             return price
         return Refused("it leaves less than a hundredth of the budget free")

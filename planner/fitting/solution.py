@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,10 @@ from planner.fitting.price import Objective, Price, Pricer, Refused
 from planner.fitting.search import ALL, MOST, Found, NothingFits, Search
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan, Policy
+from planner.predict.call import outcome
+from planner.predict.forecast import Outcome
 from planner.predict.profile import CallProfile
+from planner.predict.replays import Replays
 from planner.schedule.card import Here, Place, Room
 
 PLENTY = 1 << 50
@@ -54,7 +57,7 @@ class Task:
     """``plan``: what is said already; ``call``: of it, traced; ``card``: whose rates and memory count;
     ``data``: the rates; ``target``: what the plan is for, None for what it names; ``idle``: what may be
     chosen; ``tight``: as for ``Pricer``; ``levels``, ``everything``, ``most``: how finely and how far is
-    searched."""
+    searched; ``replays``: of plans for ``call``, whatever the memory."""
 
     plan: Plan
     call: CallProfile
@@ -68,6 +71,7 @@ class Task:
     levels: int = LEVELS
     everything: int = ALL
     most: int = MOST
+    replays: Replays = field(default_factory=Replays, compare=False, repr=False)
 
     def compiled(self, settings: Settings = ()) -> Compiled:
         """The plan with ``settings``. Raises PlanError."""
@@ -81,6 +85,18 @@ class Task:
             catalogue=self.catalogue,
             advice=False,
         )
+
+    def alike(self, **changes: Any) -> Task:
+        """With another ``card``, ``tight`` or limits of the search: what the plan is where there is room for
+        everything is worked out once for all of them."""
+        _ = self.unhindered
+        made = replace(self, **changes)
+        made.__dict__.update({name: self.__dict__[name] for name in ("unbounded", "unhindered")})
+        return made
+
+    def within(self, room: Room) -> Task:
+        """The same in other memory. Raises PlanError."""
+        return self.alike(card=Here(room, self.data))
 
     @property
     def residents(self) -> bool:
@@ -100,6 +116,13 @@ class Task:
         )
 
     @cached_property
+    def unhindered(self) -> Outcome:
+        """Of ``unbounded``. Raises PlanError."""
+        free = self.unbounded
+        assert free.call is not None
+        return outcome(free.graph, free.schedule, free.call, self.data, self.replays)
+
+    @cached_property
     def room(self) -> Room:
         """What there is on the card. Raises PlanError."""
         return self.card.room(self.plan, self.unbounded.target.bytes)[0]
@@ -111,13 +134,12 @@ class Task:
 
     def pricer(self) -> Pricer:
         """Of plans for it. Raises PlanError."""
-        return Pricer(self.compiled, self.objective, self.room.budget, tight=self.tight)
+        return Pricer(self.compiled, self.objective, self.room.budget, tight=self.tight, replays=self.replays)
 
 
 def problem_for(task: Task) -> Problem:
     """What any plan for it has to do in the memory that there is. Raises PlanError."""
     free = task.unbounded
-    assert free.forecast is not None
     return problem_of(
         free.graph,
         free.schedule,
@@ -126,7 +148,7 @@ def problem_for(task: Task) -> Problem:
         budget=task.budget,
         cycle=task.objective == "steady" and Idle.KEEP in task.idle,
         placed=task.residents,
-        seconds=free.forecast.seconds,
+        seconds=task.unhindered.seconds,
     )
 
 

@@ -34,7 +34,7 @@ def certificate(solution: Solution, card: str, solver: str, objective: str) -> t
         near = "which is the bound of this cost model"
     return (
         f"{_seconds(price.cost)} s predicted for {call}, {near}",
-        f"at most {gib(price.forecast.peak)} as the driver shows it; {gib(price.forecast.moved)} are copied",
+        f"at most {gib(price.outcome.peak)} as the driver shows it; {gib(price.outcome.moved)} are copied",
         f"card {card}; {_arguments(solution)}",
         f"{solver}; {len(solution.found.prices)} plans compared, {whole}",
         *(() if price.compiled.call is None else price.compiled.call.notes),

@@ -41,23 +41,34 @@ class Stepper:
         self._lanes = lanes
         self._order: list[int] = []
         self._after: dict[int | None, int] = {}
+        self._coming: list[int] = []
+        self._then: dict[int | None, int] = {}
+        """As ``_order`` and ``_after``, of the ring's blocks alone: what matters once none is missing."""
 
     def follow(self, order: Iterable[int]) -> None:
         """Blocks run in this ``order``, again and again."""
         self._order, self._after = [], {}
+        self._coming, self._then = [], {}
         for index in order:
+            if index in self.ring:
+                self._coming.append(index)
             if index in self.ring or index in self.missing:
                 self._order.append(index)
-            self._after[index] = len(self._order)
+            self._after[index], self._then[index] = len(self._order), len(self._coming)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all of it stays and was fetched: no turn does anything but wait for its block."""
+        return not self.missing and not self.ring.places
 
     def turn(self, index: int, *, wrap: bool = True) -> bool:
         """Block ``index`` begins: it is there, and the next ones are on their way, when this returns.
         ``wrap``: another forward follows this one. Whether the block was not there in time, because the order
         was another."""
-        before, self.current = self.current, index
-        if before in self.ring:
+        before, self.current, places = self.current, index, self.ring.places
+        if before in places:
             self._lanes.ran()
-        late = index in self.ring and not self.ring.has(index)
+        late = index in places and not self.ring.has(index)
         if late:
             self._lanes.ran()  # blocks of another component may have run there
             self._into_ring(index, ahead=False)
@@ -75,10 +86,12 @@ class Stepper:
 
     def look_ahead(self, *, wrap: bool = True) -> None:
         """Queue the copies of what runs next, up to the first block whose place is not free yet."""
-        missing, ring, order = self.missing, self.ring, self._order
-        if not missing and not ring.places:
-            return  # all of it is there
-        start = self._after.get(self.current, 0)
+        missing, ring, order, after = self.missing, self.ring, self._order, self._after
+        if not missing:
+            if not ring.places:
+                return  # all of it is there
+            order, after = self._coming, self._then
+        start = after.get(self.current, 0)
         for at in range(start - len(order), start if wrap else 0):  # what is below 0 counts from the end
             index = order[at]
             if index in missing:

@@ -31,6 +31,15 @@ _SPACE = 1 << 44
 _SHIFT = 56
 """A free block's key is its size above so many bits of its address: best fit is the next key up."""
 
+Segment = tuple[int, bool, tuple[tuple[int, bool, bool], ...]]
+"""Its address, whether it is one for small blocks, and of each block the size, whether it is free, and
+whether the device has memory there."""
+State = tuple[int, tuple[Segment, ...]]
+"""All that decides what an allocator does from now on, but for its cap: where a next segment would lie, and
+the segments."""
+UNLIMITED = 1 << 62
+"""Bytes: of a cap that there is not."""
+
 
 class NoRoom(Exception):
     """``size`` bytes were asked for; ``reserved`` were held of ``cap`` when all that is cached had been
@@ -89,13 +98,15 @@ class Allocator:
     now; ``peak_allocated``, ``peak_reserved``: at most since the last ``reset_peak``; ``peak_asked``: the
     least ``cap`` under which all went well since then: torch compares with it what is reserved and a whole
     new segment, where segments expand and a part would do, too; ``retries``: how
-    often the cache was given back because an allocation found no room.
+    often the cache was given back because an allocation found no room. ``sufficed``, ``lacked``: what was
+    done since the last ``reset_peak`` goes as it went under any cap from the former to below the latter.
     """
 
     def __init__(self, *, expandable: bool = False, cap: int | None = None) -> None:
         self.expandable, self.cap = expandable, cap
         self.allocated = self.reserved = self.peak_allocated = self.peak_reserved = self.retries = 0
         self.peak_asked = 0
+        self.sufficed, self.lacked = 0, UNLIMITED + 1
         self._small, self._large = _Pool(small=True), _Pool(small=False)
         self._heads: dict[int, Block] = {}
         self._top = _FIRST  # segments never meet; the device's own order only breaks ties
@@ -145,14 +156,51 @@ class Allocator:
         """Peaks from now on."""
         self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
         self.peak_asked = self.reserved
+        self.sufficed, self.lacked = 0, UNLIMITED + 1
+
+    @property
+    def state(self) -> State:
+        """As it is now."""
+        return self._top, tuple(
+            (head.at, head.pool.small, tuple((b.size, b.free, b.mapped) for b in _from(head)))
+            for head in self._heads.values()
+        )
+
+    def become(self, state: State) -> dict[int, Block]:
+        """As ``state`` was, which is of an allocator whose segments expand if this one's do. What is in use
+        now and there too stays the same block. The blocks in use, by address."""
+        before = {block.at: block for block in self.blocks() if not block.free}
+        self._small, self._large = _Pool(small=True), _Pool(small=False)
+        self._heads, self._top = {}, state[0]
+        self.allocated = self.reserved = 0
+        used: dict[int, Block] = {}
+        for start, small, blocks in state[1]:
+            at, last, pool = start, None, self._small if small else self._large
+            for size, free, mapped in blocks:
+                block = None if free else before.get(at)
+                if block is None:
+                    block = Block(at, size, pool, mapped=mapped)
+                block.size, block.pool, block.mapped, block.free = size, pool, mapped, free
+                block.before, block.after = last, None
+                if last is None:
+                    self._heads[at] = block
+                else:
+                    last.after = block
+                if not free:
+                    used[at] = block
+                    self.allocated += size
+                elif mapped:
+                    pool.add(block)
+                else:
+                    pool.hide(block)
+                self.reserved += size * mapped
+                at, last = at + size, block
+        return used
 
     def blocks(self) -> Iterator[Block]:
         """All there are, segment by segment, in the order of their addresses there."""
         for head in self._heads.values():
-            at: Block | None = head
-            while at is not None:
-                yield at
-                at = at.after
+            yield from _from(head)
 
     def _fit(self, pool: _Pool, size: int) -> Block | None:
         keys = pool.keys
@@ -170,16 +218,26 @@ class Allocator:
         else:
             segment = LARGE_SEGMENT if size < LARGE else -(-size // ROUND_LARGE) * ROUND_LARGE
         self.peak_asked = max(self.peak_asked, self.reserved + segment)
-        if self.cap is not None and self.reserved + segment > self.cap:
+        if self._lacks(segment):
             self.retries += 1
             self.empty_cache()
-            if self.reserved + segment > self.cap:
+            if self._lacks(segment):
+                assert self.cap is not None
                 raise NoRoom(size, self.reserved, self.cap)
         if self.expandable:
             return self._expand(pool, size)
         self.reserved += segment
         self._note()
         return self._segment(pool, segment, mapped=True)
+
+    def _lacks(self, segment: int) -> bool:
+        """Whether the cap leaves no room for so many bytes more."""
+        held = self.reserved + segment
+        if self.cap is not None and held > self.cap:
+            self.lacked = min(self.lacked, held)
+            return True
+        self.sufficed = max(self.sufficed, held)
+        return False
 
     def _segment(self, pool: _Pool, size: int, *, mapped: bool) -> Block:
         block = Block(self._top, size, pool, mapped=mapped)
@@ -243,6 +301,13 @@ class Allocator:
     def _base(block: Block) -> int:
         """Where its segment begins: expandable ones are all of one size."""
         return (block.at - _FIRST) // _SPACE * _SPACE + _FIRST
+
+
+def _from(head: Block) -> Iterator[Block]:
+    at: Block | None = head
+    while at is not None:
+        yield at
+        at = at.after
 
 
 def _joined(block: Block) -> Block:

@@ -9,19 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from planner.cards.data import CardData
 from planner.graph.model import Graph
 from planner.plan.model import Idle
 from planner.predict.allocator import Allocator, Block, NoRoom
 from planner.predict.clock import Lanes, micros
-from planner.predict.forecast import Forecast, Sample, Source, UseForecast
+from planner.predict.forecast import Forecast, Outcome, Sample, Source, UseForecast
 from planner.predict.pace import spread, works
 from planner.predict.profile import CallProfile, UseProfile
-from planner.predict.replay import play, release
+from planner.predict.replay import release
+from planner.predict.replays import Replays
 from planner.predict.resident import Residents
 from planner.predict.streamed import ClockWeights, Work, order_of
 from planner.schedule.model import Schedule
+
+Told = TypeVar("Told", bound=Outcome)
 
 MEASURED = ("bytes", "seconds")
 """What of a use can be measured; one of which both are has no predicted number."""
@@ -38,13 +42,7 @@ def forecast(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData
     first, later = calls(graph, schedule, call, card)
     if schedule.course.idle is not Idle.KEEP:
         return first
-    return replace(
-        later,
-        first=first.seconds,
-        peak=max(first.peak, later.peak),
-        fits=first.fits and later.fits,
-        notes=(*later.notes, "idle: keep: of a later call"),
-    )
+    return replace(_later(later, first), notes=(*later.notes, "idle: keep: of a later call"))
 
 
 def calls(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData) -> tuple[Forecast, Forecast]:
@@ -53,6 +51,19 @@ def calls(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData) -
     player = Player(graph, schedule, call, card)
     first = player.play()
     return first, player.play() if schedule.course.idle is Idle.KEEP else first
+
+
+def outcome(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData, replays: Replays) -> Outcome:
+    """The same numbers as ``forecast``'s. ``replays``: of other plans for this call."""
+    player = Player(graph, schedule, call, card, replays=replays, drawn=False)
+    first = player.outcome()
+    return _later(player.outcome(), first) if schedule.course.idle is Idle.KEEP else first
+
+
+def _later(later: Told, first: Outcome) -> Told:
+    """With what the ``first`` call took."""
+    peak, fits = max(first.peak, later.peak), first.fits and later.fits
+    return replace(later, first=first.seconds, peak=peak, fits=fits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +94,27 @@ class _Use:
 class Player:
     """One pipeline on a card of its own. Its state goes on from call to call, as a session's does."""
 
-    def __init__(self, graph: Graph, schedule: Schedule, call: CallProfile, card: CardData) -> None:
-        """What stays between calls is on the device already."""
+    def __init__(
+        self,
+        graph: Graph,
+        schedule: Schedule,
+        call: CallProfile,
+        card: CardData,
+        *,
+        replays: Replays | None = None,
+        drawn: bool = True,
+    ) -> None:
+        """What stays between calls is on the device already. ``drawn``: a forecast is asked for, not its
+        outcome alone."""
         self._call = call
         self._card = card
         self._keeps = schedule.course.idle is Idle.KEEP
-        self._residents = Residents(graph, schedule, call, card)
+        self._drawn = drawn
+        self._replays = Replays() if replays is None else replays
+        self._residents = Residents(graph, schedule, call, card, drawn=drawn)
         self._otherwise = dict(self._split_otherwise())
         self._work = [self._spread(use, work) for use, work in zip(call.uses, works(call, card), strict=True)]
+        self._orders = [order_of(work) for work in self._work]
         self._samples: list[Sample] = []
         self._seen: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._counts: dict[tuple[int, int], int] = {}
@@ -101,6 +125,10 @@ class Player:
 
     def play(self) -> Forecast:
         """One call."""
+        return self._forecast(self.outcome())
+
+    def outcome(self) -> Outcome:
+        """Of one call."""
         residents, memory = self._residents, self._residents.memory
         residents.begin()
         if self._cramped:  # told at the first use, which needs it
@@ -114,7 +142,7 @@ class Player:
         last = {self._call.uses[turn.use].component: at for at, turn in enumerate(turns)}
         for at, turn in enumerate(turns):
             use = self._call.uses[turn.use]
-            order = order_of(self._work[turn.use])
+            order = self._orders[turn.use]
             stage, weights = residents.enter(use.component, use.entry, use.signature, order, use.weights)
             self._hold(turn.held)
             self._run(stage, turn.use, weights, last=at == last[use.component])
@@ -124,8 +152,14 @@ class Player:
         if not self._keeps:
             memory.empty_cache()
         self._sample(residents.clock.now)
-        fits = memory.retry_count() == retries and not residents.short
-        return self._forecast(fits=fits)
+        return Outcome(
+            peak=memory.most + self._context,
+            seconds=residents.clock.now,
+            first=residents.clock.now,
+            moved=residents.clock.moved,
+            fits=memory.retry_count() == retries and not residents.short,
+            short=tuple(residents.short),
+        )
 
     def _split_otherwise(self) -> Iterator[tuple[str, str]]:
         """Components of which other blocks were traced than anybody counted, and how they are played."""
@@ -180,7 +214,7 @@ class Player:
                 weights.later(here.step[1])
                 self._last = replace(here, waited=before.waited)
                 return
-        clock.copied.clear()
+        clock.mark()
         waited = clock.waited
         weights.forward(self._work[number], last=last)
         self._last = replace(here, waited=clock.waited - waited)
@@ -196,7 +230,7 @@ class Player:
         allocator.reset_peak()
         held = allocator.allocated
         try:
-            self._held += play(allocator, use)
+            self._held += self._replays.play(allocator, use)
         except NoRoom:
             self._held += self._once_more(use)
         memory.note(allocator.peak_reserved)
@@ -209,12 +243,12 @@ class Player:
         memory, allocator = self._residents.memory, self._residents.memory.allocator
         if memory.release_freed():
             try:
-                return play(allocator, use)
+                return self._replays.play(allocator, use)
             except NoRoom:
                 pass
         self._residents.short[use.component] = None
         with _uncapped(allocator):
-            return play(allocator, use)
+            return self._replays.play(allocator, use)
 
     def _hold(self, nbytes: int) -> None:
         """The pipeline itself has so many bytes on the device; what a use left is among them by now."""
@@ -231,13 +265,16 @@ class Player:
         """Memory at a moment; at a use's peak with what is said."""
         residents, memory = self._residents, self._residents.memory
         allocator = memory.allocator
+        lately = memory.lately()
+        if not self._drawn:
+            return
         held = max(reserved or 0, allocator.reserved)
         sample = Sample(
             at=micros(at),
             weights=residents.nbytes,
             allocated=allocator.allocated if allocated is None else allocated,
             reserved=held,
-            driver=self._context + max(memory.pieces + held, memory.lately()),
+            driver=self._context + max(memory.pieces + held, lately),
             pinned=residents.pinned,
             host=residents.host,
         )
@@ -249,7 +286,7 @@ class Player:
     def _context(self) -> int:
         return self._card.context_with(self._residents.pinned)
 
-    def _forecast(self, *, fits: bool) -> Forecast:
+    def _forecast(self, found: Outcome) -> Forecast:
         residents, clock = self._residents, self._residents.clock
         source: Source = "predicted" if self._card.source == "measured" else "assumed"
         missing = {use.component for use in self._call.uses} - residents.components.keys()
@@ -275,12 +312,12 @@ class Player:
             ),
             intervals=tuple(sorted(clock.intervals(), key=lambda i: (i.start, i.end, i.lane))),
             samples=tuple(self._samples),
-            peak=self._residents.memory.most + self._context,
-            seconds=clock.now,
-            first=clock.now,
-            moved=clock.moved,
-            fits=fits,
-            short=tuple(residents.short),
+            peak=found.peak,
+            seconds=found.seconds,
+            first=found.first,
+            moved=found.moved,
+            fits=found.fits,
+            short=found.short,
             source=source,
             notes=(
                 *self._call.notes,

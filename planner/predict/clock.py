@@ -3,7 +3,9 @@ copies."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from planner.cards.data import CardData
 from planner.predict.forecast import Interval
@@ -21,6 +23,18 @@ MAPPING, UNMAPPING = 0.12e-12, 0.7e-12
 measured for ``planner.device.memory``."""
 
 
+class Computed(Protocol):
+    """What a clock asks of ``planner.predict.streamed.Work``."""
+
+    @property
+    def seconds(self) -> float:
+        """See there."""
+
+    @property
+    def operations(self) -> float:
+        """See there."""
+
+
 Lanes = tuple[float, float, float]
 """Of the host, the computing and the copies, in seconds."""
 
@@ -34,6 +48,8 @@ class Clock:
     """
 
     card: CardData
+    drawn: bool = True
+    """Whether anybody asks for its ``intervals``."""
     host: float = 0.0
     compute: float = 0.0
     copy: float = 0.0
@@ -42,8 +58,10 @@ class Clock:
     moved: int = 0
     stage: str = ""
     """In which the call is."""
-    copied: list[tuple[str, float, float, int]] = field(default_factory=list)
-    """Copies since it was last cleared: component, begin, end, bytes; what follows each other is one."""
+    _copied: list[tuple[str, float, float, int]] = field(default_factory=list)
+    """Copies since the mark: component, begin, end, bytes; what follows each other is one."""
+    _more: int = 0
+    """Bytes that were copied since the mark."""
     _intervals: list[Interval] = field(default_factory=list)
     _last: int | None = None
     """Which of them is the last copy, as it was begun; ``_until`` and ``_bytes``: what it is by now."""
@@ -57,19 +75,32 @@ class Clock:
         self.host += operations * self.card.dispatch
         self.compute = max(begin + seconds, self.host)
 
+    def computes_all(self, work: Iterable[Computed]) -> None:
+        """One after the other, as ``computes`` does."""
+        dispatch, host, compute = self.card.dispatch, self.host, self.compute
+        for one in work:
+            begin = compute if compute > host else host
+            host += one.operations * dispatch
+            compute = begin + one.seconds
+            if host > compute:
+                compute = host
+        self.host, self.compute = host, compute
+
     def copies(self, component: str, nbytes: int, after: float, *, pinned: bool) -> float:
         """Bytes to the device, once its compute lane was at ``after``. Returns when they are there."""
         begin = max(self.copy, self.host, after)
         self.copy = begin + self._takes(nbytes, pinned=pinned)
         self.moved += nbytes
+        self._more += nbytes
         if not pinned:
             self.host = self.copy
-        self._draw(component, begin, self.copy, nbytes)
-        name, start, end, more = self.copied[-1] if self.copied else ("", 0.0, 0.0, 0)
-        if name == component and begin - end <= TOGETHER / MICRO:
-            self.copied[-1] = (name, start, self.copy, more + nbytes)
-        else:
-            self.copied.append((component, begin, self.copy, nbytes))
+        if self.drawn:
+            self._draw(component, begin, self.copy, nbytes)
+            name, start, end, more = self._copied[-1] if self._copied else ("", 0.0, 0.0, 0)
+            if name == component and begin - end <= TOGETHER / MICRO:
+                self._copied[-1] = (name, start, self.copy, more + nbytes)
+            else:
+                self._copied.append((component, begin, self.copy, nbytes))
         return self.copy
 
     def waits(self, until: float) -> None:
@@ -91,15 +122,20 @@ class Clock:
         if nbytes:
             self.host = max(self.host, after) + nbytes * UNMAPPING
 
+    def mark(self) -> None:
+        """What is done from now on may be done again."""
+        self._copied.clear()
+        self._more = 0
+
     def again(self, step: Lanes, waited: float) -> None:
-        """What was done since ``copied`` was cleared is done once more: each lane (host, compute, copy) goes
-        on by ``step``, and the copies come as much later as the last one ends."""
+        """What was done since the mark is done once more: each lane (host, compute, copy) goes on by
+        ``step``, and the copies come as much later as the last one ends."""
         host, compute, copy = step
         self.host, self.compute, self.copy = self.host + host, self.compute + compute, self.copy + copy
         self.waited += waited
-        self.copied = [(name, begin + copy, end + copy, nbytes) for name, begin, end, nbytes in self.copied]
-        for name, begin, end, nbytes in self.copied:
-            self.moved += nbytes
+        self.moved += self._more
+        self._copied = [(name, begin + copy, end + copy, nbytes) for name, begin, end, nbytes in self._copied]
+        for name, begin, end, nbytes in self._copied:
             self._draw(name, begin, end, nbytes)
 
     @property
@@ -114,6 +150,8 @@ class Clock:
 
     def used(self, component: str, entry: str, begin: float, end: float) -> None:
         """``component`` computed from ``begin`` to ``end``."""
+        if not self.drawn:
+            return
         self._intervals.append(
             Interval(
                 lane="compute",
@@ -126,7 +164,7 @@ class Clock:
         )
 
     def intervals(self) -> list[Interval]:
-        """Uses and copies, in the order in which they were handed out."""
+        """Uses and copies, in the order in which they were handed out; none where it is not ``drawn``."""
         self._close()
         return self._intervals
 

@@ -62,21 +62,26 @@ class UseForecast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """A whole call, its first (``first``: seconds with what only a first call does) or a later one
-    (``seconds``). ``peak``: bytes that the driver shows at most; ``moved``: bytes that are copied to the
+class Outcome:
+    """What a whole call comes to, its first (``first``: seconds with what only a first call does) or a later
+    one (``seconds``). ``peak``: bytes that the driver shows at most; ``moved``: bytes that are copied to the
     device; ``fits``: no allocation finds too little, so that none is tried again and no library takes another
-    kernel; ``short``: components for whose weights the budget has no room; ``source``: of the weakest number
-    in it."""
+    kernel; ``short``: components for whose weights the budget has no room."""
 
-    uses: tuple[UseForecast, ...]
-    intervals: tuple[Interval, ...]
-    samples: tuple[Sample, ...]
     peak: int
     seconds: float
     first: float
     moved: int = 0
     fits: bool = True
     short: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast(Outcome):
+    """A whole call, moment by moment. ``source``: of the weakest number in it."""
+
+    uses: tuple[UseForecast, ...]
+    intervals: tuple[Interval, ...]
+    samples: tuple[Sample, ...]
     source: Source
     notes: tuple[str, ...] = ()

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from planner.graph.activations import Activations, Predicted
 from planner.predict.allocator import LARGE_SEGMENT, SMALL_SEGMENT
 from planner.predict.profile import CallProfile
+from planner.predict.same import remembered
 
 
+@remembered
 def activations_of(call: CallProfile) -> Predicted:
     """The most that any use of each component takes: what libraries keep, what the pipeline itself has on the
     device then, the inputs among it, and what the use takes. Reserved: what is held lies in whole
@@ -39,6 +41,7 @@ class Expected:
     signature: str
 
 
+@remembered
 def expectations(call: CallProfile) -> Mapping[str, Expected]:
     """By component."""
     first: dict[str, str] = {}

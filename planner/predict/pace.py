@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
 
 from planner.cards.data import CardData
 from planner.predict.profile import CallProfile, UseProfile
+from planner.predict.same import remembered
 from planner.predict.streamed import FIXED, Work
 
 Pace = tuple[tuple[int, float], ...]
 
 
+@remembered
 def works(call: CallProfile, card: CardData) -> tuple[tuple[Work, ...], ...]:
     """Of each of the call's uses, stretch by stretch."""
-    return _works(_Same(call), _Same(card))
-
-
-class _Same:
-    """Something that does not change, told by which one it is."""
-
-    __slots__ = ("one",)
-
-    def __init__(self, one: Any) -> None:
-        self.one = one
-
-    def __hash__(self) -> int:
-        return id(self.one)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.one is other.one
-
-
-@lru_cache(maxsize=4)  # a search asks the same for each plan
-def _works(of: _Same, on: _Same) -> tuple[tuple[Work, ...], ...]:
-    call, card = of.one, on.one
     numbers = {
         name: {path: n for n, (path, _) in enumerate(weights.blocks, 1)}
         for name, weights in call.weights.items()
@@ -71,6 +50,7 @@ def spread(work: tuple[Work, ...], traced: int, there: int) -> tuple[Work, ...]:
     return tuple(found)
 
 
+@remembered
 def paces(call: CallProfile, card: CardData) -> Mapping[str, Pace]:
     """By component: number (in ``Blocks.streamable``) and seconds of each block in one forward, in the order
     in which they run; of the use that takes the most of the call."""

@@ -59,11 +59,13 @@ class Residents:
         schedule: Schedule,
         call: CallProfile,
         card: CardData,
+        *,
+        drawn: bool = True,
     ) -> None:
-        """What stays between calls is on the device, all else is away."""
+        """What stays between calls is on the device, all else is away. ``drawn``: as of its ``clock``."""
         course = schedule.course
         self.memory = Memory(course.budget)
-        self.clock = Clock(card)
+        self.clock = Clock(card, drawn)
         self.short: dict[str, None] = {}
         self.components: dict[str, Component] = {}
         self._card = card
@@ -101,7 +103,7 @@ class Residents:
 
     def begin(self) -> None:
         """A call begins."""
-        self.clock = Clock(self._card)
+        self.clock = Clock(self._card, self.clock.drawn)
         for component in self.components.values():
             if component.weights is not None:
                 component.weights.restart(self.clock)

@@ -163,10 +163,15 @@ class ClockWeights:
             self._order = order
             self._stepper.follow(order)
         self.arrive(FIXED)
-        for stretch in work:
-            if stretch.block != FIXED and stretch.block != self._stepper.current:
-                self._stepper.turn(stretch.block, wrap=not last)
-            self._clock.computes(stretch.seconds, stretch.operations)
+        stepper, clock = self._stepper, self._clock
+        for at, stretch in enumerate(work):
+            if stretch.block != FIXED and stretch.block != stepper.current:
+                if stretch.block in self._bound and self._settled:
+                    clock.computes_all(work[at:])
+                    stepper.current = next(one.block for one in reversed(work) if one.block != FIXED)
+                    break
+                stepper.turn(stretch.block, wrap=not last)
+            clock.computes(stretch.seconds, stretch.operations)
         self.settle()
 
     def settle(self) -> None:
@@ -221,6 +226,12 @@ class ClockWeights:
             self._clock.handles(BIND * self._tensors[index])
 
     # -- inside
+
+    @property
+    def _settled(self) -> bool:
+        """Whether no block that runs has to be waited for any more: a turn does nothing then."""
+        there = self._stepper.settled and self._bound.issuperset(self._order)
+        return there and max(self._arrivals.values(), default=0.0) <= self._clock.compute
 
     def _unbind(self, indices: Iterable[int]) -> None:
         gone = self._bound.intersection(indices)

@@ -80,7 +80,7 @@ def _fitted(case: dict[str, Any], budget: str, profile: Any, data: CardData) -> 
         return {**made, "nothing": str(error)}
     return {
         **made,
-        "fit": {"seconds": solution.price.cost / 1e6, "peak": solution.price.forecast.peak},
+        "fit": {"seconds": solution.price.cost / 1e6, "peak": solution.price.outcome.peak},
         "bound": solution.bound / 1e6,
         "settings": [f"{key}={value}" for key, value in solution.found.settings],
         "compared": len(solution.found.prices),
