@@ -10,6 +10,7 @@ off, and ``run_backward`` raises it in the thread that called.
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,24 +47,55 @@ class Engine(_EngineBase):  # type: ignore[misc]
 
     def run_backward(self, *args: Any, **kwargs: Any) -> Any:
         """As torch's."""
-        before = _module._get_obj_in_tls(_ERRORS) if _module._is_key_in_tls(_ERRORS) else None
+        before = _errors.get()  # of a backward around this one, as checkpointing has it
         errors: list[BaseException] = []
-        _module._stash_obj_in_tls(_ERRORS, errors)  # torch hands it to the threads that work for this call
+        _errors.put(errors)
         try:
             return super().run_backward(*args, **kwargs)
         except SystemError:  # "returned NULL without setting an exception"
             if not errors:
                 raise
         finally:
-            _module._remove_obj_from_tls(_ERRORS)
-            if before is not None:  # a backward inside of a backward, as checkpointing does
-                _module._stash_obj_in_tls(_ERRORS, before)
+            _errors.put(before)
         raise errors[0]
 
 
+class Carried:
+    """One object of a thread, which torch hands to the threads that work for a backward of it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        # Up to torch 2.11 what keeps an object takes the caller's reference for its own, which ends the
+        # process once that is gone. Which of both this torch does, no version says that could be asked.
+        probe = object()
+        before = sys.getrefcount(probe)
+        _module._stash_obj_in_tls(name, probe)
+        self._takes = sys.getrefcount(probe) == before
+        if self._takes:
+            _hold(probe)
+        self.put(None)
+
+    def get(self) -> Any:
+        """What was put last; None where nothing was."""
+        return _module._get_obj_in_tls(self._name) if _module._is_key_in_tls(self._name) else None
+
+    def put(self, value: Any) -> None:
+        """``value`` in the place of what was there; None is nothing."""
+        remove = getattr(_module, "_remove_obj_from_tls", None)  # since torch 2.13
+        if value is None and remove is not None:
+            remove(self._name)
+            return
+        if self._takes:
+            _hold(value)
+        _module._stash_obj_in_tls(self._name, value)
+
+
+_hold = ctypes.pythonapi.Py_IncRef
+_hold.argtypes, _hold.restype = (ctypes.py_object,), None
+_errors = Carried("planner.virtual.autograd")
+
 # The pending error is taken by the C API alone: any other call would fail for it. Its arguments are made
 # before, for the same reason.
-_ERRORS = "planner.virtual.autograd"
 _error = (ctypes.py_object(), ctypes.py_object(), ctypes.py_object())
 _KIND, _VALUE, _TRACE = map(ctypes.byref, _error)
 _take = ctypes.pythonapi.PyErr_Fetch
@@ -97,11 +129,12 @@ def _keep() -> None:
     for part in _error:
         if part:
             _release(part)
-    if _module._is_key_in_tls(_ERRORS):
+    errors = _errors.get()
+    if errors is not None:
         # C code may leave an exception's class and arguments, to be put together later.
         arguments = value if isinstance(value, tuple) else () if value is None else (value,)
         error = value if isinstance(value, BaseException) else kind(*arguments)
-        _module._get_obj_in_tls(_ERRORS).append(error.with_traceback(trace))
+        errors.append(error.with_traceback(trace))
 
 
 def _attention(

@@ -6,6 +6,7 @@ and ``reserved`` are one figure and a peak is never an artefact of fragments.
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import count
 from threading import Lock
 from typing import Any, Protocol
@@ -28,35 +29,62 @@ class Watched(Protocol):
 
 class Meter:
     """Bytes in live blocks. ``total`` is the card's size, ``limit`` what may be used of it, ``peak`` and
-    ``high`` the most since somebody set them back."""
+    ``high`` the most since somebody set them back.
+
+    A block is given back by its finalizer, which the garbage collector runs wherever a thread is, also
+    within these methods: it takes no lock and changes no figure, and what it gave is counted out later.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self.allocated = 0
+        self._counted = 0
+        self._given: deque[int] = deque()
         self.peak = 0
         self.high = 0
         self.refused = 0
         self.total = TOTAL
         self.limit: int | None = None
 
+    @property
+    def allocated(self) -> int:
+        """Bytes in live blocks."""
+        with self._lock:
+            self._settle()
+            return self._counted
+
+    @allocated.setter
+    def allocated(self, nbytes: int) -> None:
+        with self._lock:
+            self._settle()
+            self._counted = nbytes
+
     def take(self, nbytes: int) -> None:
         """Count ``nbytes`` in. Raises torch's OutOfMemoryError where they pass the limit."""
         ceiling = self.total if self.limit is None else min(self.limit, self.total)
         with self._lock:
-            if self.allocated + nbytes > ceiling:
+            self._settle()
+            while self._counted + nbytes > ceiling:
+                if self._settle():  # of what was given since
+                    continue
                 self.refused += 1
                 raise torch.OutOfMemoryError(
                     f"sim out of memory. Tried to allocate {nbytes} bytes. sim:0 has a capacity of {ceiling} "
-                    f"bytes of which {ceiling - self.allocated} bytes is free"
+                    f"bytes of which {ceiling - self._counted} bytes is free"
                 )
-            self.allocated += nbytes
-            self.peak = max(self.peak, self.allocated)
-            self.high = max(self.high, self.allocated)
+            self._counted += nbytes
+            self.peak = max(self.peak, self._counted)
+            self.high = max(self.high, self._counted)
 
     def give(self, nbytes: int) -> None:
         """Count ``nbytes`` out."""
-        with self._lock:
-            self.allocated -= nbytes
+        self._given.append(nbytes)
+
+    def _settle(self) -> bool:
+        """Count out what was given; whether there was any. By who has the lock."""
+        any_given = bool(self._given)
+        while self._given:
+            self._counted -= self._given.popleft()
+        return any_given
 
 
 METER = Meter()

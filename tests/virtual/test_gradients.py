@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from planner.virtual.autograd import Carried
 from planner.virtual.backend import install
 from planner.virtual.memory import METER
 
@@ -373,3 +376,37 @@ def test_whatever_is_raised_in_a_backward_is_raised_by_it(
         with pytest.raises(KeyboardInterrupt, match="in a hook"):
             out.backward()
     assert both(lambda net, device: loss(net, device).backward())
+
+
+@pytest.mark.parametrize("torchs", ["as it is here", "as up to 2.11"])
+def test_what_is_carried_to_a_backwards_threads_is_held_as_long(
+    torchs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch up to 2.11 takes the caller's reference, and its caller's object is gone too early."""
+    keep = torch._C._stash_obj_in_tls
+    if torchs == "as up to 2.11":
+        drop = ctypes.pythonapi.Py_DecRef
+        drop.argtypes = (ctypes.py_object,)
+
+        def take(name: str, value: object) -> None:
+            keep(name, value)
+            if keeps:
+                drop(value)
+
+        probe = object()
+        before = sys.getrefcount(probe)
+        keep("planner.tests", probe)
+        keeps = sys.getrefcount(probe) > before
+        if not keeps:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(probe))
+        monkeypatch.setattr(torch._C, "_stash_obj_in_tls", take)
+        monkeypatch.delattr(torch._C, "_remove_obj_from_tls", raising=False)
+    carried, value = Carried("planner.tests"), object()
+    before = sys.getrefcount(value)
+    for _ in range(3):
+        carried.put(value)
+        assert carried.get() is value
+        assert sys.getrefcount(value) == before + 1
+    carried.put(None)
+    assert carried.get() is None
+    assert sys.getrefcount(value) == before
