@@ -7,8 +7,6 @@ Importing this loads no torch.
 from __future__ import annotations
 
 from planner.api import (
-    Compiled,
-    Validation,
     activations,
     apply,
     calibrated,
@@ -26,6 +24,7 @@ from planner.diagnostics.diagnostic import Code, Diagnostic, InternalError, Plan
 from planner.fitting.fit import Fitted, fit
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
+from planner.stages.results import Compiled, Validation
 from planner.version import VERSION as __version__
 
 __all__ = [

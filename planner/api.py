@@ -1,10 +1,9 @@
-"""The stages joined: the only file that knows their order. Imports torch only to apply."""
+"""What a plan is asked for from Python. Imports torch only to trace, to load and to apply."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,54 +19,32 @@ from planner.diagnostics.diagnostic import (
 )
 from planner.diagnostics.ignore import apply_ignores
 from planner.diagnostics.table.p0_tool import NOT_YET
-from planner.diagnostics.table.p3_target import NO_SUCH_SOURCE, SHIPPED, SIZES_UNKNOWN, UNKNOWN_CLASS
-from planner.diagnostics.table.p4_graph import UNKNOWN_WALK
 from planner.diagnostics.table.p6_schedule import ALLOCATION_TOO_LITTLE
-from planner.document.document import Document
-from planner.document.override import with_overrides
-from planner.document.read import document_of, read_document
-from planner.document.schema import check_schema
+from planner.document.read import document_of
 from planner.graph.activations import Predicted
-from planner.graph.build import build_graph
-from planner.graph.model import Graph
 from planner.loading.known import Given, known_of, own_of
-from planner.lock.content import content_of
 from planner.lock.drift import drift
-from planner.lock.known import card_of, commit_of, filled, is_calibrated
+from planner.lock.known import card_of, commit_of, is_calibrated
 from planner.lock.model import Lock, lock_path
 from planner.lock.read import read_lock
-from planner.models.known import sized_as_shipped
-from planner.models.match import Shipped, class_of, model_of, shipped
-from planner.passes.residency import residency
-from planner.plan.adapters import check_loras
+from planner.models.match import Shipped, shipped
 from planner.plan.build import build_plan
 from planner.plan.model import Plan
-from planner.plan.resolve import check_names
-from planner.plan.run import check_run
-from planner.plan.seen import target_from
-from planner.plan.write import to_yaml
 from planner.predict.calibration import Calibration
 from planner.predict.calibration import calibrated as put_in
-from planner.predict.call import forecast
 from planner.predict.forecast import Forecast
-from planner.predict.graph import as_predicted, as_traced
 from planner.predict.needs import expectations
-from planner.quantization.check import check_parts, check_rules
-from planner.quantization.sizes import sized
 from planner.schedule.card import Card, Here, Place, card_for
 from planner.schedule.card import Room as CardRoom
-from planner.schedule.lower import lower
-from planner.schedule.model import Schedule
-from planner.schedule.timeline import Row, timeline
-from planner.schedule.verify import verify
-from planner.schedule.write import to_json
 from planner.source.text import SourceText
+from planner.stages.back import Done, back, nothing_runs
+from planner.stages.front import PathOrPlan
+from planner.stages.front import front as front_of
+from planner.stages.results import Compiled, Validation
+from planner.stages.target import found_for, in_diffusers
 from planner.target.catalogue import Own
-from planner.target.component import PIPELINE
-from planner.target.find import SEEN, find_target
 from planner.target.loaded import describe
 from planner.target.model import Target
-from planner.target.place import BUILTIN, place_of
 from planner.translation.sequence import folder_of, is_sequence, target_of, translate_string
 from planner.translation.sequence import translate as translate_target
 
@@ -78,104 +55,6 @@ if TYPE_CHECKING:
     from planner.device.protocol import Device
     from planner.predict.profile import CallProfile
     from planner.session.session import Session
-
-PathOrPlan = str | Path | SourceText | Plan
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validation:
-    """What is wrong with a plan. True when nothing is."""
-
-    name: str
-    diagnostics: tuple[Diagnostic, ...]
-    sources: tuple[SourceText, ...] = ()
-    plan: Plan | None = None
-
-    @property
-    def ok(self) -> bool:
-        """No errors."""
-        return not self.errors
-
-    @property
-    def errors(self) -> tuple[Diagnostic, ...]:
-        """What stops the plan."""
-        return self._of(Severity.ERROR)
-
-    @property
-    def warnings(self) -> tuple[Diagnostic, ...]:
-        """What should be looked at; ``--strict`` counts them."""
-        return self._of(Severity.WARNING)
-
-    @property
-    def notes(self) -> tuple[Diagnostic, ...]:
-        """What was not checked, and why."""
-        return self._of(Severity.NOTE)
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def _of(self, severity: Severity) -> tuple[Diagnostic, ...]:
-        return tuple(d for d in self.diagnostics if d.severity is severity)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compiled:
-    """A plan compiled for a target: ``schedule`` is what will happen, ``timeline`` how it reads;
-    ``card``: for which one, None for the plan's own budget; ``commit``: of the hub, that its sizes are of;
-    ``call``: for which call its activations were predicted; ``data``: the rates of the card, None where they
-    are not known; ``shipped``: what ships of its model, where sizes or the call are that."""
-
-    plan: Plan
-    target: Target
-    graph: Graph
-    schedule: Schedule
-    diagnostics: tuple[Diagnostic, ...]
-    card: Card | None = None
-    commit: str | None = None
-    call: CallProfile | None = None
-    data: CardData | None = None
-    shipped: Shipped | None = None
-
-    @cached_property
-    def forecast(self) -> Forecast | None:
-        """What the call takes, moment by moment; None where it was not traced, or the card's rates are not
-        known."""
-        if self.call is None or self.data is None:
-            return None
-        return forecast(self.graph, self.schedule, self.call, self.data)
-
-    @cached_property
-    def timeline(self) -> tuple[Row, ...]:
-        """A row for each component of each stage."""
-        return timeline(self.schedule)
-
-    def to_json(self) -> str:
-        """The schedule as deterministic JSON (``schemas/schedule.v1.schema.json``)."""
-        return to_json(self.schedule)
-
-    def save(self, path: str | Path) -> Path:
-        """Writes ``to_json`` to ``path``, whole or not at all, and returns it. Raises OSError."""
-        from planner.loading.written import written_text
-
-        text = self.to_json()
-        written_text(Path(path), text, replace=True)
-        return Path(path)
-
-    def lock(self) -> Lock:
-        """What it was compiled from and to (``schemas/lock.v1.schema.json``): ``lock().to_json()`` is the
-        file that ``plan compile --lock`` writes beside the plan."""
-        predicted = {name: asdict(one) for name, one in self.graph.activations.items()}
-        return Lock(
-            content_of(
-                self.plan,
-                self.target,
-                self.schedule,
-                card=self.card,
-                commit=self.commit,
-                call=self.call,
-                prediction={"activations": predicted} if predicted else None,
-            )
-        )
 
 
 def validate(
@@ -202,7 +81,7 @@ def validate(
     drifted is an error (P954). Raises nothing for a bad plan: the result is falsy.
     """
     card = card_for(card) if isinstance(card, str) else card
-    front = _front(source, overrides)
+    front = front_of(source, overrides)
     plan, found = front.plan, front.found
     own, problems, texts = own_of(catalogue)
     if plan is not None and not problems:
@@ -211,7 +90,7 @@ def validate(
             card = card_of(lock)
         if lock is not None and call is None and isinstance(card, Card) and is_calibrated(lock):
             call, card = _as_calibrated(plan, card)
-        done, more = _back(plan, target, own, card=card, activations=activations, call=call, lock=lock)
+        done, more = back(plan, target, own, card=card, activations=activations, call=call, lock=lock)
         found = found + more + wrong
         if done is not None:
             made = _compiled(done, (), card, lock)
@@ -263,7 +142,7 @@ def load(source: PathOrPlan, *, overrides: Sequence[str] = ()) -> Plan:
     """The plan in a file, or a plan with ``overrides`` on top of those that it has: as if its text had said
     so; its file is not read again. Raises PlanError with everything that is wrong with it by itself.
     """
-    front = _front(source, overrides)
+    front = front_of(source, overrides)
     kept = tuple(by_place(apply_ignores(front.found, front.sources)))
     if front.plan is None or errors(kept):
         raise PlanError(kept, front.sources)
@@ -296,13 +175,13 @@ def compile(
     Raises PlanError, and InternalError if the replay of the schedule finds a fault, which would be ours.
     """
     card = card_for(card) if isinstance(card, str) else card
-    front = _front(source, overrides)
+    front = front_of(source, overrides)
     found, compiled = front.found, None
     own, problems, texts = own_of(catalogue)
     if problems:
         raise PlanError(problems, texts)
     if front.plan is not None:
-        compiled, more = _back(
+        compiled, more = back(
             front.plan,
             target,
             own,
@@ -316,14 +195,14 @@ def compile(
         )
         found = found + more
         if compiled is None and not errors(found):
-            found.append(_nothing_runs(front.plan))
+            found.append(nothing_runs(front.plan))
     kept = tuple(by_place(apply_ignores(found, front.sources)))
     if compiled is None or errors(kept):  # what stopped the compiler is told, ignored or not
         raise PlanError(kept if errors(kept) else found, front.sources)
     return _compiled(compiled, kept, card, lock)
 
 
-def _compiled(done: _Done, found: tuple[Diagnostic, ...], card: Place | None, lock: Lock | None) -> Compiled:
+def _compiled(done: Done, found: tuple[Diagnostic, ...], card: Place | None, lock: Lock | None) -> Compiled:
     return Compiled(
         plan=done.graph.plan,
         target=done.graph.target,
@@ -426,7 +305,7 @@ def _traced(plan: Plan, kernels: Kernels | None) -> CallProfile:
 def shipping(plan: Plan, kernels: Kernels | None = None) -> Shipped | None:
     """What ships of a well-known model whose hub id the plan's source is; None of any other source.
     ``kernels`` as for ``profile``."""
-    known, _ = _found(plan, plan.pipeline.cls, None, ())
+    known, _ = found_for(plan, plan.pipeline.cls, None, ())
     return shipped(plan, None if known is None else known.call, kernels)
 
 
@@ -482,7 +361,7 @@ def translate(
     string is for, which may be left out where all classes that it fits have the same plan. A class of one's
     own is given as it is, or is in a ``catalogue`` (as for ``validate``). Raises PlanError.
     """
-    shown = [part for part in (source, cls) if isinstance(part, type) and not _ships(part)]
+    shown = [part for part in (source, cls) if isinstance(part, type) and not in_diffusers(part)]
     items = [catalogue] if isinstance(catalogue, (str, Path, type)) else list(catalogue)
     own, problems, texts = own_of([*shown, *items])
     if problems:
@@ -598,286 +477,3 @@ def attach(
     session.applied.budget = there.budget
     watch_overhead(device, there.overhead)
     return session, compiled
-
-
-@dataclass(frozen=True, slots=True)
-class _Front:
-    """Text to plan: the plan, if it is one, what was said of it, and the texts."""
-
-    plan: Plan | None
-    found: list[Diagnostic]
-    sources: tuple[SourceText, ...]
-
-
-def _front(source: PathOrPlan, overrides: Sequence[str]) -> _Front:
-    """A stage does not start on what the one before found broken."""
-    overrides = (overrides,) if isinstance(overrides, str) else overrides
-    if isinstance(source, Plan):
-        document, found, sources = _again(source, overrides)
-    else:
-        document, found, sources = read_document(source, overrides)
-    if document is None or errors(found):
-        return _Front(None, found, sources)
-    found += check_schema(document)
-    if errors(found):
-        return _Front(None, found, sources)
-    plan, more = build_plan(document)
-    if plan is not None and errors(rules := check_rules(plan)):
-        return _Front(None, found + more + rules, sources)
-    return _Front(source if plan == source and isinstance(source, Plan) else plan, found + more, sources)
-
-
-def _again(
-    plan: Plan, overrides: Sequence[str]
-) -> tuple[Document | None, list[Diagnostic], tuple[SourceText, ...]]:
-    """As ``read_document``, of a plan that was read before."""
-    document, found = with_overrides(_document(plan), overrides)
-    if isinstance(document, Document):
-        return document, found, document.sources
-    return None, found, (*plan.document.sources, document)
-
-
-def _document(plan: Plan) -> Document:
-    """What the plan was read from; of one whose fields were replaced since, what it says now."""
-    if not check_schema(plan.document) and build_plan(plan.document)[0] == plan:
-        return plan.document
-    text = SourceText(name=plan.document.sources[0].name, text=to_yaml(plan))
-    document, found = document_of(text)
-    if document is None:
-        raise InternalError("a plan cannot be written: " + "; ".join(map(str, found)))
-    return document
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What became of a plan, and with what it was made."""
-
-    graph: Graph
-    schedule: Schedule
-    call: CallProfile | None
-    shipped: Shipped | None
-
-
-def _back(
-    plan: Plan,
-    target: Any,
-    own: Own = (),
-    *,
-    budget: int | None = None,
-    overhead: int = 0,
-    card: Place | None = None,
-    activations: Predicted | None = None,
-    call: CallProfile | None = None,
-    lock: Lock | None = None,
-    advice: bool = True,
-) -> tuple[_Done | None, list[Diagnostic]]:
-    """Plan to schedule, checked by the replay."""
-    known, found = _target(plan, target, own, {} if call is None else call.weights)
-    if known is None or errors(found):
-        return None, found
-    if lock is not None:
-        known, found = filled(known, plan, lock, found)
-    ships = None
-    if target is None and (ships := _shipped(plan, known, card)) is not None:
-        known, found = _as_shipped(plan, known, ships, own, found, asked=call is None and activations is None)
-    if call is not None:
-        known = as_traced(known, plan, call)
-        found = _still_unknown(plan, known, found)
-    found += check_names(plan, known)
-    if known.origin != "loaded":
-        found += check_loras(plan)
-        found += check_run(plan, known.call, known.cls) if known.call is not None else []
-    if errors(found):
-        return None, found
-    found += check_parts(plan, known)
-    if errors(found):
-        return None, found
-    lowered = partial(
-        _lowered,
-        plan,
-        budget=budget,
-        overhead=overhead,
-        card=card,
-        activations=activations,
-        lock=lock,
-        shipped=ships,
-        advice=advice,
-    )
-    if ships is None or ships.call is None or call is not None or activations is not None:
-        done, more = lowered(known, call=call)
-        return done, found + more
-    done, more = lowered(as_traced(known, plan, ships.call), call=ships.call)
-    if done is None and not ships.exact:  # it may be that the plan's call, which is another, fits
-        doubts = [
-            replace(
-                d.at(Severity.WARNING), hint="; ".join(filter(None, (d.hint, f"activations are {ships.why}")))
-            )
-            for d in errors(more)
-        ]
-        done, more = lowered(known, call=None)
-        more += [] if done is None else doubts
-    return done, found + more
-
-
-def _lowered(
-    plan: Plan,
-    known: Target,
-    *,
-    budget: int | None,
-    overhead: int,
-    card: Place | None,
-    activations: Predicted | None,
-    call: CallProfile | None,
-    lock: Lock | None,
-    shipped: Shipped | None,
-    advice: bool,
-) -> tuple[_Done | None, list[Diagnostic]]:
-    """Target to schedule. ``known``: with the sizes that were traced with ``call``."""
-    found: list[Diagnostic] = []
-    known = sized(plan, known)
-    if lock is not None:  # sizes under rules are those of the rules that it was made with
-        known, _ = filled(known, plan, lock, [])
-    if card is not None:
-        room, more = card.room(plan, known.bytes)
-        budget, overhead = room.budget, room.overhead
-        found += more
-    graph, problems = build_graph(plan, known)
-    found += problems
-    if graph is None:
-        return None, found
-    graph = replace(graph, activations=activations or {})
-    if call is not None:
-        graph = as_predicted(graph, call, None if card is None else card.data)
-    graph, notes = residency(graph, budget, overhead)
-    found += notes
-    schedule, problems = lower(graph, budget=budget, overhead=overhead, advice=advice)
-    found += problems
-    if schedule is None:
-        return None, found
-    if faults := verify(schedule, graph):
-        raise InternalError("the compiled schedule does not hold: " + "; ".join(faults))
-    return _Done(graph, schedule, call, shipped), found
-
-
-def _shipped(plan: Plan, known: Target, card: Place | None) -> Shipped | None:
-    return shipped(plan, known.call, None if card is None or card.data is None else card.data.kernels)
-
-
-def _as_shipped(
-    plan: Plan, known: Target, ships: Shipped, own: Own, found: list[Diagnostic], *, asked: bool
-) -> tuple[Target, list[Diagnostic]]:
-    """With the sizes that ship, and a note that says so in place of the one that said that none are known.
-    ``asked``: whether the call that ships is wanted."""
-    made = sized_as_shipped(known, plan, ships.model, own)
-    sizes, call = made.components != known.components, asked and ships.call is not None
-    if not (sizes or call):
-        return known, found
-    span = plan.pipeline.spans.get("source", plan.pipeline.span)
-    words = _shipped_words(plan, ships, sizes=sizes, asked=asked)
-    said = finding(SHIPPED, words, span=span, pointer="/pipeline/source")
-    if not sizes:
-        return known, [*found, said]
-    return made, [*_still_unknown(plan, made, found), said]
-
-
-def _still_unknown(plan: Plan, made: Target, found: list[Diagnostic]) -> list[Diagnostic]:
-    """``found``, with what is said of unknown sizes as it is once ``made`` has some of them."""
-    kept = [d for d in found if d.code is not SIZES_UNKNOWN]
-    if len(kept) == len(found):
-        return found
-    span = plan.pipeline.spans.get("source", plan.pipeline.span)
-    unknown = [
-        f'"{name}"'
-        for name, info in made.components.items()
-        if info.module and info.present and not info.optional and info.bytes is None
-    ]
-    if unknown:
-        lacking = f"sizes are not known of {', '.join(unknown)}: whether the plan fits is not checked"
-        kept.append(finding(SIZES_UNKNOWN, lacking, span=span))
-    return kept
-
-
-def _shipped_words(plan: Plan, ships: Shipped, *, sizes: bool, asked: bool) -> str:
-    call = asked and ships.call is not None
-    what = " and ".join(["sizes"] * sizes + ["activations"] * call)
-    said = f'{what} of "{plan.pipeline.source}" are those that ship (made with {ships.model.made_with})'
-    if plan.pipeline.revision is not None:
-        said += f', whatever "{plan.pipeline.revision}" has'
-    if asked and ships.call is None:
-        return f"{said}; activations are not predicted: {ships.why}"
-    return f"{said}; activations are {ships.why}" if call and not ships.exact else said
-
-
-def _target(
-    plan: Plan, target: Any, own: Own, traced: Collection[str] = ()
-) -> tuple[Target | None, list[Diagnostic]]:
-    """What the plan is for: ``target`` (a Target, a pipeline, its class, a folder, a file, a built-in, the
-    name of a class), else what it names."""
-    if isinstance(target, Target):
-        return target, []
-    if target is None:
-        return _found(plan, plan.pipeline.cls, plan.pipeline.source, own, traced)
-    if isinstance(target, type):
-        own = own if _ships(target) else (*own_of(target)[0], *own)
-        return _found(plan, target.__name__, plan.pipeline.source, own)
-    if not isinstance(target, (str, Path)):
-        try:
-            return describe(target, known_of(target, own)), []
-        except PlanError as error:
-            return None, [*error.diagnostics]
-    text = str(target)
-    if text.isidentifier() and not Path(text).exists():
-        known, found = _found(plan, text, None, own)
-        if text != plan.pipeline.cls:  # which may be one that only its author has
-            found = [
-                replace(d.at(Severity.ERROR), span=None) if d.code is UNKNOWN_CLASS else d for d in found
-            ]
-        return known, found
-    if not text.startswith(BUILTIN) and not (place := place_of(text)).here:
-        said = f'the target "{text}" is no class, built-in, folder or file here'
-        return None, [finding(NO_SUCH_SOURCE, said, hint=place.hint)]
-    source = text if text.startswith(BUILTIN) else str(Path(text).expanduser().absolute())
-    known, found = _found(plan, plan.pipeline.cls, source, own, traced)
-    # What is wrong with it stands in no line of the plan.
-    return known, [replace(d, span=None, pointer="") if d.pointer == PIPELINE else d for d in found]
-
-
-def _found(
-    plan: Plan, cls: str, source: str | None, classes: Own, traced: Collection[str] = ()
-) -> tuple[Target | None, list[Diagnostic]]:
-    """Of a class that nothing tells of, what the plan's own order says."""
-    pipeline = plan.pipeline
-    own = {name: said for name, said in plan.components.items() if said.source is not None}
-    ordered = plan.stages is not None and cls == pipeline.cls
-    if cls == pipeline.cls and (model := model_of(plan)) is not None:
-        cls = class_of(plan, model)
-    found, problems = find_target(
-        cls,
-        source,
-        dtype=pipeline.dtype,
-        variant=pipeline.variant,
-        revision=pipeline.revision,
-        requires=plan.requires.get("diffusers"),
-        relative_to=Path(plan.document.sources[0].name).parent,
-        sources={name: said.source or "" for name, said in own.items()},
-        own=classes,
-        ordered=ordered,
-        traced=traced,
-        span=pipeline.span,
-        source_span=pipeline.spans.get("source"),
-        spans={name: said.spans.get("source", said.span) for name, said in own.items()},
-    )
-    if found is None and not errors(problems) and ordered:
-        said = f'sizes are not known of "{cls}": whether the plan fits is not checked'
-        problems.append(finding(SIZES_UNKNOWN, said, span=pipeline.span))
-        return target_from(plan), problems
-    return found, problems
-
-
-def _ships(cls: type) -> bool:
-    return cls.__module__.startswith("diffusers.")
-
-
-def _nothing_runs(plan: Plan) -> Diagnostic:
-    said = f'the plan has no "order" or "stages", and what runs in a "{plan.pipeline.cls}" is not known here'
-    return finding(UNKNOWN_WALK, said, span=plan.pipeline.span, hint=SEEN.format(plan.pipeline.cls))

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from planner.api import PathOrPlan, compile, load
+from planner.api import compile, load
 from planner.batches.ahead import Ahead, Finished, ahead, finished
 from planner.batches.check import Row, check_rows
 from planner.batches.devices import kind_for_ray, kind_of, placed
@@ -30,6 +30,7 @@ from planner.diagnostics.diagnostic import Diagnostic, PlanError, by_place, erro
 from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
 from planner.plan.model import Plan
 from planner.schedule.card import SIMULATED, Card
+from planner.stages.front import PathOrPlan
 
 Engine = Generator[tuple[Task, bool]]
 """Rows as they end, and whether each has its output; closed, it ends now."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from planner.api import Compiled, compile
+from planner.api import compile
 from planner.batches.foresee import foretold
 from planner.batches.worker import Task
 from planner.loading.paths import beside
@@ -17,6 +17,7 @@ from planner.plan.run import COUNTS, IMAGES, SEED, with_run
 from planner.predict.call import calls
 from planner.predict.forecast import Forecast
 from planner.schedule.card import Card
+from planner.stages.results import Compiled
 
 MOST = 8
 """Shapes that are traced for one batch, the largest first: each takes seconds."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.api import Compiled, attach, compile, device_for, load
+from planner.api import attach, compile, device_for, load
 from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option
 from planner.cli.complete import plan_files
@@ -32,6 +32,7 @@ from planner.report.render import measured_table, picture, wrote_line
 from planner.report.uses import calibration_words, forecast_words
 from planner.schedule.card import Card, Room
 from planner.schedule.fit import fitting, gib
+from planner.stages.results import Compiled
 from planner.target import catalogue
 
 if TYPE_CHECKING:

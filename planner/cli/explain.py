@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import RenderableType
 
-from planner.api import Compiled, compile, load
+from planner.api import compile, load
 from planner.cli.card import card_of, card_option, info_of
 from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plans_and_codes
@@ -30,6 +30,7 @@ from planner.report.sheet import sheet
 from planner.report.steps import pinned_first, placements_table, steps_table, totals
 from planner.report.uses import forecast_table, forecast_words, uses_table
 from planner.schedule.card import Card
+from planner.stages.results import Compiled
 
 
 @click.command("explain")

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from planner.api import Compiled, compile, load, validate
+from planner.api import compile, load, validate
 from planner.cli.terminal import log, show
 from planner.cli.traced import Foretold, foretold
 from planner.diagnostics.diagnostic import PlanError, finding
@@ -22,6 +22,7 @@ from planner.lock.model import lock_path
 from planner.lock.read import read_lock
 from planner.plan.model import Plan
 from planner.schedule.card import Card
+from planner.stages.results import Compiled
 
 locked_option = click.option(
     "--locked", is_flag=True, help="Against NAME.plan.lock.json: a missing one is an error, and so is drift."

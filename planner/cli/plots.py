@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from planner.api import Compiled
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p9_machine import BAD_OUTPUT
 from planner.loading.destination import Destination
@@ -16,6 +15,7 @@ from planner.predict.forecast import Forecast
 from planner.report.model import DeviceInfo
 from planner.report.plot.chart import Chart
 from planner.report.plot.write import plot_findings, plotted, traced
+from planner.stages.results import Compiled
 
 plot_option = click.option(
     "--plot",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from planner.api import Compiled, load, validate
+from planner.api import load, validate
 from planner.diagnostics.diagnostic import PlanError
 from planner.document.override import FILE
 from planner.plan.model import Plan
@@ -14,6 +14,7 @@ from planner.report.sheet import Sheet, sheet
 from planner.report.uses import seconds
 from planner.schedule.fit import gib
 from planner.source.text import SourceText
+from planner.stages.results import Compiled
 
 OPENS, CLOSES, QUOTES = "[{", "]}", "\"'"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from planner.api import Compiled, calibrated, compile, load, profile
+from planner.api import calibrated, compile, load, profile
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
 from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED, TIGHT
 from planner.fitting.draft import Draft, as_meant, draft_of, edited, settings_for
@@ -27,6 +27,7 @@ from planner.schedule.card import Card, card_for
 from planner.schedule.fit import gib
 from planner.source.ends import as_in
 from planner.source.text import SourceText
+from planner.stages.results import Compiled
 
 FEW = 32
 """So many plans are compared at most for each way to change the picture."""

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.api import Compiled
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors
 from planner.fitting.choices import Settings
 from planner.predict.call import outcome
 from planner.predict.clock import micros
 from planner.predict.forecast import Outcome
 from planner.predict.replays import Replays
+from planner.stages.results import Compiled
 
 Objective = Literal["steady", "first"]
 MARGIN = 100

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from planner.api import Compiled, compile
+from planner.api import compile
 from planner.cards.data import CardData
 from planner.fitting.bound import Bounds, held, lower
 from planner.fitting.choices import LEVELS, Choice, Settings, Space, space_of, stream_of
@@ -21,6 +21,7 @@ from planner.predict.forecast import Outcome
 from planner.predict.profile import CallProfile
 from planner.predict.replays import Replays
 from planner.schedule.card import Here, Place, Room
+from planner.stages.results import Compiled
 
 PLENTY = 1 << 50
 """Bytes: of a budget that bounds nothing."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from forecasts import forecast
 
-from planner.api import Compiled
 from planner.cli.main import run
+from planner.stages.results import Compiled
 
 PLAN = """\
 version: 1

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.api import Compiled, compile
+from planner.api import compile
 from planner.cards.shipped import card_at
 from planner.docs.cookbook.making import Result, results
 from planner.docs.cookbook.recipes import LEFT, RECIPES, SIZES, Recipe, entry, file_of
 from planner.docs.markdown import code, joined, table
 from planner.plan.model import Idle, Policy
 from planner.schedule.card import imagined_as
+from planner.stages.results import Compiled
 
 PAGE = Path(__file__).parents[1] / "cookbook.md"
 FIRST = "\n## 8 GB\n"

@@ -1,0 +1,1 @@
+"""A plan's way from its text to a schedule, stage by stage."""
