@@ -39,6 +39,15 @@ class Ring:
         self._ahead.clear()
 
     @property
+    def state(self) -> tuple[tuple[int, ...], frozenset[int]]:
+        """The blocks that are there, as they came, and those of them that were fetched to run later."""
+        return tuple(self._there), frozenset(self._ahead)
+
+    def become(self, state: tuple[tuple[int, ...], frozenset[int]]) -> None:
+        """As it was in ``state``, or another one with these places."""
+        self._there, self._ahead = dict.fromkeys(state[0]), set(state[1])
+
+    @property
     def there(self) -> tuple[int, ...]:
         """The blocks that are there, or on their way, as they came."""
         return tuple(self._there)

@@ -45,6 +45,11 @@ class Stepper:
         self._then: dict[int | None, int] = {}
         """As ``_order`` and ``_after``, of the ring's blocks alone: what matters once none is missing."""
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """In which blocks run that come, or were missing when it was said."""
+        return tuple(self._order)
+
     def follow(self, order: Iterable[int]) -> None:
         """Blocks run in this ``order``, again and again."""
         self._order, self._after = [], {}
@@ -55,11 +60,6 @@ class Stepper:
             if index in self.ring or index in self.missing:
                 self._order.append(index)
             self._after[index], self._then[index] = len(self._order), len(self._coming)
-
-    @property
-    def settled(self) -> bool:
-        """Whether all of it stays and was fetched: no turn does anything but wait for its block."""
-        return not self.missing and not self.ring.places
 
     def turn(self, index: int, *, wrap: bool = True) -> bool:
         """Block ``index`` begins: it is there, and the next ones are on their way, when this returns.

@@ -17,12 +17,12 @@ from planner.plan.model import Idle
 from planner.predict.allocator import Allocator, Block, NoRoom
 from planner.predict.clock import Lanes, micros
 from planner.predict.forecast import Forecast, Outcome, Sample, Source, UseForecast
-from planner.predict.pace import spread, works
+from planner.predict.pace import works
 from planner.predict.profile import CallProfile, UseProfile
 from planner.predict.replay import release
 from planner.predict.replays import Replays
 from planner.predict.resident import Residents
-from planner.predict.streamed import ClockWeights, Work, order_of
+from planner.predict.streamed import ClockWeights, Work
 from planner.schedule.model import Schedule
 
 Told = TypeVar("Told", bound=Outcome)
@@ -75,8 +75,8 @@ class _Forward:
     weights: ClockWeights
     lanes: Lanes
     position: tuple[object, ...]
-    step: Lanes = (0.0, 0.0, 0.0)
-    waited: float = -1.0
+    step: Lanes
+    waited: float
 
 
 @dataclass(slots=True)
@@ -111,10 +111,10 @@ class Player:
         self._keeps = schedule.course.idle is Idle.KEEP
         self._drawn = drawn
         self._replays = Replays() if replays is None else replays
-        self._residents = Residents(graph, schedule, call, card, drawn=drawn)
+        self._residents = Residents(graph, schedule, call, card, forwards=self._replays.forwards, drawn=drawn)
         self._otherwise = dict(self._split_otherwise())
         self._work = [self._spread(use, work) for use, work in zip(call.uses, works(call, card), strict=True)]
-        self._orders = [order_of(work) for work in self._work]
+        self._orders = [self._replays.forwards.order_of(work) for work in self._work]
         self._samples: list[Sample] = []
         self._seen: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._counts: dict[tuple[int, int], int] = {}
@@ -173,7 +173,7 @@ class Player:
         if use.component not in self._otherwise:
             return work
         there = self._residents.components[use.component].blocks.streamable
-        return spread(work, len(self._call.weights[use.component].blocks), len(there))
+        return self._replays.spread(work, len(self._call.weights[use.component].blocks), len(there))
 
     def _keep(self, workspace: int) -> bool:
         """What libraries keep, which is there whatever the cap is. Whether it has room."""
@@ -206,18 +206,18 @@ class Player:
         block by block. Steady: in two forwards the blocks were the same ones and each lane went on by as
         much, the copies' as the computing's, and the host stays ahead."""
         clock, before = self._residents.clock, self._last
-        here = _Forward(number, weights, clock.lanes, weights.position)
+        lanes, position, step = clock.lanes, weights.position, (0.0, 0.0, 0.0)
         if before is not None and (before.use, before.weights) == (number, weights):
-            here = replace(here, step=_since(before.lanes, here.lanes))
-            if not last and before.position == here.position and _steady(before, here):
-                clock.again(here.step, before.waited)
-                weights.later(here.step[1])
-                self._last = replace(here, waited=before.waited)
+            step = _since(before.lanes, lanes)
+            if not last and before.position == position and _steady(before.step, step):
+                clock.again(step, before.waited)
+                weights.later(step[1])
+                self._last = _Forward(number, weights, lanes, position, step, before.waited)
                 return
         clock.mark()
         waited = clock.waited
         weights.forward(self._work[number], last=last)
-        self._last = replace(here, waited=clock.waited - waited)
+        self._last = _Forward(number, weights, lanes, position, step, clock.waited - waited)
 
     def _allocate(self, number: int, use: UseProfile) -> tuple[int, int, int]:
         """What the use allocates. Bytes at its peak beside the weights: allocated, reserved, and allocated
@@ -345,9 +345,9 @@ def _since(then: Lanes, now: Lanes) -> Lanes:
     return now[0] - then[0], now[1] - then[1], now[2] - then[2]
 
 
-def _steady(before: _Forward, now: _Forward) -> bool:
-    host, compute, copy = now.step
-    same = all(abs(a - b) <= EXACT for a, b in zip(before.step, now.step, strict=True))
+def _steady(before: Lanes, now: Lanes) -> bool:
+    host, compute, copy = now
+    same = all(abs(a - b) <= EXACT for a, b in zip(before, now, strict=True))
     return same and compute > 0 and host <= compute + EXACT and (copy == 0 or abs(copy - compute) <= EXACT)
 
 

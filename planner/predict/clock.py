@@ -3,9 +3,9 @@ copies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Final, Literal
 
 from planner.cards.data import CardData
 from planner.predict.forecast import Interval
@@ -23,16 +23,21 @@ MAPPING, UNMAPPING = 0.12e-12, 0.7e-12
 measured for ``planner.device.memory``."""
 
 
-class Computed(Protocol):
-    """What a clock asks of ``planner.predict.streamed.Work``."""
-
-    @property
-    def seconds(self) -> float:
-        """See there."""
-
-    @property
-    def operations(self) -> float:
-        """See there."""
+COMPUTES: Final = 0
+WAITS: Final = 1
+HANDLES: Final = 2
+RAN: Final = 3
+COPIES: Final = 4
+Deed = (
+    tuple[Literal[0], float, float]
+    | tuple[Literal[1], int]
+    | tuple[Literal[2], float]
+    | tuple[Literal[3]]
+    | tuple[Literal[4], int, bool, int, bool]
+)
+"""Something that a forward does. ``COMPUTES``, seconds and operations; ``WAITS`` for a block; ``HANDLES``, as
+many operations' time; ``RAN``: what comes later over what ran may come from now on; ``COPIES`` a block,
+whether over what ran, bytes, whether they are registered."""
 
 
 Lanes = tuple[float, float, float]
@@ -75,17 +80,6 @@ class Clock:
         self.host += operations * self.card.dispatch
         self.compute = max(begin + seconds, self.host)
 
-    def computes_all(self, work: Iterable[Computed]) -> None:
-        """One after the other, as ``computes`` does."""
-        dispatch, host, compute = self.card.dispatch, self.host, self.compute
-        for one in work:
-            begin = compute if compute > host else host
-            host += one.operations * dispatch
-            compute = begin + one.seconds
-            if host > compute:
-                compute = host
-        self.host, self.compute = host, compute
-
     def copies(self, component: str, nbytes: int, after: float, *, pinned: bool) -> float:
         """Bytes to the device, once its compute lane was at ``after``. Returns when they are there."""
         begin = max(self.copy, self.host, after)
@@ -112,6 +106,35 @@ class Clock:
     def handles(self, operations: float) -> None:
         """The host is busy for as long as it takes to hand out so many operations."""
         self.host += operations * self.card.dispatch
+
+    def does(self, component: str, deeds: Sequence[Deed], arrivals: dict[int, float], ran: float) -> float:
+        """One after the other, as the methods above do each. ``arrivals``: when each block of ``component``
+        is there that was not waited for; ``ran``: until when what is written over ran, which is returned as
+        it is then."""
+        dispatch, host, compute = self.card.dispatch, self.host, self.compute
+        for deed in deeds:
+            if deed[0] == COMPUTES:
+                begin = compute if compute >= host else host
+                host += deed[2] * dispatch
+                compute = begin + deed[1]
+                if host > compute:
+                    compute = host
+            elif deed[0] == WAITS:
+                until = arrivals.pop(deed[1], 0.0)
+                if until > compute:
+                    self.waited += until - max(compute, host) if until > host else 0.0
+                    compute = until
+            elif deed[0] == HANDLES:
+                host += deed[1] * dispatch
+            elif deed[0] == RAN:
+                ran = compute
+            else:
+                _, index, over, nbytes, pinned = deed
+                self.host = host
+                arrivals[index] = self.copies(component, nbytes, ran if over else 0.0, pinned=pinned)
+                host = self.host
+        self.host, self.compute = host, compute
+        return ran
 
     def maps(self, nbytes: int) -> None:
         """Bytes of device memory come."""

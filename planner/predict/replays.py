@@ -3,10 +3,13 @@ allocator."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.predict.allocator import UNLIMITED, Allocator, Block, NoRoom, State
+from planner.predict.pace import spread
 from planner.predict.replay import Use, play
+from planner.predict.streamed import Forwards, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +29,21 @@ class _Played:
 
 class Replays:
     """``play`` of ``planner.predict.replay``, each use once from each state of an allocator; every result is
-    as if it were played."""
+    as if it were played. ``forwards``: of components, each written down once."""
 
     def __init__(self) -> None:
         """Nothing was played."""
+        self.forwards = Forwards()
+        self._spread: dict[tuple[int, int, int], tuple[Sequence[Work], tuple[Work, ...]]] = {}
         self._played: dict[tuple[int, bool, State], list[_Played]] = {}
         self._uses: dict[int, Use] = {}
+
+    def spread(self, work: tuple[Work, ...], traced: int, there: int) -> tuple[Work, ...]:
+        """As ``planner.predict.pace`` does, the same one each time."""
+        key = (id(work), traced, there)
+        if key not in self._spread:
+            self._spread[key] = work, spread(work, traced, there)
+        return self._spread[key][1]
 
     def play(self, allocator: Allocator, use: Use) -> list[Block]:
         """As there, and it raises what that raises."""

@@ -19,7 +19,7 @@ from planner.predict.clock import Clock
 from planner.predict.memory import Memory, NoMemory
 from planner.predict.needs import expectations
 from planner.predict.profile import CallProfile, Weights
-from planner.predict.streamed import ClockWeights
+from planner.predict.streamed import ClockWeights, Forwards
 from planner.schedule.estimate import ActivationEstimate
 from planner.schedule.guide import Decision, Guide
 from planner.schedule.model import Schedule
@@ -60,15 +60,18 @@ class Residents:
         call: CallProfile,
         card: CardData,
         *,
+        forwards: Forwards,
         drawn: bool = True,
     ) -> None:
-        """What stays between calls is on the device, all else is away. ``drawn``: as of its ``clock``."""
+        """What stays between calls is on the device, all else is away. ``forwards``: that were written down
+        before; ``drawn``: as of its ``clock``."""
         course = schedule.course
         self.memory = Memory(course.budget)
         self.clock = Clock(card, drawn)
         self.short: dict[str, None] = {}
         self.components: dict[str, Component] = {}
         self._card = card
+        self._forwards = forwards
         self._guide = Guide(course)
         self._fixed = course.fixed
         self._estimate = ActivationEstimate(self.memory, course.budget)
@@ -263,6 +266,7 @@ class Residents:
             self.clock,
             self.memory,
             pageable=component.pageable,
+            forwards=self._forwards,
             tensors=component.tensors,
             early=early,
             grain=self._estimate.grain,

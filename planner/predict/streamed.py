@@ -6,20 +6,22 @@ session runs as well; pieces are cut by the same ``planner.graph.pieces``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from planner.graph.pieces import Pieces
 from planner.graph.ring import Ring
 from planner.graph.split import Split
 from planner.graph.stepping import Stepper
-from planner.predict.clock import Clock
+from planner.predict.clock import COMPUTES, COPIES, HANDLES, RAN, WAITS, Clock, Deed
 from planner.predict.memory import Memory, NoMemory
 from planner.target.model import Blocks
 
 BIND, UNBIND = 1.0, 0.5
 """As many operations' time the host takes to put a tensor over device memory into its module, and to put the
 host's back: together 40 microseconds, by which SDXL's calls (2,600 tensors) were longer on an H200."""
+MOST = 5_000_000
+"""Deeds that are kept: 8 bytes each."""
 FIXED = 0
 """The number of what lies outside of all blocks; block ``n`` of ``Blocks.streamable`` is ``n + 1``."""
 
@@ -39,6 +41,50 @@ def order_of(work: Sequence[Work]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(stretch.block for stretch in work if stretch.block != FIXED))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tape:
+    """What a forward does, which depends on no time: ``deeds``, and how it leaves the blocks: which one runs
+    (``current``), which were not fetched (``missing``), what lies in the ``ring``, and which are in their
+    modules (``bound``)."""
+
+    deeds: tuple[Deed, ...]
+    current: int | None
+    missing: frozenset[int]
+    ring: tuple[tuple[int, ...], frozenset[int]]
+    bound: frozenset[int]
+
+
+class Forwards:
+    """Those that were written down before: many plans for one call have the same ones. ``tapes``: by all that
+    decides what a forward does, the identity of its work, which ``order_of`` was asked of, among it."""
+
+    def __init__(self) -> None:
+        """None was."""
+        self.tapes: dict[Hashable, Tape] = {}
+        self._orders: dict[int, tuple[Sequence[Work], tuple[int, ...]]] = {}
+        self._deeds: dict[Deed, Deed] = {}
+        self._kept = 0
+
+    def order_of(self, work: Sequence[Work]) -> tuple[int, ...]:
+        """As the function. The work is kept, so that no other one has its identity."""
+        found = self._orders.get(id(work))
+        if found is None:
+            found = self._orders[id(work)] = work, order_of(work)
+        return found[1]
+
+    def keep(self, key: Hashable, tape: Tape) -> None:
+        """A tape more; none of the others where it is one too many."""
+        self._kept += len(tape.deeds)
+        if self._kept > MOST:
+            self.tapes.clear()
+            self._kept = len(tape.deeds)
+        self.tapes[key] = tape
+
+    def same(self, deed: Deed) -> Deed:
+        """One for all that are equal."""
+        return self._deeds.setdefault(deed, deed)
+
+
 class ClockWeights:
     """On the device, as far as ``begin``, ``complete`` and ``shed`` say, until ``release``.
 
@@ -56,13 +102,14 @@ class ClockWeights:
         memory: Memory,
         *,
         pageable: Mapping[int, int],
+        forwards: Forwards,
         tensors: Sequence[int] = (),
         early: int | None = None,
         grain: int = 0,
     ) -> None:
         """``order``: in which blocks run, by number; ``pageable``: how many bytes of each are not registered,
-        of those of which any are not; ``tensors``: how many there are in each, () where that is not known;
-        the rest as for ``DeviceWeights``."""
+        of those of which any are not; ``forwards``: what was written down before; ``tensors``: how many there
+        are in each, () where that is not known; the rest as for ``DeviceWeights``."""
         self._name = name
         self._sizes = (blocks.fixed, *blocks.streamable)
         self._order = order
@@ -70,6 +117,10 @@ class ClockWeights:
         self._memory = memory
         self._pageable = pageable
         self._tensors = tensors or (0,) * len(self._sizes)
+        self._forwards = forwards
+        self._deeds: list[Deed] | None = None
+        """Of the forward that is being written down."""
+        self._like = self._sizes, tuple(self._tensors), tuple(pageable.items())
         self._bound: set[int] = set()
         self._early = early
         self.partial = True
@@ -159,20 +210,19 @@ class ClockWeights:
 
     def forward(self, work: Sequence[Work], *, last: bool) -> None:
         """One. ``last``: none follows it before the component leaves, so that nothing is fetched for one."""
-        if (order := order_of(work)) != self._order:
+        stepper, forwards = self._stepper, self._forwards
+        if (order := forwards.order_of(work)) != self._order:
             self._order = order
-            self._stepper.follow(order)
-        self.arrive(FIXED)
-        stepper, clock = self._stepper, self._clock
-        for at, stretch in enumerate(work):
-            if stretch.block != FIXED and stretch.block != stepper.current:
-                if stretch.block in self._bound and self._settled:
-                    clock.computes_all(work[at:])
-                    stepper.current = next(one.block for one in reversed(work) if one.block != FIXED)
-                    break
-                stepper.turn(stretch.block, wrap=not last)
-            clock.computes(stretch.seconds, stretch.operations)
-        self.settle()
+            stepper.follow(order)
+        key = (id(work), last, self._like, self._state)
+        tape = forwards.tapes.get(key)
+        if tape is None:
+            tape = self._written_down(work, last=last)
+            forwards.keep(key, tape)
+        else:
+            self._bound, stepper.missing, stepper.current = {*tape.bound}, {*tape.missing}, tape.current
+            stepper.ring.become(tape.ring)
+        self._free_since = self._clock.does(self._name, tape.deeds, self._arrivals, self._free_since)
 
     def settle(self) -> None:
         """What stays is there."""
@@ -207,43 +257,74 @@ class ClockWeights:
 
     def ran(self) -> None:
         """As ``Lanes.ran``."""
-        self._free_since = self._clock.compute
+        self._do((RAN,))
 
     def fetch(self, index: int) -> None:
         """As ``Lanes.fetch``."""
-        self._copy(index, 0.0)
+        self._copy(index, over=False)
 
     def fetch_into_ring(self, index: int, overwritten: list[int]) -> None:
         """As ``Lanes.fetch_into_ring``."""
         self._unbind(overwritten)
-        self._copy(index, self._free_since)
+        self._copy(index, over=True)
 
     def arrive(self, index: int) -> None:
-        """As ``Lanes.arrive``."""
-        self._clock.waits(self._arrivals.get(index, 0.0))
+        """As ``Lanes.arrive``. What is in its module was waited for."""
         if index not in self._bound:
             self._bound.add(index)
-            self._clock.handles(BIND * self._tensors[index])
+            self._do((WAITS, index))
+            self._do((HANDLES, BIND * self._tensors[index]))
 
     # -- inside
 
     @property
-    def _settled(self) -> bool:
-        """Whether no block that runs has to be waited for any more: a turn does nothing then."""
-        there = self._stepper.settled and self._bound.issuperset(self._order)
-        return there and max(self._arrivals.values(), default=0.0) <= self._clock.compute
+    def _state(self) -> Hashable:
+        """With its sizes and order: all that decides what a forward does, and not when."""
+        stepper = self._stepper
+        missing = (frozenset(stepper.missing), stepper.order) if stepper.missing else None
+        places = tuple(stepper.ring.places.items()), tuple(self._pieces.offsets)
+        return places, stepper.current, missing, stepper.ring.state, frozenset(self._bound)
+
+    def _written_down(self, work: Sequence[Work], *, last: bool) -> Tape:
+        """What a forward does, and how it leaves the blocks: by the rules, which ask for no time."""
+        stepper, self._deeds = self._stepper, []
+        try:
+            self.arrive(FIXED)
+            for stretch in work:
+                if stretch.block != FIXED and stretch.block != stepper.current:
+                    stepper.turn(stretch.block, wrap=not last)
+                self._do((COMPUTES, stretch.seconds, stretch.operations))
+            self.settle()
+            deeds = tuple(self._deeds)
+        finally:
+            self._deeds = None
+        return Tape(
+            deeds=deeds,
+            current=stepper.current,
+            missing=frozenset(stepper.missing),
+            ring=stepper.ring.state,
+            bound=frozenset(self._bound),
+        )
+
+    def _do(self, deed: Deed) -> None:
+        """Now, or when the forward that is written down is done."""
+        if self._deeds is not None:
+            self._deeds.append(self._forwards.same(deed))
+        else:
+            self._free_since = self._clock.does(self._name, (deed,), self._arrivals, self._free_since)
 
     def _unbind(self, indices: Iterable[int]) -> None:
         gone = self._bound.intersection(indices)
         self._bound -= gone
-        self._clock.handles(UNBIND * sum(self._tensors[index] for index in gone))
+        if gone:
+            self._do((HANDLES, UNBIND * sum(self._tensors[index] for index in gone)))
 
-    def _copy(self, index: int, after: float) -> None:
+    def _copy(self, index: int, *, over: bool) -> None:
         if self._sizes[index]:
             apart = self._pageable.get(index, 0)
             for nbytes, pinned in ((self._sizes[index] - apart, True), (apart, False)):
                 if nbytes:
-                    self._arrivals[index] = self._clock.copies(self._name, nbytes, after, pinned=pinned)
+                    self._do((COPIES, index, over, nbytes, pinned))
 
     def _take(self, nbytes: int) -> int:
         size = self._memory.alloc(nbytes)

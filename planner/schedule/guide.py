@@ -35,6 +35,8 @@ class Guide:
         self._uses = [(s, run) for s, node in enumerate(course.walk) for run in node.runs]
         loops = [s for s, node in enumerate(course.walk) if node.loop is not None]
         self._last_loop = max(loops, default=len(course.walk))
+        self._together = [frozenset(node.components) for node in course.walk]
+        self._found: dict[tuple[int, str, str], tuple[int | None, str]] = {}
         self._at = -1
         self._seen: set[int] = set()
         self._joined: dict[int, set[str]] = {}
@@ -52,7 +54,10 @@ class Guide:
         """``component`` is about to run. ``aside``: from a callback, which does not move the walk on."""
         if aside:
             return self._decide(component, None, resident, f"{_name(component, entry)} in a callback")
-        at, departure = self._find(component, entry)
+        asked = (self._at, component, entry)  # all that is looked at
+        if asked not in self._found:
+            self._found[asked] = self._find(component, entry)
+        at, departure = self._found[asked]
         return self._decide(component, at, resident, departure)
 
     def enter_planned(self, stage: int, run: int, resident: Sequence[str]) -> Decision:
@@ -200,16 +205,16 @@ class Guide:
         stage = self._uses[at][0]
         if not self._looped(stage):
             return {component}
-        return {component, *self.course.walk[stage].components}
+        return {component, *self._together[stage]}
 
     def _next_use(self, name: str) -> int | None:
         """How far off the next use is: 0 in this stage's loop, None when there is none in this call."""
         stage = self._stage
         if stage is not None:
-            node = self.course.walk[stage]
-            if name in self._joined.get(stage, ()) or (self._looped(stage) and name in node.components):
+            here = name in self._together[stage]
+            if name in self._joined.get(stage, ()) or (self._looped(stage) and here):
                 return 0
-            if self.course.budget is not None and name in node.components:
+            if self.course.budget is not None and here:
                 return 0  # a stage may pass over its runs again (a negative prompt)
         count = len(self._uses)
         distances = [i - self._at for i in range(self._at + 1, count) if self._uses[i][1].component == name]
