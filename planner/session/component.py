@@ -306,15 +306,15 @@ class ManagedComponent:
         """The rest of it comes, and more of it stays where there is room for that by now."""
         assert self.weights is not None
         self.unfinished = True
-        try:
-            if self.weights.grows(made := self._split(wish)):
-                self.weights.grow(made)
-                self._become(State.PARTIAL)
-            if self.weights.partial:
+        if self.weights.grows(made := self._split(wish)):
+            self.weights.grow(made)
+            self._become(State.PARTIAL)
+        if self.weights.partial:
+            try:
                 self.weights.complete()
-        except torch.OutOfMemoryError:
-            self.unfinished = False  # what was there is as it was
-            raise
+            except torch.OutOfMemoryError:
+                self.unfinished = self.weights.changing  # or what was there is as it was
+                raise
         self._become(State.RESIDENT)
         self.unfinished = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,15 @@ def release_locals() -> None:
     while error is not None:
         _clear(error.__traceback__)
         error = error.__context__
+
+
+def release_all_locals(error: BaseException, outer: BaseException | None) -> None:
+    """Of every frame that ``error`` has left, and those that it was raised while handling, up to ``outer``,
+    which was being handled before: the activations of a call that is to be made once more."""
+    left: BaseException | None = error
+    while left is not None and left is not outer:
+        traceback.clear_frames(left.__traceback__)
+        left = left.__context__
 
 
 def _clear(trace: TracebackType | None) -> None:

@@ -7,7 +7,7 @@ between calls (running statistics, diffusers' caches) is not called twice.
 from __future__ import annotations
 
 import gc
-import traceback
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from planner.session.component import ManagedComponent
 from planner.session.device_state import DeviceState
+from planner.session.frames import release_all_locals
 from planner.session.onload import evict_for_retry
 
 TRIES = 3
@@ -26,11 +27,12 @@ def again(state: DeviceState, component: ManagedComponent, call: Callable[[], An
     ``call`` raises. Tensors on two devices are weights that no hook saw coming."""
     device = state.device.name
     random = _random_state(device)
+    outer = sys.exc_info()[1]
     for _ in range(TRIES):
         try:
             return call()
         except torch.OutOfMemoryError as error:
-            traceback.clear_frames(error.__traceback__)  # they hold the activations of the failed call
+            release_all_locals(error, outer)
             gc.collect()
             if not (_repeatable(component) and _made_room(state, component)):
                 raise

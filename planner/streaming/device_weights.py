@@ -123,12 +123,14 @@ class DeviceWeights:
     def grow(self, split: Split | None) -> None:
         """More of it stays, as by ``split``, once ``complete`` has fetched it."""
         self._withdraw(self._memory.count)
+        self.changing = True
         before, ring = self._memory.ring, self._ring_of(split)
         more = [index for index in before.places if index not in ring]
         self._memory.pieces.add((index, self._sizes[index]) for index in more)
         self._memory.ring = self._stepper.ring = ring
         self._stepper.missing.update(more)
         self._stepper.follow(self._hooks.order)
+        self.changing = False
 
     def release(self) -> None:
         """Binds the host's tensors again and frees the device's memory. What was changed there has come home

@@ -19,10 +19,12 @@ from faults.cases import cases
 from faults.found import as_found, difference
 from faults.lines import counting, failing, lines_of
 from faults.world import Subject, World
+from planner.session.component import ManagedComponent
 from planner.session.device_state import DeviceState, Scope
 from planner.session.residency import Use
 from planner.session.states import applying, state_of
 from planner.session.undo import Undo
+from planner.streaming.device_weights import DeviceWeights
 from planner.virtual.device import SimDevice
 from planner.virtual.memory import METER
 
@@ -88,6 +90,20 @@ interrupted, the scope of a dead call that kept ``remove()`` waiting, a cap that
 def test_what_was_found_once_is_not_found_again(key: str) -> None:
     case = Case.read(key)
     assert run_case(world(case.pipeline, case.policy), case) == []
+
+
+def test_no_memory_at_any_line_while_more_of_a_component_comes_to_stay() -> None:
+    """What is half done is not built upon when the component's call is made once more."""
+    there = world("SanaPipeline", "budget-kept")
+    lines = {*lines_of(DeviceWeights.grow.__code__), *lines_of(ManagedComponent._complete.__code__)}
+    sites = there.count("second").sites().keys() & {f"line:{name}:{line}" for name, line in lines}
+    assert len(sites) > 12
+    failed = {}
+    for site in sorted(sites):
+        case = Case(there.name, there.policy, "second", site, 1, "OutOfMemoryError", 0, "probe")
+        if wrong := run_case(there, case):
+            failed[str(case)] = wrong
+    assert failed == {}
 
 
 def test_a_scope_whose_call_is_dead_keeps_nobody_waiting() -> None:
