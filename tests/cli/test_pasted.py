@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import planner
@@ -152,7 +152,7 @@ def test_a_sequence_with_other_separators(between: str, capsys: Any) -> None:
     assert f'"{"->".join(names)}"' in found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(text=st.text() | st.text("ab_-> \n.:{}[]()='\"/\\#,"), named=st.booleans())
 def test_any_text(text: str, named: bool) -> None:
     assume(text != "-")

@@ -241,7 +241,7 @@ class TestSet:
         assert said(path, "run={a") == ["not-yaml"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "x.plan.yaml"
@@ -250,7 +250,7 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Non
     assert (document is None) == any(d.severity.value == "error" for d in found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="ab: -[]{},&*!|>'\"\n\t#%@?0", max_size=60))
 def test_any_text(text: str) -> None:
     node, found = parse(SourceText(name="x", text=text))

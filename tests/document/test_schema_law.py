@@ -151,7 +151,7 @@ def written(folder: Path, said: Any) -> Path:
     return path
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(said=mutated())
 def test_the_schema_and_the_tool_agree_on_every_file(
     tmp_path_factory: pytest.TempPathFactory, said: dict[str, Any]
@@ -172,7 +172,7 @@ def narrowed(cls: str) -> Any:
     return extend(Draft202012Validator, {"pattern": ecma})(editor_schema(find(cls)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(said=mutated())
 def test_a_schema_of_one_class_takes_what_the_tool_takes(
     tmp_path_factory: pytest.TempPathFactory, said: dict[str, Any]

@@ -98,7 +98,7 @@ def check(text: str, path: tuple[str, ...], value: str) -> None:
     assert with_value(without_marks(made), path, value, "why it is so") == made or len(changed) <= 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts(), st.sampled_from(SET))
 def test_what_is_set_is_set_and_all_else_is_as_it_was(text: str, one: tuple[tuple[str, ...], str]) -> None:
     check(text, *one)

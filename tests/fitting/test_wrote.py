@@ -54,7 +54,7 @@ def fitted(text: str, chosen: Settings) -> str:
     return with_head(made, ("head", *marks))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(texts(), st.sampled_from([*MORE, *ODD.values()])), CHOSEN)
 def test_what_was_written_is_taken_out_to_the_byte(text: str, chosen: list[tuple[str, str]]) -> None:
     short = {name for name, one in (values_of(text).get("components") or {}).items() if isinstance(one, str)}

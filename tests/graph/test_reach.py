@@ -14,7 +14,7 @@ from planner.graph.reach import Reach
 from planner.source.limits import LISTED, STAGES
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 9), st.sets(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=30))
 def test_it_is_what_networkx_says(count: int, pairs: set[tuple[int, int]]) -> None:
     ids = [f"s{i}" for i in range(count)]

@@ -58,7 +58,6 @@ def truth() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
 
 @settings(
     max_examples=15,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

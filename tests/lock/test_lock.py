@@ -16,7 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 from hollow import hollow_flux
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import planner
@@ -297,7 +297,7 @@ def test_tampering_at_every_key_is_found_and_is_a_difference(written: str) -> No
                 assert differences(before, after), path
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_edit_of_a_value_or_a_byte_is_believed(data: st.DataObject, written: str) -> None:
     values = json.loads(written)

@@ -24,7 +24,7 @@ def cases(draw: st.DrawFn) -> tuple[Blocks, list[float], int]:
     return blocks, pace, int(draw(st.floats(0.1, 1.0)) * blocks.bytes)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases())
 def test_between_the_floor_and_one_after_the_other(case: tuple[Blocks, list[float], int]) -> None:
     blocks, pace, room = case

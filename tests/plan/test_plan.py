@@ -147,7 +147,7 @@ def read(path: Path) -> Plan | None:
     return build_plan(document)[0]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(said=plans(), stages=st.none() | levels())
 def test_what_is_written_reads_as_the_same_plan(
     tmp_path_factory: pytest.TempPathFactory, said: dict[str, Any], stages: Any

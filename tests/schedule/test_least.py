@@ -59,7 +59,7 @@ def cases(draw: st.DrawFn) -> tuple[Plan, Target, int]:
     return made, target(sizes, in_blocks=sorted(blocks)), draw(st.integers(0, 3)) * 700_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cases(), st.integers(1, 50))
 def test_following_the_suggestion_fits_and_a_unit_less_does_not(
     case: tuple[Plan, Target, int], vram: int

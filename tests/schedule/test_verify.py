@@ -63,7 +63,7 @@ def problems(draw: st.DrawFn) -> tuple[Plan, Target]:
     return made, target(sizes, none=none, in_blocks=in_blocks)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(problems())
 def test_the_replay_accepts_what_the_compiler_makes(problem: tuple[Plan, Target]) -> None:
     graph, _ = build_graph(*problem)
@@ -75,7 +75,7 @@ def test_the_replay_accepts_what_the_compiler_makes(problem: tuple[Plan, Target]
     assert verify(schedule, graph) == ()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(problems())
 def test_a_budget_is_refused_only_when_something_needs_more(problem: tuple[Plan, Target]) -> None:
     """With room for everything at once, every plan compiles."""
@@ -87,7 +87,7 @@ def test_a_budget_is_refused_only_when_something_needs_more(problem: tuple[Plan,
     assert schedule is not None, found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(problems(), st.sets(st.sampled_from(NAMES), min_size=1))
 def test_the_replay_accepts_it_whatever_sizes_are_known(
     problem: tuple[Plan, Target], unknown: set[str]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.diagnostics.diagnostic import Diagnostic, Severity, errors
@@ -432,7 +432,7 @@ def test_a_loaded_pipeline_has_the_bytes_that_its_folder_told(name: str, tmp_pat
             assert there.components[part].bytes == (told.components[part].bytes or 0) + unsaved, (part, dtype)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(data=st.data())
 def test_nothing_in_a_folder_raises(folder: Path, data: st.DataObject) -> None:
     """Any file of it with bytes changed, cut or put in."""

@@ -115,7 +115,7 @@ def test_a_name_that_no_class_has_is_shown_without_a_class_too() -> None:
 NAMES = st.sampled_from(["text_encoder", "unet", "vae", "unett", "scheduler", "safety_checker", "", " vae"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(names=st.lists(NAMES, min_size=1, max_size=5), cls=st.sampled_from([None, "StableDiffusionPipeline"]))
 def test_no_component_of_a_string_is_dropped(names: list[str], cls: str | None) -> None:
     made, found, _ = translate_string("->".join(names), cls)

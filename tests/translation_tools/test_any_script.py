@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import planner
@@ -135,7 +135,7 @@ def scripts(draw: st.DrawFn) -> str:
     return "\n".join([*lines, *draw(st.lists(STATEMENTS, max_size=2))]) + "\n"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(script=scripts(), cls=st.sampled_from(CLASSES))
 def test_any_script(script: str, cls: str) -> None:
     made, found = from_script(script, known(cls))

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import planner
@@ -120,7 +120,7 @@ def test_a_statement_is_translated_or_told(act: str) -> None:
         loaded(made)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80)
 @given(acts=st.lists(st.sampled_from(ACTS), min_size=1, max_size=6))
 def test_every_statement_of_a_script_is_told_at_its_line(acts: list[str]) -> None:
     script = "\n".join(acts)
@@ -318,7 +318,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(words=st.lists(st.sampled_from(WORDS) | st.text(max_size=4), max_size=10), tool=st.sampled_from(TOOLS))
 def test_any_command_line(words: list[str], tool: str) -> None:
     command = " ".join(words)

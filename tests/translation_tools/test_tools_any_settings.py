@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import planner
@@ -47,7 +47,7 @@ values = st.recursive(
     max_leaves=8,
 )
 targets = st.sampled_from([t for cls in CLASSES if (t := catalogue.find(cls, "0.42.1")) is not None])
-ONE_RUN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ONE_RUN = settings(max_examples=60)
 
 
 def check(tool: str, given_settings: Any, target: Target) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipelines.all import build, run, same
 from pipelines.plans import attached, plan_for
@@ -128,7 +128,7 @@ def client(device: SimDevice, steps: list[tuple[int, int, int]]) -> list[list[in
 
 
 @given(STEPS, st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_a_correct_client_reads_the_same_by_any_seed(steps: list[tuple[int, int, int]], seed: int) -> None:
     late, lucky = SimDevice(strict=True), SimDevice(strict=True, seed=seed)
     assert client(late, steps) == client(lucky, steps)
