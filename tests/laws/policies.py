@@ -39,13 +39,17 @@ def on_sim(
     policy: str, pipe: Any = None, *more: str, seed: int | None = 1, **options: Any
 ) -> tuple[Any, Session, SimDevice]:
     """``pipe`` (Stable Diffusion, small) under a policy on a device that judges aliases."""
+    return under(policy, SimDevice(aliases=True, seed=seed, **options), pipe, *more)
+
+
+def under(policy: str, device: Any, pipe: Any = None, *more: str) -> tuple[Any, Session, Any]:
+    """The same on any ``device``."""
     pipe = build(SD) if pipe is None else pipe
     names = tuple(n for n, c in pipe.components.items() if isinstance(c, torch.nn.Module))
     said = (*lines(policy, names), *more)
     order = () if type(pipe) is not Small else ("order: encoder -> big -> decoder",)
     plan = plan_for(pipe, *order, *said) if not order else read(_text(*order, *said))
     room = tight(pipe, plan) if "tight" in policy else ROOM if "kept" in policy else None
-    device = SimDevice(aliases=True, seed=seed, **options)
     return pipe, *attached(plan, pipe, room, device)
 
 

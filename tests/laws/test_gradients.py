@@ -31,12 +31,14 @@ def with_lora() -> tuple[Any, list[torch.nn.Parameter]]:
     return pipe, [p for p in pipe.unet.parameters() if p.requires_grad]
 
 
-def trained(pipe: Any, mine: list[torch.nn.Parameter], steps: int = 3) -> tuple[list[float], list[Any]]:
+def trained(
+    pipe: Any, mine: list[torch.nn.Parameter], steps: int = 3, on: str = "sim:0"
+) -> tuple[list[float], list[Any]]:
     """Losses, and the gradients of the last step."""
     optimizer = torch.optim.AdamW(mine, lr=0.05)
     generator, losses, gradients = torch.Generator().manual_seed(1), [], []
     for _ in range(steps):
-        x, e = (torch.randn(*s, generator=generator).to("sim:0") for s in ((1, 4, 8, 8), (1, 7, 32)))
+        x, e = (torch.randn(*s, generator=generator).to(on) for s in ((1, 4, 8, 8), (1, 7, 32)))
         loss = ((pipe.unet(x, 1, e).sample - x) ** 2).mean()
         loss.backward()
         gradients = [None if p.grad is None else p.grad.detach().cpu().clone() for p in mine]
@@ -66,11 +68,11 @@ def test_a_lora_is_trained_as_without_a_plan(policy: str) -> None:
     )
 
 
-def gradients_of(pipe: Any, own: list[Any], *, asked_of_input: bool = False) -> list[Any]:
+def gradients_of(pipe: Any, own: list[Any], *, asked_of_input: bool = False, on: str = "sim:0") -> list[Any]:
     """Of the U-Net's Parameters ``own``, after one backward."""
-    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).to("sim:0")
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).to(on)
     x.requires_grad_(asked_of_input)
-    e = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(2)).to("sim:0")
+    e = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(2)).to(on)
     pipe.unet(x, 1, e).sample.square().mean().backward()
     return [None if p.grad is None else p.grad.cpu() for p in own]
 
