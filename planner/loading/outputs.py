@@ -64,7 +64,22 @@ def save(
     format, or a folder; a file that is there is replaced only with ``force``. Several outputs are ``-0``,
     ``-1`` and so on. All files appear whole, or none does. Raises PlanError.
     """
-    made = outputs_of(result)
+    return save_outputs(
+        outputs_of(result), plan, out, seed=seed, sample_rate=sample_rate, fps=fps, force=force
+    )
+
+
+def save_outputs(
+    made: Sequence[Made],
+    plan: Plan,
+    out: str | Path | None = None,
+    *,
+    seed: int | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    fps: int = FPS,
+    force: bool = False,
+) -> list[Path]:
+    """As ``save``, what ``outputs_of`` gave. Raises PlanError."""
     stem = f"{_safe(plan.name)}-{seed if seed is not None else plan.run.get('seed', 0)}"
     for number in count(1):
         paths = _paths(made, out, stem, number)
@@ -127,7 +142,8 @@ def sample_rate_of(pipe: Any) -> int:
 
 
 def outputs_of(result: Any) -> list[Made]:
-    """The images, videos or sounds in what a pipeline returned, of any ``output_type`` that has pixels.
+    """The images, videos or sounds in what a pipeline returned, of any ``output_type`` that has pixels, in
+    memory of the host.
 
     Raises PlanError for anything else (latents, embeddings, text).
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Callable
@@ -19,13 +20,13 @@ def written(path: Path, write: Callable[[Path], object], *, replace: bool = Fals
     leads to. Raises OSError; whatever is raised, an interrupt too, what was there is as it was, and nothing
     half-written stays.
     """
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    mode = _mode(path)
+    temporary = _temporary(path, private=mode is not None)
     try:
         write(temporary)
         to_disk(temporary)
-        temporary.chmod(_mode(path))  # mkstemp's 0600 would keep it from others
+        if mode is not None:
+            temporary.chmod(mode)
         if replace:
             temporary.replace(path)
         else:
@@ -42,15 +43,23 @@ def written_text(path: Path, text: str, *, replace: bool = False) -> None:
     written(path, lambda to: to.write_bytes(data), replace=replace)
 
 
-def _mode(path: Path) -> int:
-    """Of the regular file at ``path``; where there is none, of one that is new."""
+def _temporary(path: Path, *, private: bool) -> Path:
+    """An empty file beside ``path``: ``private`` to its user, else with the mode of any file that is new
+    there, which only the system knows. Asking for the umask sets it, in all threads of the process."""
+    while True:
+        name = path.parent / f".writing-{secrets.token_hex(8)}{path.suffix}"
+        with suppress(FileExistsError):
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
+            return name
+
+
+def _mode(path: Path) -> int | None:
+    """Of the regular file at ``path``; None where there is none."""
     with suppress(OSError, ValueError):
         there = os.lstat(path).st_mode
         if stat.S_ISREG(there):
             return stat.S_IMODE(there)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+    return None
 
 
 def writable(folder: Path) -> None:

@@ -326,13 +326,21 @@ def test_a_streamed_plans_report_is_as_its_schema_says(here: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions are other things there")
-def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
-    there, new = tmp_path / "there", tmp_path / "new"
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_permissions_of_what_is_replaced_and_of_what_is_new(
+    mask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, new, fresh = tmp_path / "there", tmp_path / "new", tmp_path / "fresh"
     there.write_text("old")
-    there.chmod(0o600)
-    for path in (there, new):
-        write_whole(path, lambda to: to.write_text("made"), replace=True)
-    assert there.stat().st_mode & 0o777 == 0o600
-    fresh = tmp_path / "fresh"
-    fresh.touch()
+    there.chmod(0o604)
+    before = os.umask(mask)
+    try:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(os, "umask", None)  # the process's: other threads would write without one
+            for path in (there, new):
+                write_whole(path, lambda to: to.write_text("made"), replace=True)
+        fresh.touch()
+    finally:
+        os.umask(before)
+    assert there.stat().st_mode & 0o777 == 0o604
     assert new.stat().st_mode == fresh.stat().st_mode
