@@ -11,7 +11,7 @@ from statistics import mean, median
 from typing import Any
 
 from planner.batches.shapes import MOST, Seen, Shape, seen, shape_of, shapes_of
-from planner.batches.worker import Task
+from planner.batches.task import Task
 from planner.diagnostics.diagnostic import Diagnostic, PlanError
 from planner.loading.kinds import kinds_of
 from planner.plan.model import Plan

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from planner.api import compile, load
 from planner.batches.ahead import Ahead, Finished, ahead, finished
+from planner.batches.alone import alone
 from planner.batches.check import Row, check_rows
 from planner.batches.devices import kind_for_ray, kind_of, placed
 from planner.batches.disk import Folder, guarded, held
@@ -24,8 +25,8 @@ from planner.batches.results import write_results
 from planner.batches.rows import STDIN, read_rows
 from planner.batches.shapes import shapes_of
 from planner.batches.stop import Stop, stoppable
+from planner.batches.task import Job, Task
 from planner.batches.todo import in_order, task_of, todo
-from planner.batches.worker import Job, Task, Worker
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, by_place, errors, finding
 from planner.diagnostics.table.p9_batch import WORKERS_REFUSED
 from planner.plan.model import Plan
@@ -217,20 +218,6 @@ def _run(run: Callable[[Stop], Engine], progress: _Progress, fail_fast: bool) ->
         except KeyboardInterrupt:
             stop.interrupted = True
     return stop.interrupted
-
-
-def alone(job: Job, tasks: Sequence[Task], stop: Stop) -> Engine:
-    """Runs ``tasks`` in this process; as ``processes`` else."""
-    worker = None
-    try:
-        for task in tasks:
-            if stop.asked:
-                return
-            worker = worker or Worker(job)
-            yield task, worker.row(task)
-    finally:
-        if worker is not None:
-            worker.close()
 
 
 class _Progress:

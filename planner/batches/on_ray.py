@@ -13,14 +13,17 @@ import signal
 import socket
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 from planner.batches.disk import Folder, guarded
 from planner.batches.log import log_to
 from planner.batches.stop import Stop
-from planner.batches.worker import DEATHS, Job, Stopped, Task, Worker
+from planner.batches.task import Job, Stopped, Task
+from planner.batches.worker import DEATHS, Worker
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_batch import RAY_FAILED, RAY_MISSING, WORKERS_REFUSED
 
@@ -58,12 +61,17 @@ def on_ray(
 
 
 class Actor:
-    """A worker as Ray makes it. What a row raises is its answer: an exception would end Ray's job."""
+    """A worker as Ray makes it. What a row raises is its answer: an exception would end Ray's job.
+
+    Ray gives it two rows at a time where it can: one thread of its own does all that touches the device, and
+    the others wait until their row has ended.
+    """
 
     def __init__(self, job: Job, most: int, folder: str) -> None:
         import ray
 
         self.job = job
+        self.thread = ThreadPoolExecutor(1, "offload-plan")
         self.worker: Worker | None = None
         self.stopped: Stopped | None = None
         try:
@@ -72,7 +80,7 @@ class Actor:
                 self.folder = Folder(job.out, job.token)
                 log_to(self.folder.inside / f"worker-{ray.get_runtime_context().get_actor_id()[:8]}.log")
                 self.folder.loading(most)
-                self.worker = Worker(job)
+                self.worker = self.thread.submit(Worker, job).result()
         except PlanError as error:
             self.stopped = Stopped(error.diagnostics, error.sources)
 
@@ -84,13 +92,16 @@ class Actor:
         if self.worker is None:
             assert self.stopped is not None
             return self.stopped
-        if self.folder.stops():
-            return task.id, None
         try:
             with guarded(self.job.out):
-                return task.id, self.worker.row(task)
+                row = self.thread.submit(self._begun, self.worker, task).result()
+                return task.id, None if row is None else row.result()
         except PlanError as error:
             return Stopped(error.diagnostics, error.sources)
+
+    def _begun(self, worker: Worker, task: Task) -> Future[bool] | None:
+        """None where no row begins any more."""
+        return None if self.folder.stops() else worker.submit(task)
 
 
 def _answers(ray: Any, job: Job, size: int, tasks: Sequence[Task]) -> Iterator[Any]:
@@ -100,10 +111,14 @@ def _answers(ray: Any, job: Job, size: int, tasks: Sequence[Task]) -> Iterator[A
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # the batch tells its own progress
     rows = [{"task": pickle.dumps(task)} for task in tasks]
     device = {"num_cpus": 1} if job.device.startswith("sim") else {"num_gpus": 1}
+    threads = {}
+    if "enable_true_multi_threading" in signature(ActorPoolStrategy).parameters:
+        threads["enable_true_multi_threading"] = True
+        device["max_concurrency"] = 2  # a row is written while the next one's call runs
     answers = from_items(rows, override_num_blocks=len(rows)).map(
         Actor,
         fn_constructor_args=(job, DEATHS * size, os.getcwd()),
-        compute=ActorPoolStrategy(size=size),
+        compute=ActorPoolStrategy(size=size, **threads),
         **device,
     )
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from planner.batches.worker import Task
+from planner.batches.task import Task
 
 
 class Queue:

@@ -10,7 +10,7 @@ from typing import Any
 
 from planner.api import compile
 from planner.batches.foresee import foretold
-from planner.batches.worker import Task
+from planner.batches.task import Task
 from planner.loading.paths import beside
 from planner.plan.model import Plan
 from planner.plan.run import COUNTS, IMAGES, SEED, with_run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from planner.batches.check import Row
 from planner.batches.disk import Folder, digest_of
-from planner.batches.worker import Task
+from planner.batches.task import Task
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_batch import BATCH_CHANGED
 from planner.diagnostics.table.p9_output import OUTPUT_TAKEN

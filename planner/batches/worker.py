@@ -3,68 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from concurrent.futures import Future
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from planner.api import device_for
-from planner.batches.disk import Folder, digest_of
+from planner.batches.beside import beside
+from planner.batches.disk import Folder
 from planner.batches.faults import faulted, faults_to
 from planner.batches.foresee import Foretold, foretold
 from planner.batches.packed import unpacked
-from planner.batches.work import Work
-from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
+from planner.batches.publish import Called, Publisher
+from planner.batches.task import Job, Task
+from planner.batches.work import Cancelled, Work
+from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_batch import ROW_DIED, WEIGHTS_COPIED
-from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
-from planner.loading.kinds import SUFFIXES
 from planner.plan.model import Plan
-from planner.plan.run import SEED, with_run
+from planner.plan.run import with_run
 from planner.schedule.fit import gib
-from planner.source.text import SourceText, Span
 
 DEATHS = 3
 """So many starts without an end set a row aside."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A row as it travels to a worker. ``run``: the plan's with the row's over it; ``key``: of its output;
-    ``shape``: rows of one shape run the same kernels on the same sizes."""
-
-    id: str
-    run: Mapping[str, Any]
-    key: str
-    shape: str
-    span: Span
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a worker is told when it starts. ``plan``: packed; ``device``: of torch; ``token``: of the batch
-    that holds ``out``, an absolute path; ``threads``: that torch computes with, which the order of a sum on
-    a CPU depends on; ``shares``: weights with the other workers of its machine; ``largest``: the call for
-    which a card is to have room, None where nobody says."""
-
-    plan: bytes
-    device: str
-    out: Path
-    token: str
-    threads: int
-    shares: bool = False
-    largest: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """Why no row can run in a worker: a PlanError, which is not one any more when it is pickled."""
-
-    diagnostics: tuple[Diagnostic, ...]
-    sources: tuple[SourceText, ...]
-
-
 class Worker:
-    """Runs rows. The pipeline is loaded when the first one needs it."""
+    """Runs rows, one call at a time. The pipeline is loaded when the first one needs it."""
 
     def __init__(self, job: Job) -> None:
         """Raises PlanError where this machine has no such device."""
@@ -82,49 +46,84 @@ class Worker:
         self._largest = job.largest
         self._own: dict[str, int] = {}
         self._work: Work | None = None
-        self._room: Path | None = None
+        self._publisher = Publisher(self.folder)
+        self._written: tuple[Called, Future[bool]] | None = None
+        """The last row that was given to the other thread."""
 
-    def close(self) -> None:
-        """The pipeline is as it was loaded."""
-        if self._work is not None:
-            self._work.remove()
-            self._work = None
+    def submit(self, task: Task) -> Future[bool]:
+        """Runs a row's call, now; the future is whether the row has its output. Another thread writes that
+        while this one may run the next row's call; a third row's waits for it.
 
-    def row(self, task: Task) -> bool:
-        """Whether the row has its output, made now or by a worker that had the row before.
-
-        The only place where a row is started, counted and set aside. Raises PlanError where no row can run
-        (a pipeline that cannot be loaded, a folder that another batch took), OSError for the folder.
+        The only place where a row is started and counted. A row that was started before runs alone, its
+        writing too: where a process ends with two rows in it nobody can tell whose fault it was, so that
+        both are counted, and neither of them is a second time for the other's. Raises PlanError where no row
+        can run (a pipeline that cannot be loaded, a folder that another batch took) and OSError for the
+        folder, also what the writing of the row before raised.
         """
-        record = self.folder.record(task.id)
-        if record is not None and record["key"] == task.key:
-            if record["status"] == "failed":
-                return False
-            if self.folder.whole(record):
-                return True
+        known = self._known(task)
+        if known is not None:
+            self.folder.forget(task.id)  # it ended, and its process before it could say so
+            return _ended(known)
         started = self.folder.started(task.id)
         if started >= DEATHS:
             said = f'"{task.id}" was started {DEATHS} times and the process ended each time'
-            self._keep(task, None, [finding(ROW_DIED, said, span=task.span)])
-            return False
+            self._publisher.set_aside(task, [finding(ROW_DIED, said, span=task.span)])
+            return _ended(False)
+        if started:
+            self._wait()
         if self._shares and faulted(self.folder.faults / task.id):
             self._copied(
                 f'"{task.id}" ended its process with a fault, as writing to weights that are shared does'
             )
-            self.close()
+            self._unload()
         if self._work is None:
             self._work = self._prepared()
-        self.folder.start(task.id)
         try:
-            if not self._shares:
-                return self._called(self._work, task)
-            with faults_to(self.folder.faults / task.id):
-                good = self._called(self._work, task)
-            self._tell_own(self._work.pipe, task.id)
-            return good
+            self.folder.start(task.id)
+            called = self._called(self._work, task, started)
+            self._wait()
+            if called is None:
+                return _ended(False)
+            written = beside(partial(self._publisher.publish, called))
+            self._written = called, written
+            if started:
+                self._wait()
         except BaseException:  # the folder failed, or an interrupt: no death of the row's
             self.folder.unstart(task.id, started)
             raise
+        return written
+
+    def close(self) -> None:
+        """The pipeline is as it was loaded; a row that is being written, as if it had not been started."""
+        self._publisher.abandon()
+        if self._written is not None:
+            called, written = self._written
+            if not written.done():
+                self.folder.unstart(called.task.id, called.started)
+        self._unload()
+
+    def _known(self, task: Task) -> bool | None:
+        """How the row ended here or for a worker that had it before; None where it did not."""
+        record = self.folder.record(task.id)
+        if record is None or record["key"] != task.key:
+            return None
+        if record["status"] == "failed":
+            return False
+        return True if self.folder.whole(record) else None
+
+    def _wait(self) -> None:
+        """Until nothing is written. Raises what the writing raised, each time."""
+        if self._written is not None:
+            self._written[1].result()
+
+    def _stops(self) -> bool:
+        """Whether no row can be written any more: the call that runs is for nothing."""
+        return self._written is not None and self._written[1].done() and bool(self._written[1].exception())
+
+    def _unload(self) -> None:
+        if self._work is not None:
+            self._work.remove()
+            self._work = None
 
     def _prepared(self) -> Work:
         told = self._foretold()
@@ -178,47 +177,34 @@ class Worker:
         print(line, file=sys.stderr)
         self.folder.note(line)
 
-    def _called(self, work: Work, task: Task) -> bool:
+    def _called(self, work: Work, task: Task, started: int) -> Called | None:
+        """What the row's call made, on the host; None where it failed, which sets the row aside."""
+        from planner.loading.outputs import outputs_of, sample_rate_of
+
         plan = with_run(self.plan, task.run)
         try:
-            outcome = work.call(plan, task.id)
-            written = self._written(work, task, plan, outcome.result)
+            with faults_to(self.folder.faults / task.id) if self._shares else nullcontext():
+                outcome = work.call(plan, task.id, stops=self._stops)
+            if self._shares:
+                self._tell_own(work.pipe, task.id)
+            return Called(
+                task=task,
+                plan=plan,
+                made=outputs_of(outcome.result),
+                sample_rate=sample_rate_of(work.pipe),
+                measured=outcome.measured,
+                started=started,
+            )
+        except Cancelled:
+            self._wait()
+            raise
         except PlanError as error:
-            if any(d.code is OUTPUT_UNWRITABLE for d in error.diagnostics):
-                raise OSError(error.diagnostics[0].message) from error
-            self._keep(task, None, error.diagnostics)
-            return False
-        before = self.folder.record(task.id) or {"outputs": []}
-        paths = self.folder.publish(written)
-        self._keep(task, outcome.measured, [], paths)
-        for name in {*before["outputs"]} - {path.name for path in paths}:
-            (self.folder.out / name).unlink(missing_ok=True)  # of a row that had more outputs
-        return True
+            self._publisher.set_aside(task, error.diagnostics)
+            return None
 
-    def _written(self, work: Work, task: Task, plan: Plan, result: Any) -> list[Path]:
-        """The outputs on the disk, under names that nobody looks for."""
-        from planner.loading.outputs import outputs_of, sample_rate_of, save
 
-        if self._room is None:
-            self._room = self.folder.room()
-        to = self._room / f"{task.id}{SUFFIXES[outputs_of(result)[0].kind][0]}"
-        return save(result, plan, to, sample_rate=sample_rate_of(work.pipe), force=True)
-
-    def _keep(
-        self, task: Task, measured: Any, found: Sequence[Diagnostic], paths: Sequence[Path] = ()
-    ) -> None:
-        said = [{"code": d.code.id, "message": d.message} for d in found]
-        self.folder.keep(
-            {
-                "id": task.id,
-                "status": "done" if paths else "failed",
-                "seed": task.run[SEED],
-                "seconds": measured.total if measured else None,
-                "peak": measured.peak_weights if measured else None,
-                "moved": measured.moved if measured else None,
-                "outputs": [path.name for path in paths],
-                "digest": digest_of(paths) if paths else None,
-                "finding": said[0] if said else None,
-                "key": task.key,
-            }
-        )
+def _ended(good: bool) -> Future[bool]:
+    """Of a row of which nothing is to be written."""
+    made: Future[bool] = Future()
+    made.set_result(good)
+    return made

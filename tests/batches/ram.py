@@ -83,7 +83,7 @@ def before_rows(folder: Path, workers: int, *, shares: bool) -> int:
     import planner
     from planner.batches.disk import held
     from planner.batches.packed import packed
-    from planner.batches.worker import Job
+    from planner.batches.task import Job
 
     plan = planner.load(folder / "x.plan.yaml", overrides=("idle=keep",))
     with held(folder / "out") as out:

@@ -21,7 +21,8 @@ from planner.batches import sharing
 from planner.batches.disk import Folder, held
 from planner.batches.packed import packed
 from planner.batches.sharing import shared_pipeline
-from planner.batches.worker import Job, Task, Worker
+from planner.batches.task import Job, Task
+from planner.batches.worker import Worker
 from planner.device import shared
 from planner.loading.apart import Inseparable
 from planner.loading.segment import own_bytes
@@ -116,15 +117,16 @@ def job_and_row(folder: Folder, name: str) -> tuple[Job, Task]:
 WRITES = """
 import pickle, sys, torch
 from pathlib import Path
+from planner.batches.work import Work
 from planner.batches.worker import Worker
-called = Worker._called
-def writes(self, work, task):
+called = Work.call
+def writes(self, plan, name, **options):
     with torch.no_grad():
-        work.pipe.vae.decoder.conv_norm_out.weight.mul_(1.0)
-    return called(self, work, task)
-Worker._called = writes
+        self.pipe.vae.decoder.conv_norm_out.weight.mul_(1.0)
+    return called(self, plan, name, **options)
+Work.call = writes
 job, task = pickle.loads(Path("given").read_bytes())
-sys.exit(not Worker(job).row(task))
+sys.exit(not Worker(job).submit(task).result())
 """
 
 
@@ -137,7 +139,7 @@ def test_a_row_that_writes_to_its_weights_is_given_a_copy(here: Path) -> None:
         assert folder.started("a") == 1
         assert "in writes" in (folder.faults / "a").read_text()
         worker = Worker(job)
-        assert worker.row(row)
+        assert worker.submit(row).result()
         with torch.no_grad():
             assert worker._work is not None
             worker._work.pipe.vae.decoder.conv_norm_out.weight.mul_(1.0)
@@ -157,14 +159,15 @@ def test_what_a_row_changes_is_told_and_what_was_killed_is_no_fault(here: Path) 
         (folder.faults / "a").write_bytes(b"")
         job, row = job_and_row(folder, "a")
         worker = Worker(job)
-        assert worker.row(row)  # which casts its VAE to float32 and back: it is the one that is shared again
+        assert worker.submit(row).result()
+        # Which casts its VAE to float32 and back: it is the one that is shared again.
         assert folder.notes() == []
         assert worker._work is not None
         for weight in worker._work.pipe.vae.parameters():
             weight.data = weight.data.clone()
-        assert worker.row(replace(row, id="b"))
+        assert worker.submit(replace(row, id="b")).result()
         (said,) = folder.notes()
         assert re.match(r'a worker has a copy of [\d.]+ KiB of "vae", since "b" changed it', said)
-        assert worker.row(replace(row, id="c"))
+        assert worker.submit(replace(row, id="c")).result()
         assert folder.notes() == []
         worker.close()

@@ -19,7 +19,8 @@ from planner.batches.devices import placed
 from planner.batches.disk import held
 from planner.batches.packed import packed, unpacked
 from planner.batches.queue import Queue
-from planner.batches.worker import Job, Task, Worker
+from planner.batches.task import Job, Task
+from planner.batches.worker import Worker
 from planner.device import shared
 from planner.source.text import Span
 from planner.virtual import backend
@@ -157,7 +158,7 @@ def test_out_of_memory_is_tried_once_more(good: bool, here: Path) -> None:
         once = Fail(op="alloc", error=torch.OutOfMemoryError)
         worker.device = SimDevice(fail=once) if good else SimDevice(capacity=1 << 20)
         one = replace(task("a", ""), run=dict(plan.run))
-        assert worker.row(one) is good
+        assert worker.submit(one).result() is good
         worker.close()
         record = folder.record("a")
         assert record is not None
