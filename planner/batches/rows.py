@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
-from planner.diagnostics.table.p9_batch import NO_PARQUET, NO_ROWS, ROW_UNREADABLE
+from planner.diagnostics.table.p9_batch import INPUTS_UNREADABLE, NO_PARQUET, ROW_UNREADABLE, ROWS_MISSING
 from planner.plan.run import IMAGES, VIDEOS
 from planner.source.text import SourceText, Span
 from planner.target.call import Call
@@ -37,19 +37,29 @@ class Raw:
 def read_rows(inputs: str | Path, call: Call) -> tuple[list[Raw], list[Diagnostic], tuple[SourceText, ...]]:
     """The rows of a file, or of stdin for ``-``; ``call``: which texts of a CSV file are numbers.
 
-    All rows that cannot be read are findings (P960). Raises PlanError where there is no such file, for a
-    suffix that is not known (P962), and for Parquet without pyarrow (P963).
+    All rows that cannot be read are findings (P960), and so is that there are none (P990). Raises PlanError
+    where there is no such file or its suffix is not known (P962), and for Parquet without pyarrow (P963).
     """
+    rows, found, texts = _read(inputs, call)
+    if not rows and not found:
+        name = "<stdin>" if str(inputs) == STDIN else str(inputs)
+        found = [finding(ROWS_MISSING, f'no rows in "{name}"', span=Span(file=name, line=1, column=1))]
+    return rows, found, texts
+
+
+def _read(inputs: str | Path, call: Call) -> tuple[list[Raw], list[Diagnostic], tuple[SourceText, ...]]:
     name = str(inputs)
     suffix = Path(name).suffix.lower()
     if name != STDIN and suffix not in (".jsonl", ".csv", ".parquet"):
-        raise PlanError([finding(NO_ROWS, f'expected .jsonl, .csv, .parquet or -, found "{name}"')])
+        raise PlanError([finding(INPUTS_UNREADABLE, f'expected .jsonl, .csv, .parquet or -, found "{name}"')])
     try:
         if suffix == ".parquet":
             return _parquet(name)
         data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
     except OSError as error:
-        raise PlanError([finding(NO_ROWS, f'cannot read "{name}": {error.strerror or error}')]) from error
+        raise PlanError(
+            [finding(INPUTS_UNREADABLE, f'cannot read "{name}": {error.strerror or error}')]
+        ) from error
     shown = "<stdin>" if name == STDIN else name
     try:
         text = data.decode("utf-8-sig")
@@ -127,12 +137,12 @@ def _csv(text: str, name: str, call: Call) -> tuple[list[Raw], list[Diagnostic]]
     for size, values, at in others if not found else ():
         if size > LONGEST:
             found.append(_unreadable(f"the row has {size} characters, more than {LONGEST}", at[0]))
-        elif len(values) > len(header):
+        elif len(values) != len(header):
             said = f"{len(values)} values under {len(header)} names"
-            found.append(_unreadable(said, at[len(header)]))
+            found.append(_unreadable(said, at[min(len(header), len(values) - 1)]))
         elif any(values):
-            given = {k: _value(k, v, call) for k, v in zip(header, values, strict=False) if v != ""}
-            spans = dict(zip(header, at, strict=False))
+            given = {k: _value(k, v, call) for k, v in zip(header, values, strict=True) if v != ""}
+            spans = dict(zip(header, at, strict=True))
             rows.append(Raw(values=given, spans=spans, span=at[0]))
     return rows, found
 
@@ -141,7 +151,7 @@ def _records(text: str, name: str) -> Iterator[tuple[int, list[str], list[Span]]
     """Length, values and places of each record of a CSV text (RFC 4180). Raises csv.Error, with ``line`` in
     its arguments, for a quote that does not end and for what follows one."""
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text, newline=""))  # as the reader counts them
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     before = 0
     while True:
@@ -197,7 +207,7 @@ def _parquet(name: str) -> tuple[list[Raw], list[Diagnostic], tuple[SourceText, 
     try:
         table = parquet.read_table(name)
     except pyarrow.ArrowException as error:
-        raise PlanError([finding(NO_ROWS, f'cannot read "{name}": {error}')]) from error
+        raise PlanError([finding(INPUTS_UNREADABLE, f'cannot read "{name}": {error}')]) from error
     rows: list[Raw] = []
     found: list[Diagnostic] = []
     for number, values in enumerate(table.to_pylist(), start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import random
@@ -155,6 +156,12 @@ def test_csv_and_its_places(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert "r.csv:4:6: " in out
     assert "r.csv:5:8: 4 values under 3 names" in out
+    Path("r.csv").write_text('id,prompt,height\na,x,64\n\nb,"c\u2028d"\n,,\n"c\nd"\n')
+    assert run([*BATCH, "r.csv"]) == 1
+    out = capsys.readouterr().out
+    assert "r.csv:4:3: 2 values under 3 names" in out
+    assert "r.csv:6:1: 1 values under 3 names" in out
+    assert "r.csv:5:" not in out  # a row of a spreadsheet with nothing in it
     Path("r.csv").write_text('id,prompt,height\n1,"a, ""cat""\nsits",64\nb,12,\n')
     assert planner.batch("x.plan.yaml", "r.csv", "out", simulate=True, dry_run=True).left == 2
     assert not Path("out").exists()
@@ -218,6 +225,34 @@ def test_inputs_that_cannot_be_read(here: Path, monkeypatch: pytest.MonkeyPatch)
     assert codes("latin.jsonl") == {"P960"}
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert codes("r.parquet") == {"P963"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("r.jsonl", ""),
+        ("r.jsonl", "\n \n"),
+        ("r.csv", ""),
+        ("r.csv", "\ufeffid,prompt\n"),
+        ("r.csv", "id\n\n"),
+    ],
+)
+def test_inputs_without_a_row(name: str, text: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(name).write_text(text)
+    for more in ([], ["--dry-run"]):
+        assert run([*BATCH, name, *more]) == 2
+        assert f'{name}:1:1: no rows in "{name}" [P990 no-rows]' in capsys.readouterr().out
+    assert not Path("out").exists()
+
+
+def test_parquet_and_stdin_without_a_row(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(
+        pa.table({"id": pa.array([], pa.string())}), "r.parquet"
+    )
+    assert codes("r.parquet") == {"P990"}
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert codes("-") == {"P990"}
 
 
 def test_a_row_that_fails_is_set_aside_and_the_others_go_on(here: Path) -> None:

@@ -1,4 +1,4 @@
-"""P96x, P98x: rows of a batch, and the folder that its outputs go to."""
+"""P96x, P98x, P990: rows of a batch, and the folder that its outputs go to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROW_UNREADABLE = Code(
     name="row-unreadable",
     severity=Severity.ERROR,
     help="Each line of a .jsonl file is one JSON object in UTF-8, of at most 1 MiB, each key "
-    "once; a .csv file begins with a line of names, and its rows have no more values than that. "
+    "once; a .csv file begins with a line of names, and each row has as many values. "
     "Nothing was run.",
     wrong='{"id": "a", "prompt": "a cat"',
     right='{"id": "a", "prompt": "a cat"}',
@@ -25,7 +25,7 @@ BAD_ROW_ID = Code(
     wrong='{"id": "../cat", "prompt": "a cat"}',
     right='{"id": "cat", "prompt": "a cat"}',
 )
-NO_ROWS = Code(
+INPUTS_UNREADABLE = Code(
     id="P962",
     name="inputs-unreadable",
     severity=Severity.ERROR,
@@ -68,8 +68,10 @@ ROW_DIED = Code(
     name="row-died",
     severity=Severity.ERROR,
     exit_code=4,
-    help="The process ended three times while this row ran: killed by the system where memory was short, by "
-    "a fault of a library, or by hand. The row is set aside and the others go on. --retry tries it again.",
+    help="The process ended three times while this row ran or was written: killed by the system where memory "
+    "was short, by a fault of a library, or by hand. The row is set aside and the others go on. A row is "
+    "written while the next one runs, so that one of the three may be another row's: whoever was there then "
+    "runs alone from there on. --retry tries it again.",
     wrong="plan batch flux.plan.yaml --inputs rows.csv --out x  # a row larger than the machine",
     right="plan batch flux.plan.yaml --inputs rows.csv --out x --retry",
 )
@@ -146,11 +148,21 @@ METRICS_MISSING = Code(
     wrong="plan batch flux.plan.yaml --inputs rows.csv --out x --metrics batch.prom",
     right="pip install 'offload-planner[metrics]'",
 )
+ROWS_MISSING = Code(
+    id="P990",
+    name="no-rows",
+    severity=Severity.ERROR,
+    exit_code=2,
+    help="The file of a batch's rows can be read, and there are none: it is empty, or has names of columns "
+    "alone. Nothing was run.",
+    wrong="plan batch flux.plan.yaml --inputs empty.jsonl --out pictures",
+    right="plan batch flux.plan.yaml --inputs rows.jsonl --out pictures",
+)
 
 CODES = (
     ROW_UNREADABLE,
     BAD_ROW_ID,
-    NO_ROWS,
+    INPUTS_UNREADABLE,
     NO_PARQUET,
     BATCH_LOCKED,
     BATCH_CHANGED,
@@ -162,4 +174,5 @@ CODES = (
     RAY_FAILED,
     WEIGHTS_COPIED,
     METRICS_MISSING,
+    ROWS_MISSING,
 )
