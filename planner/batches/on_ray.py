@@ -63,8 +63,8 @@ def on_ray(
 class Actor:
     """A worker as Ray makes it. What a row raises is its answer: an exception would end Ray's job.
 
-    Ray gives it two rows at a time where it can: one thread of its own does all that touches the device, and
-    the others wait until their row has ended.
+    Ray gives it two rows at a time, where it is new enough: one thread of its own does all that touches the
+    device, the others wait until their row has ended, so that one is written while the next one's call runs.
     """
 
     def __init__(self, job: Job, most: int, folder: str) -> None:
@@ -111,14 +111,13 @@ def _answers(ray: Any, job: Job, size: int, tasks: Sequence[Task]) -> Iterator[A
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # the batch tells its own progress
     rows = [{"task": pickle.dumps(task)} for task in tasks]
     device = {"num_cpus": 1} if job.device.startswith("sim") else {"num_gpus": 1}
-    threads = {}
-    if "enable_true_multi_threading" in signature(ActorPoolStrategy).parameters:
-        threads["enable_true_multi_threading"] = True
-        device["max_concurrency"] = 2  # a row is written while the next one's call runs
+    how: dict[str, Any] = {"size": size}
+    if "max_concurrent_calls_per_actor" in signature(ActorPoolStrategy).parameters:
+        how |= {"max_concurrent_calls_per_actor": 2, "enable_true_multi_threading": True}
     answers = from_items(rows, override_num_blocks=len(rows)).map(
         Actor,
         fn_constructor_args=(job, DEATHS * size, os.getcwd()),
-        compute=ActorPoolStrategy(size=size, **threads),
+        compute=ActorPoolStrategy(**how),
         **device,
     )
     try:

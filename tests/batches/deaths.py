@@ -145,10 +145,10 @@ class Deaths:
             dies(out.stem, "write")
             return write(made, plan, out, **options)
 
-        write, outputs.save_outputs = outputs.save_outputs, written
-        Worker._prepared = lambda self: SimpleNamespace(  # type: ignore[method-assign]
-            pipe=None, call=call, remove=lambda: None
-        )
+        write = outputs.save_outputs
+        setattr(outputs, "save_outputs", written)  # noqa: B010
+        work: Any = SimpleNamespace(pipe=None, call=call, remove=lambda: None)
+        setattr(Worker, "_prepared", lambda self: work)  # noqa: B010
         if stranger:
             signal.setitimer(signal.ITIMER_REAL, moments.uniform(0.001, 8 * LONGEST))  # SIGALRM ends it
         job = Job(plan=packed(self.plan), device="cpu", out=folder.out, token=folder.token, threads=1)

@@ -18,6 +18,8 @@ from interrupting import interrupt
 import planner
 from planner.batches.devices import kind_for_ray
 
+from .test_overlap import WAITS
+
 PLAN = """version: 1
 pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}
 run: {prompt: a cat, num_inference_steps: 1, height: 64, width: 64, seed: 3}
@@ -81,6 +83,18 @@ def test_rows_that_fail_and_are_set_aside(here: Path) -> None:
     with pytest.raises(planner.PlanError) as raised:
         planner.batch("x.plan.yaml", "r.jsonl", "other", engine="ray", simulate=True)
     assert [d.code.id for d in raised.value.diagnostics] == ["P905"]
+
+
+@pytest.mark.wide
+def test_a_call_runs_while_the_row_before_is_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    Path("waits.py").write_text(WAITS)
+    ours = 'import sys\nif any("default_worker" in part for part in sys.orig_argv):\n    import waits\n'
+    Path("sitecustomize.py").write_text(ours)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), *sys.path]))
+    made = planner.batch("x.plan.yaml", "r.jsonl", "out", engine="ray", simulate=True)
+    assert (made.done, made.failed, made.left) == (5, 0, 0)
+    assert Path("overlapped").exists()
 
 
 @pytest.mark.wide
