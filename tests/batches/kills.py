@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from tests.slowed import environment
 
 PLAN = """version: 1
 pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}
@@ -66,11 +69,14 @@ def main() -> int:
     parser.add_argument("--engine", choices=["local", "ray"])
     parser.add_argument("--workers", type=int)
     parser.add_argument("--victim", choices=["worker", "driver", "raylet"])
+    parser.add_argument("--call", type=float, default=0.0, help="seconds that each call takes more")
+    parser.add_argument("--write", type=float, default=0.0, help="seconds that each output takes more")
     asked = parser.parse_args()
     bad = 0
     with tempfile.TemporaryDirectory(dir="/tmp") as name:  # short: a socket's path has 107 characters
         os.environ["RAY_TMPDIR"] = name
         folder = prepared(Path(name), asked.rows)
+        os.environ.update(environment(folder, asked.call, asked.write))
         whole = reference(folder)
         for engine, workers, victim in CASES:
             given = (asked.engine or engine, asked.workers or workers, asked.victim or victim)
@@ -104,7 +110,9 @@ def told(case: Case, folder: Path, whole: dict[str, str]) -> list[str]:
         killed, starts, aside, wrong = -1, -1, -1, [f"hangs: {error}"]
     seconds = time.monotonic() - began
     said = "; ".join(wrong) or f"{len(whole)} outputs, each once, equal to one worker's"
-    counts = f"{killed} kills, {starts} starts of the batch, {aside} rows set aside and tried again"
+    pairs = len(re.findall(r" ended \(.*\) with \S+, \S+: ", (folder / f"{case}.log").read_text()))
+    counts = f"{killed} kills, {pairs} of workers with two rows, {starts} starts of the batch, "
+    counts += f"{aside} rows set aside and tried again"
     print(f"{case}: {counts}, {seconds:.0f} s: {said}", flush=True)
     return wrong
 

@@ -138,7 +138,12 @@ def job(folder: Folder) -> Job:
     return Job(plan=packed(plan), device="sim:0", out=folder.out.absolute(), token=folder.token, threads=1)
 
 
-def in_process(folder: Folder, monkeypatch: pytest.MonkeyPatch, code: str) -> Iterator[tuple[str, bool]]:
+def in_process(
+    folder: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[tuple[str, bool]]:
     """Rows of one worker in a process of its own, which begins with ``code``, as they end."""
     from planner.batches.batch import _rows
 
@@ -146,7 +151,7 @@ def in_process(folder: Folder, monkeypatch: pytest.MonkeyPatch, code: str) -> It
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path.cwd()), *sys.path]))
     found, _ = _rows(planner.load("x.plan.yaml", overrides=("idle=keep",)), "r.jsonl")
     tasks, _, _ = todo(folder, found, "sim", retry=False, force=False)
-    for task, good in processes([job(folder)], tasks, folder, lambda line: None, Stop()):
+    for task, good in processes([job(folder)], tasks, folder, tell, Stop()):
         yield task.id, good
 
 
@@ -339,6 +344,28 @@ def test_interrupted_twice_neither_is_waited_for(
     assert (again.done, again.skipped, again.left) == (3, 1, 0)
 
 
+def test_interrupted_twice_while_the_last_row_is_written(
+    here: Path, course: Course, gate: threading.Event
+) -> None:
+    asked = threading.Event()
+
+    def writing(name: str) -> None:
+        if name == "r3":
+            os.kill(os.getpid(), signal.SIGINT)
+            assert asked.wait(PATIENCE)  # two signals that wait are one
+            os.kill(os.getpid(), signal.SIGINT)
+            assert gate.wait(PATIENCE)
+
+    def tell(line: str) -> None:
+        if line.startswith("ends after"):
+            asked.set()
+
+    course.writing = writing
+    made = planner.batch("x.plan.yaml", "r.jsonl", "out", simulate=True, tell=tell)
+    assert (made.done, made.left, made.exit_code) == (3, 1, 130)
+    assert starts() == 0
+
+
 def test_interrupted_twice_the_process_ends_at_once(here: Path) -> None:
     """Though the row before is still being written, which nothing can end."""
     Path("sitecustomize.py").write_text(ENDLESS)
@@ -372,6 +399,64 @@ def written(made, plan, out, **options):
 
 Work.call, outputs.save_outputs = called, written
 """
+
+
+KILLS = """
+import os, threading
+from pathlib import Path
+from planner.batches.work import Work
+from planner.loading import outputs
+
+gate, call, write = threading.Event(), Work.call, outputs.save_outputs
+
+def called(self, plan, name, **options):
+    if name == "r1":
+        gate.set()
+        os.kill(os.getpid(), 9)
+    return call(self, plan, name, **options)
+
+def written(made, plan, out, **options):
+    if out.stem == "r0" and not Path("once").exists():
+        Path("once").touch()
+        gate.wait(120)
+        threading.Event().wait()  # until r1 kills both
+    return write(made, plan, out, **options)
+
+Work.call, outputs.save_outputs = called, written
+"""
+
+
+@pytest.mark.wide
+def test_a_row_that_was_written_while_the_next_one_killed_both(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with held(here / "out") as folder:
+        ended = dict(in_process(folder, monkeypatch, KILLS, said.append))
+        assert ended == {"r0": True, "r1": False, "r2": True, "r3": True}
+        assert (folder.record("r1") or {})["finding"]["code"] == "P966"
+    assert [re.findall(r"\br\d\b", line) for line in said] == [["r0", "r1"], ["r1"], ["r1"]]
+    assert starts() == 0
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("seed", range(2))
+def test_workers_killed_at_any_moment_of_calls_and_writings(seed: int) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.batches.kills",
+        "--rows",
+        "16",
+        "--kills",
+        "4",
+        "--seed",
+        str(seed),
+    ]
+    command += ["--engine", "local", "--workers", "2", "--call", "0.3", "--write", "0.3"]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("16 outputs, each once, equal to one worker's") == 2
 
 
 @pytest.mark.parametrize("seeds", [4, pytest.param(60, marks=pytest.mark.wide)])

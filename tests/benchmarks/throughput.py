@@ -1,15 +1,15 @@
 """``python -m tests.benchmarks.throughput``: rows a minute of ``plan batch`` with 1, 2, ... workers.
 
 On CUDA an SDXL-size pipeline with random weights; with ``--sleep`` a tiny one in simulation, each call of
-which takes so many seconds more, so that two cores hold many workers. The rate is taken between the first
-output of the slowest worker and the last output: start-up and loading are left out, and told beside it.
+which takes so many seconds more (each writing ``--write`` ones), so that two cores hold many workers. The
+rate is taken between the first output of the slowest worker and the last output: start-up and loading are
+left out, and told beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,26 +20,7 @@ from typing import Any
 import click
 import torch
 
-SLEEP = "OFFLOAD_PLANNER_BENCHMARK_SLEEP"
-STARTED = """import os
-if os.environ.get("OFFLOAD_PLANNER_BENCHMARK_SLEEP"):
-    from tests.benchmarks.throughput import slowed
-    slowed()
-"""
-"""What Python runs in each process that finds it on its path: workers have no other way in."""
-
-
-def slowed() -> None:
-    """Each call of a worker takes as many seconds more as the environment says."""
-    from planner.batches.work import Work
-
-    called, seconds = Work._attempted, float(os.environ[SLEEP])
-
-    def attempted(self: Any, *given: Any) -> Any:
-        time.sleep(seconds)
-        return called(self, *given)
-
-    Work._attempted = attempted  # type: ignore[method-assign, assignment]
+from tests.slowed import CALL, environment, on_path
 
 
 def saved(folder: Path) -> None:
@@ -64,13 +45,20 @@ def saved(folder: Path) -> None:
 @click.option("--engine", default="local")
 @click.option("--steps", default=8)
 @click.option("--sleep", type=float, help="Seconds of a call, in simulation.")
+@click.option("--write", type=float, default=0.0, help="Seconds that an output takes more, with --sleep.")
 @click.option("--set", "settings", multiple=True, help="Of the plan, as plan batch has it.")
 def main(
-    rows: int, workers: list[int], engine: str, steps: int, sleep: float | None, settings: list[str]
+    rows: int,
+    workers: list[int],
+    engine: str,
+    steps: int,
+    sleep: float | None,
+    write: float,
+    settings: list[str],
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
-        (here / "sitecustomize.py").write_text(STARTED)
+        within = environment(here, sleep, write) if sleep else on_path(here)
         source = {"source": "builtin:tiny-sdxl"} if sleep else {"source": "sdxl", "dtype": "float16"}
         if not sleep:
             start = time.perf_counter()
@@ -86,23 +74,21 @@ def main(
         (here / "rows.jsonl").write_text("".join(f'{{"id": "r{n:04}", "seed": {n}}}\n' for n in range(rows)))
         first: dict[str, str] = {}
         for count in workers:
-            made = _run(here, count, engine, sleep, settings)
+            made = _run(here, count, engine, within, settings)
             first = first or made.pop("digests")
             made["equal"] = made.pop("digests", first) == first
             print(json.dumps({"engine": engine, "workers": count, **made}), flush=True)
 
 
-def _run(here: Path, workers: int, engine: str, sleep: float | None, settings: list[str]) -> dict[str, Any]:
+def _run(
+    here: Path, workers: int, engine: str, within: dict[str, str], settings: list[str]
+) -> dict[str, Any]:
     out = here / f"out-{workers}"
     told = [sys.executable, "-m", "planner", "batch", "x.plan.yaml", "--inputs", "rows.jsonl"]
     told += ["--out", str(out), "--workers", str(workers), "--engine", engine]
-    told += ["--simulate"] * bool(sleep) + [part for one in settings for part in ("--set", one)]
-    path = os.pathsep.join([str(here), str(Path(__file__).parents[2])])
-    environment = {**os.environ, "PYTHONPATH": path + os.pathsep + os.environ.get("PYTHONPATH", "")}
-    if sleep:
-        environment[SLEEP] = str(sleep)
+    told += ["--simulate"] * (CALL in within) + [part for one in settings for part in ("--set", one)]
     start = time.perf_counter()
-    ended = subprocess.run(told, cwd=here, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(told, cwd=here, env=within, capture_output=True, text=True)
     whole = time.perf_counter() - start
     if ended.returncode:
         return {"failed": ended.stderr[-600:], "digests": {}}
