@@ -11,7 +11,7 @@ from typing import Any
 CALL, WRITE = "OFFLOAD_PLANNER_SLOW_CALL", "OFFLOAD_PLANNER_SLOW_WRITE"
 STARTED = f"""import os
 if os.environ.get("{CALL}"):
-    from tests.slowed import slow
+    from slowed import slow
     slow()
 """
 """What Python runs in each process that finds it on its path: workers have no other way in."""
@@ -27,6 +27,7 @@ def environment(folder: Path, call: float, write: float) -> dict[str, str]:
     """In which each call, and each writing of an output, takes so many seconds more; ``folder`` gets what
     does that."""
     (folder / "sitecustomize.py").write_text(STARTED)
+    (folder / "slowed.py").write_text(Path(__file__).read_text())
     return on_path(folder) | {CALL: str(call), WRITE: str(write)}
 
 

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.slowed import environment
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest's pythonpath
+from slowed import environment
 
 PLAN = """version: 1
 pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}

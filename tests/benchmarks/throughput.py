@@ -20,7 +20,8 @@ from typing import Any
 import click
 import torch
 
-from tests.slowed import CALL, environment, on_path
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest's pythonpath
+from slowed import CALL, environment, on_path
 
 
 def saved(folder: Path) -> None:
