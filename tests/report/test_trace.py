@@ -182,7 +182,7 @@ def test_a_run_beside_its_forecast(
         charts.append(replace(chart_of(*arguments), predicted=foreseen))
         return charts[-1]
 
-    monkeypatch.setattr("planner.cli.apply.chart_of", beside)
+    monkeypatch.setattr("planner.cli.ran.chart_of", beside)
     words = ["apply", "x.plan.yaml", "--simulate", "--out", OUT[name]]
     assert run([*words, "--trace", "x.json", "--report", "r.json"]) == 0
     traced = read(here / "x.json")
