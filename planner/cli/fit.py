@@ -11,6 +11,7 @@ import click
 from planner.cli.card import card_option, here
 from planner.cli.code import catalogue_option
 from planner.cli.complete import plan_files
+from planner.cli.fitting import watched
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, raw, show
 from planner.diagnostics.diagnostic import PlanError, finding
@@ -102,19 +103,21 @@ def fit_command(
     given = source_of(source) if source == "-" else source
     if frontier_file is not None:
         _drawable(frontier_file, output, given, force=force)
-    made = fit(
-        given,
-        vram="" if vram == "auto" else vram,
-        ram=ram,
-        pinned=pinned,
-        card=card or _here(given),
-        allow=allowed,
-        idle=idle,
-        objective=objective,
-        overrides=(*(_pairs(arguments) if arguments else ()), *overrides),
-        catalogue=catalogues,
-        tell=log,
-    )
+    where = card or _here(given)
+    with watched() as watch:
+        made = fit(
+            given,
+            vram="" if vram == "auto" else vram,
+            ram=ram,
+            pinned=pinned,
+            card=where,
+            allow=allowed,
+            idle=idle,
+            objective=objective,
+            overrides=(*(_pairs(arguments) if arguments else ()), *overrides),
+            catalogue=catalogues,
+            watch=watch,
+        )
     if output is None:
         raw(made.text)
     else:
@@ -192,7 +195,8 @@ def _here(source: Path | SourceText | str) -> Card:
 
 
 def _frontier(made: Fitted, path: Path, *, force: bool) -> None:
-    points = frontier(made, log)
+    with watched() as watch:
+        points = frontier(made, watch)
     rows = [
         (
             gib(p.budget),

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from planner.api import calibrated, compile, load, profile
+from planner.api import calibrated, compile, load, profile, shipping
+from planner.cards.kernels import Kernels
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
-from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOTHING_FITS, SOLVER_FAILED, TIGHT
+from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, SOLVER_FAILED, TIGHT
 from planner.fitting.draft import Draft, as_meant, draft_of, edited, settings_for
 from planner.fitting.edit import with_comment, with_head
-from planner.fitting.least import MIB, least_budget
+from planner.fitting.helps import Change, helps
 from planner.fitting.pictures import WORTH, Variant, variants
 from planner.fitting.price import Objective
+from planner.fitting.refusal import host_too, refusal
 from planner.fitting.search import NothingFits
 from planner.fitting.solution import Solution, Task, least_cost, solve_task
 from planner.fitting.solver import SolverFailed, installed
 from planner.fitting.solver import name as solver_name
+from planner.fitting.watch import NOBODY, Watch
 from planner.fitting.words import certificate, reasons
 from planner.fitting.wrote import marks_of
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan
+from planner.predict.profile import CallProfile
 from planner.report.image import picture_words
 from planner.schedule.card import Card, card_for
-from planner.schedule.fit import gib
 from planner.source.ends import as_in
 from planner.source.text import SourceText
 from planner.stages.results import Compiled
@@ -87,7 +90,7 @@ def fit(
     objective: Objective = "steady",
     overrides: Sequence[str] = (),
     catalogue: Given = (),
-    tell: Callable[[str], None] = lambda text: None,
+    watch: Watch = NOBODY,
 ) -> Fitted:
     """The plan that takes the least time in ``vram``, searched over all that the plan leaves open.
 
@@ -97,7 +100,7 @@ def fit(
     the plan's. ``allow``: what may change the picture, of ``slicing``, ``tiling``, ``quantization`` and
     ``dtype``. ``idle``: ``keep`` or ``release``; left out, and unsaid in the plan, the better one.
     ``objective``: ``steady`` calls or the ``first``. ``overrides``: other keys, written into the plan.
-    ``tell``: is told what is being done.
+    ``watch``: is told what is being done.
 
     Needs torch and the components' configs, as ``planner.profile`` does. Raises PlanError: of the plan; P991
     where nothing fits; P992 for a card without rates; P994.
@@ -107,15 +110,18 @@ def fit(
         hint = "a card that ships, such as rtx-4090, or a file of plan doctor --measure"
         raise PlanError([finding(NO_RATES, f"the rates of {here.name} are not known", hint=hint)])
     draft = draft_of(source, settings_for(vram, ram, pinned, idle, run, overrides))
-    chosen = _idle(draft.plan, idle)
+    rates = here.data
     notes: list[Diagnostic] = []
     if not installed():
         notes.append(finding(NO_SOLVER, "without HiGHS the bound is weaker", hint=NO_SOLVER.help))
 
     def task_of(variant: Variant) -> Task:
         plan = _with(draft.plan, variant.settings)
-        assert here.data is not None
-        call, card = calibrated(plan, profile(plan, kernels=here.data.kernels), here)
+        watch.begins("tracing the call" + _said(variant))
+        return made(plan, profile(plan, kernels=rates.kernels))
+
+    def made(plan: Plan, call: CallProfile) -> Task:
+        call, card = calibrated(plan, call, here)
         assert card.data is not None
         return Task(
             plan=plan,
@@ -123,26 +129,46 @@ def fit(
             card=card,
             data=card.data,
             objective=objective,
-            idle=chosen,
+            idle=_idle(plan, idle),
             catalogue=catalogue,
+            watch=watch,
         )
+
+    def changed(change: Change) -> Task | None:
+        plan = _with(draft.plan, change.settings)
+        call = _exactly(plan, rates.kernels) if change.other else first.call
+        return None if call is None else made(plan, call).alike(tight=change.tight)
 
     try:
         first = task_of(Variant(()))
-        ways, more = variants(draft.plan, first.unbounded.target, tuple(allow))
         try:
-            task, variant, solution = _best(ways, first, task_of, tell)
+            ways, more = variants(draft.plan, first.unbounded.target, tuple(allow))
+        except PlanError as error:
+            raise host_too(error, first, changed) from error
+        try:
+            task, variant, solution = _best(ways, first, task_of, watch)
         except NothingFits:
             first = first.alike(tight=True)
             notes.append(finding(TIGHT, "an allocation is tried twice in every plan that was found"))
             try:
-                task, variant, solution = _best(ways[:1], first, task_of, tell)
+                task, variant, solution = _best(ways[:1], first, task_of, watch)
             except NothingFits as error:
-                others = [task_of(way).alike(most=FEW) for way in ways[1:]]
-                raise _refusal((first, *others), error, allow) from error
+                tasks = (first, *(task_of(way).alike(most=FEW) for way in ways[1:]))
+                would = helps(first, allow, ways[-1].settings, changed)
+                raise refusal(tasks, would) from error
     except SolverFailed as error:
         raise PlanError([finding(SOLVER_FAILED, str(error))]) from error
     return _fitted(draft, task, variant, solution, [*notes, *more])
+
+
+def _exactly(plan: Plan, kernels: Kernels) -> CallProfile | None:
+    """The very call of the plan, None where it cannot be traced here."""
+    ships = shipping(plan, kernels)
+    try:
+        found = profile(plan, kernels=kernels)
+    except PlanError:
+        return None
+    return None if ships is not None and not ships.exact and found == ships.call else found
 
 
 def _idle(plan: Plan, asked: str | None) -> tuple[Idle, ...]:
@@ -156,7 +182,7 @@ def _with(plan: Plan, settings: Sequence[tuple[str, str]]) -> Plan:
 
 
 def _best(
-    ways: Sequence[Variant], first: Task, task_of: Callable[[Variant], Task], tell: Callable[[str], None]
+    ways: Sequence[Variant], first: Task, task_of: Callable[[Variant], Task], watch: Watch
 ) -> tuple[Task, Variant, Solution]:
     """The fastest, where each change of the picture has to be worth it. Raises NothingFits."""
     best: tuple[Task, Variant, Solution] | None = None
@@ -165,7 +191,7 @@ def _best(
         task = task_of(variant).alike(most=FEW) if variant.settings else first
         if best is not None and least_cost(task) >= best[2].price.cost * (1 - WORTH):
             continue
-        tell("searching" + (f": {', '.join(variant.said)}" if variant.said else ""))
+        watch.begins("searching" + _said(variant))
         try:
             found = solve_task(task)
         except NothingFits as error:
@@ -177,6 +203,10 @@ def _best(
         assert nothing is not None
         raise nothing
     return best
+
+
+def _said(variant: Variant) -> str:
+    return f": {', '.join(variant.said)}" if variant.said else ""
 
 
 def _fitted(
@@ -223,26 +253,3 @@ def _warnings(plan: Plan, task: Task) -> list[Diagnostic]:
     """What should be looked at in it, as ``validate`` says for the card."""
     compiled = compile(plan, card=task.card, catalogue=task.catalogue, call=task.call, advice=False)
     return [one for one in compiled.diagnostics if one.severity is Severity.WARNING]
-
-
-def _refusal(tasks: Sequence[Task], nothing: NothingFits, allow: Sequence[str]) -> PlanError:
-    """Why nothing fits, what would, and each limit that was met; ``tasks``: each change of the picture that
-    was tried, none first."""
-    task, why, least = tasks[0], nothing.refused[0], least_budget(tasks)
-    more = ",".join(one for one in ("tiling", "quantization") if one not in allow)
-    hint = "; ".join(
-        filter(
-            None,
-            (
-                f"{least // MIB}MiB is the least that fits" if least else "",
-                f"--allow {more} takes less and changes the picture" if more else "",
-                "smaller pictures or fewer at once take less",
-            ),
-        )
-    )
-    budget = gib(task.room.budget) if task.room.budget is not None else "what there is"
-    span = task.plan.document.spans.get("/budget/vram")
-    said = f"no plan for this call fits in {budget}: {why.why}"
-    found = [finding(NOTHING_FITS, said, span=span, hint=hint)]
-    found += [replace(one, hint="") for one in why.found]  # their least is without activations
-    return PlanError(found, task.plan.document.sources)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from planner.fitting.least import least_budget
 from planner.fitting.price import Price
 from planner.fitting.search import NothingFits
 from planner.fitting.solution import solve_task
+from planner.fitting.watch import NOBODY, Watch
 from planner.plan.model import Policy
 from planner.schedule.card import Room
 from planner.schedule.fit import gib
@@ -39,17 +40,18 @@ class Point:
         return self.price.cost / 1e6
 
 
-def frontier(made: Fitted, tell: Callable[[str], None] = lambda text: None) -> tuple[Point, ...]:
+def frontier(made: Fitted, watch: Watch = NOBODY) -> tuple[Point, ...]:
     """The best plans from the least memory in which one fits to what everything takes, the budget that was
     asked for and 2 GiB more among them; memory that buys nothing is left out."""
-    task = made.task.alike(most=64)
+    task = made.task.alike(most=64, watch=watch)
+    watch.begins("looking for the least memory")
     room, least = task.room, least_budget([task])
     if least is None:
         return ()
     asked = () if room.budget is None else (room.budget, room.budget + 2 * GIB)
     points: list[Point] = []
     for budget in budgets(least, task.unhindered.peak + GIB // 4, asked):
-        tell(f"searching in {gib(budget)}")
+        watch.begins(f"searching in {gib(budget)}")
         if budget == room.budget:
             points.append(Point(budget, made.solution.price, made.solution.bound))
             continue

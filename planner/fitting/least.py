@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from planner.fitting.choices import LEAST, space_of
+from planner.fitting.choices import LEAST, Settings, space_of
 from planner.fitting.price import Price
 from planner.fitting.solution import PLENTY, Task
 from planner.fitting.solution import fits as found_in
@@ -62,12 +62,12 @@ def _turn(fits: _Probe, near: int) -> int:
 
 def _nearly(task: Task) -> int | None:
     """MiB in which one of two plans fits, without a search; None where no memory is enough."""
-    ways, overhead, weights = [*_smallest(task)], task.room.overhead, task.unbounded.target.bytes
+    ways, overhead, weights = [*smallest(task)], task.room.overhead, task.unbounded.target.bytes
 
     def fits(mib: int) -> bool:
         there = _within(task, mib)
         pricer = there.pricer()
-        return any(isinstance(pricer.price(settings), Price) for settings in ways)
+        return any(isinstance(pricer.price(settings), Price) for settings, _ in ways)
 
     low, high = 0, max(1, (overhead + 2 * weights) // MIB)
     while not fits(high):
@@ -80,9 +80,10 @@ def _nearly(task: Task) -> int | None:
     return high
 
 
-def _smallest(task: Task) -> Iterator[tuple[tuple[str, str], ...]]:
-    """Settings that hold the least: all left to the compiler, and as much as can be streamed through."""
-    yield ()
+def smallest(task: Task) -> Iterator[tuple[Settings, bool]]:
+    """Settings that hold the least, and whether amounts are written down in them: all left to the compiler,
+    and as much as can be streamed through. Raises PlanError."""
+    yield (), False
     space = space_of(task.plan, task.unbounded.graph, 1, idle=(), residents=False)
     through = [next((c for c in of if c.said.get("resident") == LEAST), of[0]) for of in space]
-    yield tuple(setting for choice in through for setting in choice.settings)
+    yield tuple(setting for choice in through for setting in choice.settings), True

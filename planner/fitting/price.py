@@ -8,6 +8,7 @@ from typing import Literal
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, errors
 from planner.fitting.choices import Settings
+from planner.fitting.watch import NOBODY, Watch
 from planner.predict.call import outcome
 from planner.predict.clock import micros
 from planner.predict.forecast import Outcome
@@ -50,14 +51,16 @@ class Pricer:
         *,
         tight: bool = False,
         replays: Replays | None = None,
+        watch: Watch = NOBODY,
     ) -> None:
         """``budget``: bytes that the driver may show, None where nothing limits them; ``tight``: plans count
         too in which an allocation is tried twice, and libraries may do with less scratch; ``replays``: of
-        other plans for the same call."""
+        other plans for the same call; ``watch``: is told of each plan."""
         self._compiled = compiled
         self._budget = budget
         self._tight = tight
         self._replays = Replays() if replays is None else replays
+        self._watch = watch
         self._objective = objective
         self._said: dict[Settings, Price | Refused] = {}
         self._known: dict[str, Price | Refused] = {}
@@ -65,7 +68,8 @@ class Pricer:
     def price(self, settings: Settings, *, exact: bool = False) -> Price | Refused:
         """``exact``: amounts are written down in it, so that a margin is left."""
         if settings not in self._said:
-            self._said[settings] = self._found(settings)
+            new = self._said[settings] = self._found(settings)
+            self._watch.priced(new.cost if isinstance(new, Price) else None)
         found = self._said[settings]
         return found if isinstance(found, Refused) or not exact else self._with_margin(found)
 

@@ -14,6 +14,7 @@ from planner.fitting.choices import LEVELS, Choice, Settings, Space, space_of, s
 from planner.fitting.phases import Problem, blocks_of, problem_of
 from planner.fitting.price import Objective, Price, Pricer, Refused
 from planner.fitting.search import ALL, MOST, Found, NothingFits, Search
+from planner.fitting.watch import NOBODY, Watch
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan, Policy
 from planner.predict.call import outcome
@@ -58,7 +59,7 @@ class Task:
     """``plan``: what is said already; ``call``: of it, traced; ``card``: whose rates and memory count;
     ``data``: the rates; ``target``: what the plan is for, None for what it names; ``idle``: what may be
     chosen; ``tight``: as for ``Pricer``; ``levels``, ``everything``, ``most``: how finely and how far is
-    searched; ``replays``: of plans for ``call``, whatever the memory."""
+    searched; ``replays``: of plans for ``call``, whatever the memory; ``watch``: is told what is done."""
 
     plan: Plan
     call: CallProfile
@@ -73,6 +74,7 @@ class Task:
     everything: int = ALL
     most: int = MOST
     replays: Replays = field(default_factory=Replays, compare=False, repr=False)
+    watch: Watch = field(default=NOBODY, compare=False, repr=False)
 
     def compiled(self, settings: Settings = ()) -> Compiled:
         """The plan with ``settings``. Raises PlanError."""
@@ -135,7 +137,14 @@ class Task:
 
     def pricer(self) -> Pricer:
         """Of plans for it. Raises PlanError."""
-        return Pricer(self.compiled, self.objective, self.room.budget, tight=self.tight, replays=self.replays)
+        return Pricer(
+            self.compiled,
+            self.objective,
+            self.room.budget,
+            tight=self.tight,
+            replays=self.replays,
+            watch=self.watch,
+        )
 
 
 def problem_for(task: Task) -> Problem:
@@ -178,6 +187,7 @@ def solve_task(task: Task) -> Solution:
     free, problem = task.unbounded, problem_for(task)
     space, pricer, bounds = space_for(task, problem), task.pricer(), Bounds(problem)
     least = lower(problem)
+    task.watch.bounded(least)
     enough = int(least * (1 + SAME / 2))
     search = Search(space, pricer, bounds)
     found = search.run([*starts_of(space)], everything=task.everything, most=task.most, enough=enough)

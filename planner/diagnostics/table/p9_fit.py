@@ -9,9 +9,11 @@ NOTHING_FITS = Code(
     name="nothing-fits",
     severity=Severity.ERROR,
     help="Of all that the plan leaves open, nothing lets the call run in this memory: the message says which "
-    "component needs how much, and what the least budget is that would do. Give more memory, allow what "
-    "changes the picture (`--allow slicing,tiling,quantization,dtype`), or ask for less at once "
-    "(`--run height=768,width=768`).",
+    "component needs how much beside as little weights as can be, the hint what the least budget is that "
+    "would do, and with which changes a plan was found in this one: without a policy that the plan says "
+    "itself, with something that changes the picture (`--allow slicing,tiling,quantization,dtype`), or with "
+    "less at once (`--run height=768,width=768`). Each was tried by itself; what was not enough, and what "
+    "could not be traced here, is told as well.",
     wrong="plan fit flux.plan.yaml --vram 1GiB --card h200",
     right="plan fit flux.plan.yaml --vram 12GiB --card h200",
 )
