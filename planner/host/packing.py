@@ -52,9 +52,9 @@ def held_of(found: list[tuple[int, Slot]]) -> list[Held]:
 
 
 def pack(held: list[Held], pins: Pins, owner: object) -> torch.Tensor | None:
-    """Moves small and file-backed regions into one allocation, each at a multiple of ALIGNMENT, which is
-    registered while it is filled; small ones that lie in shared memory are packed there. Raises OSError for
-    a mapped file that became shorter, with nothing moved."""
+    """Moves small and file-backed regions into one allocation of whole pages, each at a multiple of
+    ALIGNMENT, which is registered while it is filled; small ones that lie in shared memory are packed there.
+    Raises OSError for a mapped file that became shorter, with nothing moved."""
     mapped = file_backed(h.region.address for h in held)
     chosen = [h for h in held if h.region.nbytes < PACKED or h.region.address in mapped]
     chosen = [h for h in chosen if repointable(h.tensors, h.region)]
@@ -68,7 +68,7 @@ def pack(held: list[Held], pins: Pins, owner: object) -> torch.Tensor | None:
         return None
     with torch.inference_mode(False), torch.no_grad(), ThreadPoolExecutor(1) as beside:
         arena, regions = fresh_regions([h.region.nbytes for h in chosen])
-        extent = [(arena.data_ptr(), arena.numel())]
+        extent = [(arena.data_ptr(), -(-arena.numel() // PAGESIZE) * PAGESIZE)]  # its last page is its own
         registered = beside.submit(pins.add, extent, [arena], owner=owner)
         moves = list(zip(chosen, regions, strict=True))
         copy_out((h.region.bytes(), region.bytes()) for h, region in moves)

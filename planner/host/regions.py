@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +54,24 @@ class Region:
     def bytes(self) -> torch.Tensor:
         """The memory as a flat uint8 tensor, without a copy."""
         return torch.empty(0, dtype=torch.uint8).set_(self.storage, self.start, (self.nbytes,), (1,))
+
+
+Cuts = Callable[[int, int], Iterable[int]]
+"""For an address and a number of bytes, the lengths of the parts in which they can be copied."""
+
+
+def copied(host: torch.Tensor, device: torch.device, cuts: Cuts) -> torch.Tensor:
+    """The bytes of a strided ``host`` on ``device``, as one row of elements from its first to its last.
+
+    ``Tensor.to`` is no way for memory that is registered in part, or in pieces: to CUDA a copy that runs from
+    one into the other is an invalid argument."""
+    start, end = extent(host)
+    source = Region(host.untyped_storage(), start, end).bytes()
+    made, at = torch.empty(end - start, dtype=torch.uint8, device=device), 0
+    for length in cuts(source.data_ptr(), end - start):
+        made[at : at + length].copy_(source[at : at + length])
+        at += length
+    return made.view(host.dtype)
 
 
 def fresh_regions(sizes: Sequence[int]) -> tuple[torch.Tensor, list[Region]]:

@@ -51,6 +51,6 @@ def _gradients(state: DeviceState, component: ManagedComponent, entry: str) -> A
     again in backward is a use."""
     made, module = ExitStack(), component.module
     if component.weights is not None and component.weights.gradients and module is not None:
-        made.enter_context(saved_as_notes(component.weights.weights_in))
+        made.enter_context(saved_as_notes(component.weights.weights_in, state.residency.pins.cuts))
         made.enter_context(recomputing(module, lambda block: run(state, component, entry, block, (), {})))
     return made

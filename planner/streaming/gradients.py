@@ -16,6 +16,7 @@ import torch
 
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p7_session import WEIGHTS_CHANGED
+from planner.host.regions import Cuts, copied
 
 
 class _OnDevice(torch.autograd.Function):
@@ -54,8 +55,8 @@ def tell_host(host: torch.Tensor, own: torch.Tensor) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """A view of a weight: ``offset`` in elements from the weight's first. ``version``: of the host's
-    values."""
+    """A view of a weight: ``offset`` in elements from the weight's first. ``version``: of the host's values;
+    ``cuts``: as ``Pins.cuts``."""
 
     host: torch.Tensor
     device: torch.device
@@ -63,6 +64,7 @@ class _Saved:
     stride: tuple[int, ...]
     offset: int
     version: int
+    cuts: Cuts
 
     def fetch(self) -> torch.Tensor:
         """The view, over a copy of the weight. Raises PlanError (P734) where its values are others by now."""
@@ -70,16 +72,17 @@ class _Saved:
             said = "a weight that backward needs was changed after the forward"
             raise PlanError([finding(WEIGHTS_CHANGED, said, hint="change weights after backward()")])
         with torch.no_grad():
-            whole = self.host.detach().to(self.device)
-            return whole.as_strided(self.size, self.stride, whole.storage_offset() + self.offset)
+            whole = copied(self.host, self.device, self.cuts)
+            return whole.as_strided(self.size, self.stride, self.offset)
 
 
 Weights = Iterable[tuple[torch.Tensor, torch.Tensor]]
 """Pairs of the host's tensor and the device's."""
 
 
-def saved_as_notes(find: Callable[[torch.Tensor], Weights]) -> AbstractContextManager[None]:
-    """Inside it, autograd saves no memory of weights. ``find``: those that lie in the storage of a tensor.
+def saved_as_notes(find: Callable[[torch.Tensor], Weights], cuts: Cuts) -> AbstractContextManager[None]:
+    """Inside it, autograd saves no memory of weights. ``find``: those that lie in the storage of a tensor;
+    ``cuts``: as ``Pins.cuts``, where copies of the host's memory have to be cut.
 
     torch asks the innermost hooks alone, so where somebody else's are (a checkpoint that computes again,
     ``save_on_cpu``) they stay the innermost."""
@@ -93,7 +96,7 @@ def saved_as_notes(find: Callable[[torch.Tensor], Weights]) -> AbstractContextMa
         for host, own in find(tensor):
             offset = int(tensor.storage_offset() - own.storage_offset())
             if tensor.dtype == own.dtype and 0 <= offset < max(1, own.numel()) and _plain(host, own):
-                return _Saved(host, own.device, tensor.size(), tensor.stride(), offset, host._version)
+                return _Saved(host, own.device, tensor.size(), tensor.stride(), offset, host._version, cuts)
         return tensor
 
     def unpack(packed: Any) -> torch.Tensor:
