@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,22 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture
+def alone_on_the_card() -> Iterator[None]:
+    """What other tests still hold on the virtual card is not counted, and no limit is left: a budget that
+    caps the card is for one test's own. Some of it stays for as long as the process, as diffusers' caches of
+    positions do."""
+    from planner.virtual.memory import METER
+
+    gc.collect()
+    others = METER.allocated
+    METER.allocated = METER.peak = METER.high = 0
+    yield
+    gc.collect()
+    METER.allocated += others
+    METER.limit = None
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def install() -> None:
                     finding(
                         BACKEND_MISSING,
                         f"torch {torch.__version__} cannot take a backend written in Python",
-                        hint="simulation is known to work with torch 2.13",
+                        hint="simulation is known to work with torch 2.10 to 2.13",
                     )
                 ]
             )

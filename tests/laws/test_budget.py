@@ -18,6 +18,8 @@ from planner.diagnostics.diagnostic import PlanError
 from planner.virtual.backend import install
 from planner.virtual.device import SimDevice
 
+pytestmark = pytest.mark.usefixtures("alone_on_the_card")
+
 NAMES = ("encoder", "big", "decoder")
 USES = ("call", "encoder", "big", "decoder", "scope", "remove one", "keep")
 
@@ -59,7 +61,11 @@ def truth() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
 @settings(
     max_examples=15,
     derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.function_scoped_fixture,
+    ],
 )
 @given(
     text=plans(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -18,6 +18,8 @@ from planner.virtual.audit import audit
 from planner.virtual.device import SimDevice
 from planner.virtual.memory import METER
 
+pytestmark = pytest.mark.usefixtures("alone_on_the_card")
+
 CLASSES = ("FluxPipeline", "StableDiffusionXLPipeline", "WanPipeline")
 
 
@@ -26,23 +28,6 @@ def of_classes(*shares: float) -> list[Any]:
     usual = {*zip(CLASSES, shares, strict=True)}
     pairs = ((cls, share) for cls in CLASSES for share in shares)
     return [pair if pair in usual else pytest.param(*pair, marks=pytest.mark.wide) for pair in pairs]
-
-
-@pytest.fixture(autouse=True)
-def alone_on_the_card() -> Iterator[None]:
-    """What other tests still hold there is not counted: budgets here are of one pipeline."""
-    gc.collect()
-    others = METER.allocated
-    METER.allocated = METER.peak = METER.high = 0
-    yield
-    METER.allocated += others
-
-
-@pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    gc.collect()
-    yield
-    METER.limit = None
 
 
 def whole(cls: str, **more: Any) -> tuple[Any, int, int]:

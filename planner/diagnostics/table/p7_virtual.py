@@ -13,7 +13,7 @@ BACKEND_MISSING = Code(
     "torch has none, or refuses it. The plan itself is not to blame: it validates, compiles and runs on a "
     "real device as before.",
     wrong="pip install torch==2.6.0\nplan apply flux.plan.yaml --simulate",
-    right="pip install 'torch>=2.13'\nplan apply flux.plan.yaml --simulate",
+    right="pip install 'torch>=2.10'\nplan apply flux.plan.yaml --simulate",
 )
 BACKEND_TAKEN = Code(
     id="P751",
