@@ -47,17 +47,17 @@ class Worker:
         self._own: dict[str, int] = {}
         self._work: Work | None = None
         self._publisher = Publisher(self.folder)
-        self._written: tuple[Called, Future[bool]] | None = None
-        """The last row that was given to the other thread."""
+        self._written: tuple[str, int, Future[bool]] | None = None
+        """The last row that was given to the other thread: its id, and its starts before."""
 
     def submit(self, task: Task) -> Future[bool]:
         """Runs a row's call, now; the future is whether the row has its output. Another thread writes that
         while this one may run the next row's call; a third row's waits for it.
 
-        The only place where a row is started and counted. A row that was started before runs alone, its
-        writing too: where a process ends with two rows in it nobody can tell whose fault it was, so that
-        both are counted, and neither of them is a second time for the other's. Raises PlanError where no row
-        can run (a pipeline that cannot be loaded, a folder that another batch took) and OSError for the
+        The only place where a row is started and counted. Where a process ends with two rows in it, nobody
+        can tell whose fault it was: both are counted, and a row that was started before runs alone, its
+        writing too, so that none is counted for another one's death a second time. Raises PlanError where no
+        row can run (a pipeline that cannot be loaded, a folder that another batch took) and OSError for the
         folder, also what the writing of the row before raised.
         """
         known = self._known(task)
@@ -85,7 +85,7 @@ class Worker:
             if called is None:
                 return _ended(False)
             written = beside(partial(self._publisher.publish, called))
-            self._written = called, written
+            self._written = task.id, started, written
             if started:
                 self._wait()
         except BaseException:  # the folder failed, or an interrupt: no death of the row's
@@ -97,9 +97,9 @@ class Worker:
         """The pipeline is as it was loaded; a row that is being written, as if it had not been started."""
         self._publisher.abandon()
         if self._written is not None:
-            called, written = self._written
+            name, started, written = self._written
             if not written.done():
-                self.folder.unstart(called.task.id, called.started)
+                self.folder.unstart(name, started)
         self._unload()
 
     def _known(self, task: Task) -> bool | None:
@@ -114,11 +114,14 @@ class Worker:
     def _wait(self) -> None:
         """Until nothing is written. Raises what the writing raised, each time."""
         if self._written is not None:
-            self._written[1].result()
+            self._written[-1].result()
 
     def _stops(self) -> bool:
         """Whether no row can be written any more: the call that runs is for nothing."""
-        return self._written is not None and self._written[1].done() and bool(self._written[1].exception())
+        if self._written is None:
+            return False
+        written = self._written[-1]
+        return written.done() and written.exception() is not None
 
     def _unload(self) -> None:
         if self._work is not None:
