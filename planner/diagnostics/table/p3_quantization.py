@@ -59,8 +59,8 @@ PAIR_REFUSED = Code(
     severity=Severity.ERROR,
     help="A backend does not go together with what the plan or the machine has beside it: a policy, LoRAs, "
     "torch.compile, the device, a version. `plan doctor` prints what goes with what, and why.",
-    wrong="quantization: [{component: unet, backend: bitsandbytes, type: int8}]\ncomponents: {unet: stream}",
-    right="quantization: [{component: unet, backend: bitsandbytes, type: nf4}]\ncomponents: {unet: stream}",
+    wrong="device: mps\nquantization: [{component: unet, backend: quanto, type: float8}]",
+    right="device: mps\nquantization: [{component: unet, backend: quanto, type: int8}]",
 )
 QUANTIZED_ALREADY = Code(
     id="P377",
