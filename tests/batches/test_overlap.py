@@ -240,7 +240,7 @@ outputs.save_outputs = written
 """
 
 
-@pytest.mark.parametrize("last", [1, 3])
+@pytest.mark.parametrize("last", [1, pytest.param(3, marks=pytest.mark.wide)])
 def test_a_disk_that_is_full_in_a_process_of_its_own(
     last: int, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,7 +459,7 @@ def test_workers_killed_at_any_moment_of_calls_and_writings(seed: int) -> None:
     assert ended.stdout.count("16 outputs, each once, equal to one worker's") == 2
 
 
-@pytest.mark.parametrize("seeds", [4, pytest.param(60, marks=pytest.mark.wide)])
+@pytest.mark.parametrize("seeds", [2, pytest.param(60, marks=pytest.mark.wide)])
 def test_no_row_is_set_aside_for_another_ones_deaths(seeds: int) -> None:
     command = [sys.executable, "-m", "tests.batches.deaths", "--seeds", str(seeds)]
     ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)

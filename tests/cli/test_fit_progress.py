@@ -105,7 +105,10 @@ def test_an_interrupted_search_writes_nothing(
     assert err.count("interrupted") == 3
 
 
-@pytest.mark.parametrize("where", ["planner.loading.written.to_disk", "pathlib.Path.write_bytes"])
+@pytest.mark.parametrize(
+    "where",
+    ["planner.loading.written.to_disk", pytest.param("pathlib.Path.write_bytes", marks=pytest.mark.wide)],
+)
 def test_an_interrupted_write_leaves_what_was_there(
     here: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -44,8 +44,16 @@ class AsCuda(TorchDispatchMode):
                 raise RuntimeError("CUDA error: invalid argument")
 
 
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize("policy", ["offload", "stream", "kept"])
+@pytest.mark.parametrize(
+    ("policy", "packed"),
+    [
+        *(("offload", False), ("stream", True)),
+        *(
+            pytest.param(*pair, marks=pytest.mark.wide)
+            for pair in (("offload", True), ("stream", False), ("kept", True), ("kept", False))
+        ),
+    ],
+)
 def test_copies_lie_in_one_registered_piece(
     policy: str, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
