@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def test_a_peak_is_the_most_of_all_moments(steps: list[tuple[int, int]], data: s
         at += wait
     start = data.draw(st.integers(0, at))
     end = data.draw(st.integers(start, at + 5))
-    run = Forecast(**{**{f: getattr(EMPTY, f) for f in EMPTY.__slots__}, "samples": tuple(samples)})
+    run = replace(EMPTY, samples=tuple(samples))
     held = {
         t: s.weights
         for s, n in zip(samples, [*samples[1:], None], strict=True)
@@ -110,7 +111,7 @@ def test_a_page_has_the_samples_and_asks_no_network() -> None:
 def test_names_of_a_plan_end_no_element() -> None:
     evil = "</script><script>alert(1)</script>&\"'$plan"
     run = forecast()
-    named = Forecast(**{**{f: getattr(run, f) for f in run.__slots__}, "notes": (evil,)})
+    named = replace(run, notes=(evil,))
     text = page(Chart(plan=evil, pipeline=evil, device=evil, predicted=named))
     assert "<script>alert" not in text
     assert text.count("</script>") == 2
