@@ -366,6 +366,7 @@ def test_interrupted_twice_while_the_last_row_is_written(
     assert starts() == 0
 
 
+@pytest.mark.wide
 def test_interrupted_twice_the_process_ends_at_once(here: Path) -> None:
     """Though the row before is still being written, which nothing can end."""
     Path("sitecustomize.py").write_text(ENDLESS)

@@ -143,7 +143,11 @@ def test_without_a_solver_there_is_a_weaker_bound(
     ("source", "asked"),
     [
         ("mine", {"vram": "770MiB"}),
-        (TINY, {"vram": "770MiB", "run": {"height": 64, "width": 64}, "allow": ("tiling",)}),
+        pytest.param(
+            TINY,
+            {"vram": "770MiB", "run": {"height": 64, "width": 64}, "allow": ("tiling",)},
+            marks=pytest.mark.wide,
+        ),
         ("builtin:tiny-sdxl", {"vram": "780MiB", "run": {"height": 128, "width": 128}, "idle": "keep"}),
     ],
 )
