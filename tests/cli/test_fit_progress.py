@@ -57,6 +57,7 @@ def on_a_terminal(*arguments: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), shown.decode()
 
 
+@pytest.mark.wide
 def test_a_terminal_shows_what_is_done_and_nothing_else_has_it(here: Path, capfd: Any) -> None:
     code, out, shown = on_a_terminal(*ASKED, "-o", "seen.plan.yaml")
     assert code == 0

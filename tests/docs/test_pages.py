@@ -45,7 +45,14 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+SLOW = {"skill"}
+"""Pages whose commands take long: run with ``-m wide``."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, id=p.name, marks=[pytest.mark.wide] if p.name in SLOW else []) for p in WRITTEN],
+)
 def test_a_page_does_what_it_says(page: object, tmp_path: Path) -> None:
     for block in blocks(page.text()):  # type: ignore[attr-defined]
         if block.file:

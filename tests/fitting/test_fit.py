@@ -148,7 +148,11 @@ def test_without_a_solver_there_is_a_weaker_bound(
             {"vram": "770MiB", "run": {"height": 64, "width": 64}, "allow": ("tiling",)},
             marks=pytest.mark.wide,
         ),
-        ("builtin:tiny-sdxl", {"vram": "780MiB", "run": {"height": 128, "width": 128}, "idle": "keep"}),
+        pytest.param(
+            "builtin:tiny-sdxl",
+            {"vram": "780MiB", "run": {"height": 128, "width": 128}, "idle": "keep"},
+            marks=pytest.mark.wide,
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_with_the_least_that_would(
