@@ -13,7 +13,7 @@ import torch
 from planner.device.mapped import copy_out
 from planner.device.pinned import Pins, file_backed
 from planner.device.shared import shared_at
-from planner.host.regions import Region, Slot, fresh_regions, lay_over, regions_of, repointable
+from planner.host.regions import Region, Slot, fresh_regions, in_parts, lay_over, regions_of, repointable
 from planner.target.model import device_bytes
 
 PACKED = 4 << 20
@@ -112,10 +112,8 @@ def copies(held: list[Held], pins: Pins) -> Iterable[tuple[int, torch.Tensor]]:
     """A group's copies to the device, none across two registered pieces. What is packed one right after
     the other cross as one, padding included."""
     for place, source in (*_runs(held), *((h.place, h.region.bytes()) for h in held if h.packed is None)):
-        done = 0
-        for length in pins.cuts(source.data_ptr(), source.numel()):
-            yield place + done, source[done : done + length]
-            done += length
+        for at, part in in_parts(source, pins.cuts):
+            yield place + at, part
 
 
 def _runs(held: list[Held]) -> Iterator[tuple[int, torch.Tensor]]:

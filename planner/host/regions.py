@@ -60,6 +60,14 @@ Cuts = Callable[[int, int], Iterable[int]]
 """For an address and a number of bytes, the lengths of the parts in which they can be copied."""
 
 
+def in_parts(source: torch.Tensor, cuts: Cuts) -> Iterator[tuple[int, torch.Tensor]]:
+    """The parts of flat bytes in which they can be copied, each with its offset."""
+    at = 0
+    for length in cuts(source.data_ptr(), source.numel()):
+        yield at, source[at : at + length]
+        at += length
+
+
 def copied(host: torch.Tensor, device: torch.device, cuts: Cuts) -> torch.Tensor:
     """The bytes of a strided ``host`` on ``device``, as one row of elements from its first to its last.
 
@@ -67,10 +75,9 @@ def copied(host: torch.Tensor, device: torch.device, cuts: Cuts) -> torch.Tensor
     one into the other is an invalid argument."""
     start, end = extent(host)
     source = Region(host.untyped_storage(), start, end).bytes()
-    made, at = torch.empty(end - start, dtype=torch.uint8, device=device), 0
-    for length in cuts(source.data_ptr(), end - start):
-        made[at : at + length].copy_(source[at : at + length])
-        at += length
+    made = torch.empty(end - start, dtype=torch.uint8, device=device)
+    for at, part in in_parts(source, cuts):
+        made[at : at + part.numel()].copy_(part)
     return made.view(host.dtype)
 
 

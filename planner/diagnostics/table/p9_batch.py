@@ -70,8 +70,8 @@ ROW_DIED = Code(
     exit_code=4,
     help="The process ended three times while this row ran or was written: killed by the system where memory "
     "was short, by a fault of a library, or by hand. The row is set aside and the others go on. A row is "
-    "written while the next one runs, so that one of the three may be another row's: whoever was there then "
-    "runs alone from there on. --retry tries it again.",
+    "written while the next one runs, so that one of the three may be another row's: both "
+    "run alone from there on. --retry tries it again.",
     wrong="plan batch flux.plan.yaml --inputs rows.csv --out x  # a row larger than the machine",
     right="plan batch flux.plan.yaml --inputs rows.csv --out x --retry",
 )
