@@ -30,6 +30,16 @@ def release_all_locals(error: BaseException, outer: BaseException | None) -> Non
         left = left.__context__
 
 
+def drop_frames(error: BaseException, outer: BaseException | None) -> None:
+    """The frames themselves, of the same errors: what a local function closes over is not among the locals of
+    its frame, and whoever keeps the error (a log, a debugger) would keep it. Of errors that nobody else is to
+    see: their tracebacks are gone."""
+    left: BaseException | None = error
+    while left is not None and left is not outer:
+        left.__traceback__ = None
+        left = left.__context__
+
+
 def _clear(trace: TracebackType | None) -> None:
     while trace is not None:
         if trace.tb_frame.f_code.co_filename.startswith(_OURS):

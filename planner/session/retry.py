@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from planner.session.component import ManagedComponent
 from planner.session.device_state import DeviceState
-from planner.session.frames import release_all_locals
+from planner.session.frames import drop_frames, release_all_locals
 from planner.session.onload import evict_for_retry
 
 TRIES = 3
@@ -36,6 +36,7 @@ def again(state: DeviceState, component: ManagedComponent, call: Callable[[], An
             gc.collect()
             if not (_repeatable(component) and _made_room(state, component)):
                 raise
+            drop_frames(error, outer)
         except RuntimeError as error:
             if "device" not in str(error) or not (_repeatable(component) and _hooked(state, component)):
                 raise

@@ -27,11 +27,20 @@ def test_what_the_failed_call_made_is_gone_when_room_is_made(
     state, module = state_of(SimDevice()), nn.Linear(2, 2)
     component = state.residency.manage(module, "m", left_in_place=False)
     made: list[weakref.ref[Activation]] = []
+    closed: list[weakref.ref[Activation]] = []
+    seen: list[BaseException] = []
 
     def forward() -> None:
-        kept = Activation()
+        kept, argument = Activation(), Activation()
         made.append(weakref.ref(kept))
-        raise torch.OutOfMemoryError("first")
+        closed.append(weakref.ref(argument))
+
+        def inner() -> None:
+            assert argument
+            seen.append(torch.OutOfMemoryError("first"))  # as a log or a debugger keeps it
+            raise seen[0]
+
+        inner()
 
     def made_room(*_: object) -> bool:
         assert made[0]() is None
@@ -39,6 +48,7 @@ def test_what_the_failed_call_made_is_gone_when_room_is_made(
 
     def call() -> str:
         if made:
+            assert closed[0]() is None
             return "again"
         try:
             forward()
