@@ -107,10 +107,17 @@ class DeviceMemory:
         self._staying, self._coming = [], None
 
     def _take(self, nbytes: int) -> Piece:
-        with torch.inference_mode(False), torch.no_grad():
-            piece: Piece = self._device.alloc(nbytes, self._label, self._owned)
-        # The memory may still be read by kernels queued before it was given back.
-        self._device.wait("copy", self._device.record("compute"))
+        """Raises torch's OutOfMemoryError with nothing taken: its events are memory of the driver's, too."""
+        before = len(self._owned)
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                piece: Piece = self._device.alloc(nbytes, self._label, self._owned)
+            # The memory may still be read by kernels queued before it was given back.
+            self._device.wait("copy", self._device.record("compute"))
+        except torch.OutOfMemoryError:
+            for taken in self._owned[before:]:
+                self._free(taken)
+            raise
         return piece
 
     def _give(self, piece: Piece) -> None:
