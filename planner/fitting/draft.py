@@ -20,7 +20,7 @@ from planner.diagnostics.table.p9_fit import NOT_EDITED
 from planner.document.file import text_of
 from planner.document.parse import parse
 from planner.fitting.choices import Settings
-from planner.fitting.edit import with_value, without_entry, without_marks
+from planner.fitting.edit import with_value, without_key, without_marks
 from planner.fitting.wrote import without_fit
 from planner.loading.builtin import builtin_folder
 from planner.loading.hub_cache import cached
@@ -82,7 +82,7 @@ def edited(text: SourceText, settings: Settings, meant: Plan, said: Mapping[str,
     full = tuple((key, value) for key, value in settings if value_of(value) is not None)
     own = text.text
     for key in (key for key, value in settings if value_of(value) is None):
-        own = without_entry(own, key.split(".")) or own
+        own = without_key(own, key.split("."))
     try:  # nothing removes what the text says, and what is not there is gone
         return as_meant(_written_into(SourceText(name=text.name, text=own), full, said), meant)
     except PlanError:  # what another plan has is removed in words

@@ -87,10 +87,31 @@ def without_entry(text: str, path: Sequence[str]) -> str | None:
     return kept if text[:finish].endswith("\n") else kept.removesuffix("\n")
 
 
+def without_key(text: str, path: Sequence[str]) -> str:
+    """``text`` without the key at ``path``, its value, that value's comments, and mappings in blocks that
+    would be left empty; as it was where there is no such key. A short form (``unet: stream``) goes with what
+    it is short for."""
+    above = _above_of(text, path)
+    if above is None:
+        outer = _above_of(text, path[:-1]) if path[-1] == _short(len(path)) else None
+        return text if outer is None or not outer[1].value else without_key(text, path[:-1])
+    mapping, node, key = above
+    if len(path) > 1 and len(mapping.value) == 1 and not mapping.flow_style:
+        return without_key(text, path[:-1])
+    start, end = key.start_mark.index, _end(text, node)
+    if not mapping.flow_style:
+        return text[: text.rfind("\n", 0, start) + 1] + text[_line_end(text, end) :]
+    before = [_end(text, value) for name, value in mapping.value if name.start_mark.index < start]
+    behind = re.compile(r"\s*,\s*").match(text, end)
+    if before:
+        return text[: max(before)] + text[end:]
+    return text[:start] + text[end if behind is None else behind.end() :]
+
+
 def with_value(text: str, path: Sequence[str], value: str, said: str = "") -> str:
     """``text`` with ``value`` (YAML, on one line) at ``path``, in place of what is there; ``said``: a comment
     above it. A short form on the way (``unet: stream``) is opened as ``policy``; ``pipeline``'s as
-    ``class``."""
+    ``class``, and replaced where ``path`` is the key that it is short for."""
     root = yaml.compose(text, Loader=LOADER)
     if not isinstance(root, yaml.MappingNode):
         raise ValueError("no mapping")
@@ -107,8 +128,8 @@ def with_value(text: str, path: Sequence[str], value: str, said: str = "") -> st
         if isinstance(there, yaml.MappingNode):
             node = there
             continue
-        short = "class" if len(path) - len(rest) == 1 else "policy"
-        nothing = there.tag.endswith(":null")
+        short = _short(len(path) - len(rest) + 1)
+        nothing = there.tag.endswith(":null") or rest == [short]
         before = "" if nothing else text[there.start_mark.index : there.end_mark.index]
         opened = f"{{{short}: {before}, {_flow(rest, value)}}}" if before else f"{{{_flow(rest, value)}}}"
         return _replaced(text, there, opened, said, key.start_mark.index, top, flow=bool(node.flow_style))
@@ -137,6 +158,11 @@ def with_head(text: str, lines: Sequence[str]) -> str:
     there = _lines(text)
     at = next((n for n, line in enumerate(there) if not line.startswith("#")), len(there))
     return "".join((*there[:at], *(f"{MARK}{line}\n" for line in lines), *there[at:]))
+
+
+def _short(depth: int) -> str:
+    """The key that a plain value is short for, where a mapping of keys at this depth (from 1) could be."""
+    return "class" if depth == len(("pipeline", "class")) else "policy"
 
 
 def _flow(rest: Sequence[str], value: str) -> str:

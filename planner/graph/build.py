@@ -5,6 +5,7 @@ The networkx DAG is over stages; the walk is the file's order among those that t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -48,7 +49,7 @@ def build_graph(plan: Plan, target: Target) -> tuple[Graph | None, tuple[Diagnos
     placements = _placements(plan, target)
     used = {run.component for node in walk for run in node.runs}
     on_demand = tuple(n for n, p in placements.items() if n not in used and not p.excluded)
-    found += _contradictions(plan, target)
+    found += _contradictions(plan, target, walk)
     found += _notes(plan, target, walk, unordered, on_demand)
     graph = Graph(
         plan=plan,
@@ -274,35 +275,35 @@ def _placements(plan: Plan, target: Target) -> dict[str, Placement]:
     return made
 
 
-def _contradictions(plan: Plan, target: Target) -> list[Diagnostic]:
-    """An ``order`` whose components first run in another order than the class runs them.
+def _contradictions(plan: Plan, target: Target, walk: Sequence[Node]) -> list[Diagnostic]:
+    """A plan whose components run in another order than the class runs them. Within one stage none is said.
 
     ``semantics: diffusers`` is not asked: its string says who evicts whom.
     """
-    if plan.stages is None or not plan.from_order or target.walk is None:
+    if plan.stages is None or target.walk is None or plan.semantics is Semantics.DIFFUSERS:
         return []
-    if plan.semantics is Semantics.DIFFUSERS:
-        return []
-    mine = [run for stage in plan.stages for run in stage.runs]
+    mine = [(at, run) for at, node in enumerate(walk) for run in node.runs]
     uses = [run for stage in _flat_walk(target.walk) for run in stage.runs]
     entries = {(run.component, run.entry): i for i, run in enumerate(uses)}
     last = {run.component: i for i, run in enumerate(uses)}
-    # A bare name is all of a component's uses: its last one counts. An entry point that the class does
-    # not use says nothing about order.
+    named = Counter(run.component for _, run in mine)
+    # A bare name is all of a component's uses: its last one counts, and which it is is not known where there
+    # are several. An entry point that the class does not use says nothing about order.
+    alone = {component: at for component, at in last.items() if named[component] == 1}
     counted = [
-        (run, entries.get((run.component, run.entry), None if run.entry else last.get(run.component)))
-        for run in mine
+        (stage, run, entries.get((run.component, run.entry), None if run.entry else alone.get(run.component)))
+        for stage, run in mine
     ]
-    known = [(run, at) for run, at in counted if at is not None]
-    for (a, i), (b, j) in pairwise(known):
-        if j < i:
-            walk = " -> ".join(dict.fromkeys(map(str, uses)))
+    known = [(stage, run, at) for stage, run, at in counted if at is not None]
+    for (before, a, i), (stage, b, j) in pairwise(known):
+        if j < i and stage != before:
+            classes = " -> ".join(dict.fromkeys(map(str, uses)))
             return [
                 finding(
                     CONTRADICTS_CLASS,
-                    f'"{b}" stands after "{a}", but class "{target.cls}" runs it before: {walk}',
+                    f'"{b}" stands after "{a}", but class "{target.cls}" runs it before: {classes}',
                     span=b.span,
-                    pointer="/order",
+                    pointer="/order" if plan.from_order else "/stages",
                 )
             ]
     return []

@@ -16,7 +16,7 @@ from planner.virtual.device import SimDevice
 from planner.virtual.operations import Fail, Operations
 
 NONE = torch.OutOfMemoryError("injected")
-SIZES = {n: 2048 for n in range(4)}
+SIZES = dict.fromkeys(range(4), 2048)
 
 
 def memory_on(device: SimDevice) -> DeviceMemory:

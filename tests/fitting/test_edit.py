@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from planner.diagnostics.table.p9_fit import NOT_EDITED
 from planner.document.node import flatten
 from planner.document.parse import parse
 from planner.fitting.draft import draft_of, settings_for
-from planner.fitting.edit import MARK, with_comment, with_head, with_value, without_marks
+from planner.fitting.edit import MARK, with_comment, with_head, with_value, without_key, without_marks
+from planner.plan.model import Plan
 from planner.source.text import SourceText
 
 PLANS = sorted((Path(__file__).parents[2] / "plans").glob("*.plan.yaml"))
@@ -214,6 +216,67 @@ def test_arguments_are_written_as_they_are(value: str) -> None:
     source = SourceText(name="x.plan.yaml", text="version: 1\npipeline: StableDiffusionXLPipeline\n")
     draft = draft_of(source, settings_for(run={"prompt": value, "height": 64}))
     assert draft.plan.run["prompt"] == value
+
+
+def outcome(make: Callable[[], Plan]) -> object:
+    """The components of a plan, or the codes of what is wrong with it."""
+    try:
+        return make().components
+    except PlanError as error:
+        return [found.code for found in error.diagnostics]
+
+
+LAYOUTS = (
+    "components:\n  unet: stream\n",
+    "components: {unet: stream}\n",
+    "components:\n  unet: {policy: stream}\n",
+    "components:\n  unet:\n    policy: stream\n",
+    "components:\n  unet:\n    # why\n    policy: stream  # or not\nidle: keep\n",
+    "components:\n  unet: stream  # why\n  vae: resident\n",
+    "components: {unet: stream, vae: resident}\n",
+    "components: {vae: resident, unet: stream}\n",
+    "components: {vae: resident, unet: {policy: stream, prefetch: 2} , }\n",
+    "components: {\n  unet: stream,\n  vae: resident}\n",
+)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("components=null", "components.unet=null", "components.unet.policy=null"),
+        *("components.unet=stream", "components.unet.policy=stream", "components.vae.policy=null"),
+        *("pipeline.class=StableDiffusionXLPipeline", "components.unet.prefetch=1"),
+    ],
+)
+def test_any_layout_takes_what_is_asked_for(layout: str, said: str) -> None:
+    """What is left open is removed, short forms too; what cannot be is told as in any plan."""
+    text = f"version: 1\npipeline: StableDiffusionXLPipeline\n{layout}"
+    source = SourceText(name="x.plan.yaml", text=text)
+    meant = outcome(lambda: load(source, overrides=[said]))
+    assert outcome(lambda: draft_of(source, settings_for(overrides=[said])).plan) == meant
+
+
+def pruned(values: Any, gone: tuple[str, ...]) -> Any:
+    """Without what is at ``gone``, and without mappings that hold nothing."""
+    if not isinstance(values, dict):
+        return values
+    kept = {k: pruned(v, gone[1:] if gone[:1] == (k,) else ()) for k, v in values.items() if gone != (k,)}
+    return {k: v for k, v in kept.items() if v not in ({}, None)}
+
+
+@settings(max_examples=100)
+@given(texts(), NAMED, st.booleans())
+def test_what_is_removed_is_gone_and_all_else_is_as_it_was(text: str, name: str, inner: bool) -> None:
+    said = yaml.safe_load(text).get("components") or {}
+    short = inner and isinstance(said.get(name), str)
+    made = without_key(text, ("components", name, *["policy"] * inner))
+    gone = ("components", name, *["policy"] * (inner and not short))
+    assert pruned(yaml.safe_load(made), ()) == pruned(yaml.safe_load(text), gone)
+    if len(said) != 1 or name not in said:
+        assert [x for x in made.splitlines() if x[:1] == "#"] == [
+            x for x in text.splitlines() if x[:1] == "#"
+        ]
 
 
 def test_what_another_plan_has_is_removed_in_words(tmp_path: Path) -> None:

@@ -146,6 +146,34 @@ def test_an_order_against_the_class(order: str, warned: bool) -> None:
     assert ("contradicts-class" in found) is warned
 
 
+@pytest.mark.parametrize(
+    ("stages", "warned"),
+    [
+        ([["text_encoder"], ["unet"], ["vae"]], False),
+        ([["unet"], ["text_encoder"], ["vae"]], True),
+        ([["text_encoder"], ["vae.decode"], ["unet"]], True),
+        ([["vae", "text_encoder"], ["unet"]], False),  # in one stage
+        ([["vae"], ["text_encoder"], ["unet"], ["vae"]], False),  # which of its uses is not said
+        ([["vae.encode"], ["text_encoder"], ["unet"], ["vae.decode"]], False),
+    ],
+)
+def test_stages_against_the_class(stages: list[list[str]], warned: bool) -> None:
+    known = target(SIZES, walk=["text_encoder", "unet*", "vae.decode"])
+    _, found = graph_of(plan([stage(f"s{n}", " ".join(runs)) for n, runs in enumerate(stages)]), known)
+    assert ("contradicts-class" in found) is warned
+
+
+def test_stages_that_say_what_they_follow_are_compared_in_the_order_of_the_walk() -> None:
+    known = target(SIZES, walk=["text_encoder", "unet*", "vae.decode"])
+    said = [
+        stage("denoise", "unet", after=("prompt",)),
+        stage("prompt", "text_encoder", after=()),
+        stage("decode", "vae", after=("denoise",)),
+    ]
+    _, found = graph_of(plan(said), known)
+    assert "contradicts-class" not in found
+
+
 def test_excluded_and_on_demand() -> None:
     known = target(SIZES | {"image_encoder": 5, "safety_checker": 5})
     graph, found = graph_of(plan("text_encoder -> unet -> vae", exclude=["image_encoder"]), known)
