@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from covering import covering
 
 import planner
 from planner.cli.main import run
@@ -43,8 +44,11 @@ def test_explain_and_a_simulation_name_the_same_peaks(path: Path, options: list[
     assert one or "no card found here" in explained
 
 
-@pytest.mark.parametrize("path", READY, ids=lambda p: p.name)
-@pytest.mark.parametrize("size", ["12GiB", "24GB", "80GiB"])
+@pytest.mark.parametrize(
+    ("size", "path"),
+    covering(["12GiB", "24GB", "80GiB"], READY),
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
 def test_the_same_card_gives_the_same_everywhere(path: Path, size: str, capsys: Any) -> None:
     shown = []
     for verb in (["explain"], ["apply", "--dry-run"]):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from covering import covering
 from pipelines.all import build, run, same
 from pipelines.plans import plan_for, schedule_for
 
@@ -48,7 +49,9 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return module
 
 
-@pytest.mark.parametrize("policy", ["offload", "stream"])
+@pytest.mark.parametrize(
+    ("backend", "policy"), covering([*BACKENDS], ["offload", "stream"]), indirect=["backend"]
+)
 def test_pictures_are_the_same_without_it(backend: dict[str, Any], policy: str) -> None:
     pipe = build(CLS)
     expected = run(pipe, CLS)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from covering import covering
 from pipelines.all import build, run, same
 
 from laws.policies import mostly_wide, nothing_left, on_sim
@@ -15,7 +16,7 @@ from planner.session.casts import change_of
 from planner.virtual.backend import install
 
 SDXL = "StableDiffusionXLPipeline"
-MODES = mostly_wide("offload", "stream", "streamed, kept", "resident", "tight, kept")
+MODES = ("offload", "stream", "streamed, kept", "resident", "tight, kept")
 
 
 def upcasting() -> Any:
@@ -98,12 +99,23 @@ def of_the_whole(edit: str) -> tuple[list[Any], dict[str, torch.Tensor]]:
     return WHOLE[edit]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("edit", EDITS)
+def edits() -> list[Any]:
+    reason = "another .data of what stays counts nowhere: a cast takes the host's"
+    lost = pytest.mark.xfail(strict=True, reason=reason)
+    return [
+        pytest.param(*one.values, marks=(*one.marks, lost))
+        if one.values == ("data replaced", "resident")
+        else one
+        for one in covering([*EDITS], MODES, start=1)
+    ]
+
+
+@pytest.mark.parametrize(("edit", "mode"), edits())
 def test_pictures_and_weights_are_as_without_a_plan(edit: str, mode: str) -> None:
     expected, weights = of_the_whole(edit)
-    pipe, session, device = on_sim(mode, upcasting(), seed=len(edit))
-    own = [*pipe.vae.parameters()]
+    pipe = upcasting()
+    own = [*pipe.vae.parameters()]  # the host's: under a plan, what is resident has the device's
+    pipe, session, device = on_sim(mode, pipe, seed=len(edit))
     pictures = made(pipe, EDITS[edit])
     assert [same(a, b) for a, b in zip(pictures, expected, strict=True)] == [True] * 5
     nothing_left(pipe, session, device)
@@ -114,7 +126,7 @@ def test_pictures_and_weights_are_as_without_a_plan(edit: str, mode: str) -> Non
         assert [id(p) for p in pipe.vae.parameters()] == [*map(id, own)]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", mostly_wide(*MODES))
 def test_nothing_is_cast_or_laid_out_after_the_first_call(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe, session, device = on_sim(mode, upcasting())
     pictures = [run(pipe, SDXL)]

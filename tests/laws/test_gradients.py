@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from covering import covering
 from diffusers import StableDiffusionAttendAndExcitePipeline
 from peft import LoraConfig
 from pipelines import images, parts
@@ -180,8 +181,9 @@ def test_a_forward_with_gradients_and_no_backward_holds_no_weights(policy: str) 
     nothing_left(pipe, session, device)
 
 
-@pytest.mark.parametrize("reentrant", [False, True])
-@pytest.mark.parametrize("policy", ["offload", "stream", "kept", "resident"])
+@pytest.mark.parametrize(
+    ("policy", "reentrant"), covering(["offload", "stream", "kept", "resident"], [False, True])
+)
 def test_gradient_checkpointing_is_right(policy: str, reentrant: bool) -> None:
     """diffusers' own: a block's forward is run again on autograd's own time, outside of any use."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from covering import covering
 from pipelines import wide  # noqa: F401 - adds the wide classes
 from pipelines.all import build, run, same
 
@@ -17,7 +18,7 @@ from laws.policies import SD, Part, Small, mostly_wide, nothing_left, on_sim, sm
 from planner.diagnostics.diagnostic import PlanError
 from planner.virtual.backend import install
 
-MODES = mostly_wide("offload", "stream", "kept", "streamed, kept", "resident")
+MODES = ("offload", "stream", "kept", "streamed, kept", "resident")
 SENT = ("offload", "stream")
 EXCLUDING = (
     *("IFPipeline", "IFImg2ImgPipeline", "IFInpaintingPipeline", "IFSuperResolutionPipeline"),
@@ -61,8 +62,7 @@ MOVES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize(("move", "mode"), covering([*MOVES], MODES))
 def test_what_is_moved_in_a_callback_is_home_after_the_call(move: str, mode: str) -> None:
     expected = run(build(SD), SD)
     pipe, session, device = on_sim(mode)
@@ -74,8 +74,12 @@ def test_what_is_moved_in_a_callback_is_home_after_the_call(move: str, mode: str
     nothing_left(pipe, session, device)
 
 
-@pytest.mark.parametrize("mode", ["kept", "streamed, kept", "resident"])
-@pytest.mark.parametrize("how", ["cpu", "half and float", "to a dtype", "to the device"])
+@pytest.mark.parametrize(
+    ("how", "mode"),
+    covering(
+        ["cpu", "half and float", "to a dtype", "to the device"], ["kept", "streamed, kept", "resident"]
+    ),
+)
 def test_a_submodule_moved_between_calls_is_right_in_the_next(how: str, mode: str) -> None:
     pipe, session, device = on_sim(mode)
     plain = build(SD)
@@ -95,7 +99,7 @@ def test_a_submodule_moved_between_calls_is_right_in_the_next(how: str, mode: st
     nothing_left(pipe, session, device)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", mostly_wide(*MODES))
 def test_a_functional_call_changes_nothing_for_the_next(mode: str) -> None:
     pipe, session, device = on_sim(mode)
     plain = build(SD).to("sim:0")
@@ -145,7 +149,7 @@ def test_buffers_registered_in_a_forward_are_home(mode: str) -> None:
     assert pipe.big.last.device.type == "cpu"
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", mostly_wide(*MODES))
 def test_a_component_with_strange_buffers_comes_back_by_identity_with_its_ties(mode: str) -> None:
     pipe = build(SD)
     part, base = pipe.unet.mid_block.resnets[0], torch.arange(24.0).reshape(4, 6)
@@ -182,7 +186,7 @@ def test_what_was_found_on_the_device_lies_there_again(mode: str) -> None:
     assert same(run(pipe, SD), expected)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", mostly_wide(*MODES))
 def test_a_component_replaced_in_a_call_goes_home_and_the_new_one_is_under_the_plan(mode: str) -> None:
     pipe, session, device = on_sim(mode)
     old, new = pipe.vae, build(SD).vae

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from covering import covering
 from pipelines import wide  # noqa: F401  # adds to WIDE
 from pipelines.all import CASES, arguments, build
 from pipelines.plans import attached, plan_for
@@ -61,8 +62,12 @@ def test_what_a_session_moves_and_holds(name: str, policy: str) -> None:
     compare(build(name), name, policy)
 
 
-@pytest.mark.parametrize("policy", ["offload", "stream", "resident"])
-@pytest.mark.parametrize("name", ["StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"])
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    covering(
+        ["StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"], ["offload", "stream", "resident"]
+    ),
+)
 def test_what_is_cast_in_the_call_is_counted_as_it_is_then(name: str, policy: str) -> None:
     pipe = build(name)
     pipe.vae.half()

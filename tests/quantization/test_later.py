@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from covering import covering
 from quantized import by_cast, by_torchao, formats, linears, picture, plain, plan_of, refused
 
 import planner
@@ -73,17 +74,8 @@ def no_other_plans() -> None:
             remove(applied)
 
 
-def cells() -> Iterator[Any]:
-    """One of each backend under every policy; the others, which differ in a type, by turns."""
-    for number, cell in enumerate(CELLS):
-        whole = cell in ("int8_weight_only", "float8_e4m3fn")
-        for at, policy in enumerate(POLICIES):
-            usual = whole or at == number % len(POLICIES)
-            yield pytest.param(cell, policy, marks=() if usual else pytest.mark.wide)
-
-
 @pytest.mark.parametrize("adapted", [False, True], ids=["alone", "lora"])
-@pytest.mark.parametrize(("cell", "policy"), cells())
+@pytest.mark.parametrize(("cell", "policy"), covering([*CELLS], POLICIES))
 def test_the_picture_is_that_of_the_same_by_hand(
     cell: str, policy: str, adapted: bool, expected: Any, lora: Path, tmp_path: Path
 ) -> None:

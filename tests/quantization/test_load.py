@@ -12,6 +12,7 @@ import gguf
 import pytest
 import torch
 from accelerate import init_empty_weights
+from covering import covering
 from quantized import formats, linears, picture, plain, plan_of, refused
 from session.test_compile import Cpu
 
@@ -55,8 +56,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Any], tor
     return make
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("kind", ["int8", "float8", "int4", "int2"])
+@pytest.mark.parametrize(("kind", "policy"), covering(["int8", "float8", "int4", "int2"], POLICIES))
 def test_quanto_as_diffusers_does_it(kind: str, policy: str, theirs: Any, tmp_path: Path) -> None:
     from diffusers import QuantoConfig
 
@@ -235,8 +235,7 @@ def by_bitsandbytes(pipe: Any, kind: str) -> None:
         pipe.transformer.set_submodule(name, layer.to("cpu"))
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("kind", ["nf4", "fp4", "int8"])
+@pytest.mark.parametrize(("kind", "policy"), covering(["nf4", "fp4", "int8"], POLICIES, start=2))
 def test_bitsandbytes_that_is_loaded_is_compared_and_runs(kind: str, policy: str, tmp_path: Path) -> None:
     rule = f"{{component: transformer, match: '{SINGLE}', backend: bitsandbytes, type: {kind}}}"
     plan = plan_of(tmp_path, f"components: {{transformer: {policy}}}", f"quantization: [{rule}]")
@@ -253,8 +252,7 @@ def test_bitsandbytes_that_is_loaded_is_compared_and_runs(kind: str, policy: str
         attach(other, pipe, device)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("ran", [False, True])
+@pytest.mark.parametrize(("ran", "policy"), covering([False, True], POLICIES))
 def test_8_bit_layers_compute_with_what_is_bound_and_are_given_back_movable(
     ran: bool, policy: str, tmp_path: Path
 ) -> None:
@@ -326,8 +324,7 @@ def write_gguf(path: Path, model: torch.nn.Module, kind: gguf.GGMLQuantizationTy
     return path
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
+@pytest.mark.parametrize(("kind", "policy"), covering(["Q8_0", "Q4_0"], POLICIES))
 def test_a_gguf_file(kind: str, policy: str, tmp_path: Path) -> None:
     """A CPU stands for the accelerator: diffusers' parameters cannot be made over virtual tensors."""
     from diffusers import FluxTransformer2DModel, GGUFQuantizationConfig

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from covering import covering
 from models import at
 from pipelines.all import CASES
 from pipelines.plans import plan_for
@@ -100,8 +101,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("rules", list(RULES))
+@pytest.mark.parametrize(("rules", "name"), covering([*RULES], NAMES))
 def test_a_folder_knows_what_its_pipeline_weighs_under_rules(name: str, rules: str, saved: Any) -> None:
     pipe, target = saved(name)
     for module in pipe.components.values():

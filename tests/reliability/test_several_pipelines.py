@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from covering import covering
 from diffusers import StableDiffusionImg2ImgPipeline
 from pipelines.all import arguments, build, run, same
 from pipelines.plans import plan_for
@@ -19,7 +20,7 @@ from planner.diagnostics.diagnostic import PlanError
 from planner.session.session import Session
 from planner.virtual.audit import audit
 from planner.virtual.device import SimDevice
-from reliability.world import MODES, SD, lora, modes
+from reliability.world import MODES, SD, lora
 
 I2I = "StableDiffusionImg2ImgPipeline"
 
@@ -76,8 +77,9 @@ def whole(name: str) -> Any:
     return run(build(name).to("sim:0"), name)
 
 
-@pytest.mark.parametrize("first", modes())
-@pytest.mark.parametrize("second", ["offload", "offload, kept", "stream, kept"])
+@pytest.mark.parametrize(
+    ("first", "second"), covering([*MODES], ["offload", "offload, kept", "stream, kept"], start=1)
+)
 def test_pipelines_in_turn_give_what_each_gives_alone(first: str, second: str) -> None:
     pair = Pair(MODES[first], MODES[second])
     for name in (SD, I2I, SD, SD, I2I, I2I):
@@ -95,8 +97,9 @@ def test_what_both_have_crosses_once() -> None:
     pair.end()
 
 
-@pytest.mark.parametrize("order", [("one", "two"), ("two", "one")])
-@pytest.mark.parametrize("idle", ["release", "keep"])
+@pytest.mark.parametrize(
+    ("order", "idle"), covering([("one", "two"), ("two", "one")], ["release", "keep"], start=1)
+)
 def test_the_plan_of_one_goes_and_the_other_holds(order: tuple[str, str], idle: str) -> None:
     pair = Pair((f"idle: {idle}",), (f"idle: {idle}",))
     pair.call(SD)

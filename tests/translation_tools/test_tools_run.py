@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from covering import covering
 from pipelines.all import build, run, same
 from pipelines.plans import attached, judged, read
 
@@ -41,11 +42,11 @@ def expected(name: str) -> tuple[torch.Tensor, ...]:
     return _truth[name]
 
 
-@pytest.mark.parametrize("name", PIPELINES)
-@pytest.mark.parametrize(("tool", "settings"), WHOLE, ids=str)
+@pytest.mark.parametrize(("wanted", "name"), covering(WHOLE, PIPELINES), ids=str)
 def test_the_picture_is_the_same_and_what_is_resident_stays(
-    tool: str, settings: dict[str, Any], name: str
+    wanted: tuple[str, dict[str, Any]], name: str
 ) -> None:
+    tool, settings = wanted
     pipe = build(name)
     made, _ = from_tool(tool, settings, describe(pipe))
     plan = read(made)
