@@ -460,7 +460,7 @@ def attach(
     plan, heard = excluded_by(pipe, plan)
     there, lowered = agreed(plan, pipe, device, budget) or room(plan, device.name)
     there = there.beside(pipeline_bytes(pipe))
-    rates = data or card_data(device.name) if call is not None else None
+    rates = data or (card_data(device.name) if call is not None else None)
     where = Here(CardRoom(there.budget, there.overhead), rates)
     before = session_of(pipe)
     if before is not None and before.device.name == device.name and same_rules(before.plan, plan):

@@ -1,4 +1,5 @@
-"""A card as data: its memory, its link, how fast it computes, which kernels libraries run on it."""
+"""A card as data: its memory, its link, how fast it computes, which kernels libraries run on it, and how fast
+the host of a machine with it brings weights from files and lays them out."""
 
 from __future__ import annotations
 
@@ -30,6 +31,20 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Of the machine that the card is in, bytes a second. ``read``: of weights' files that the page cache
+    has, into memory; ``pack``: of small weights, into memory that is registered meanwhile."""
+
+    read: float
+    pack: float
+
+
+HOST = Host(read=1e10, pack=1e10)
+"""What a host is taken to reach whose card's file does not say: two cores copied 10 to 16 GB/s out of a warm
+page cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardData:
     """What a card's file says. Bytes and seconds; rates a second.
 
@@ -39,8 +54,9 @@ class CardData:
     of an operation on the device; ``dispatch``: what the host takes to hand it one. ``peak``: FLOP/s of
     matrix units by dtype, as the data sheet says (dense); ``bandwidth``: of its memory. ``rates``: tables
     of FLOP/s by kind and dtype (of ``memory``: of bytes a second), for sizes that are shapes, or the
-    operation's FLOPs (bytes). ``versions``: of what it was measured with. ``sources``: where values by
-    their path in the file ("link", "rates.matmul") come from, "" for all others.
+    operation's FLOPs (bytes). ``host``: of the machine, None where the file does not say. ``versions``: of
+    what it was measured with. ``sources``: where values by their path in the file ("link", "rates.matmul")
+    come from, "" for all others.
     """
 
     name: str
@@ -59,6 +75,7 @@ class CardData:
     bandwidth: float
     peak: Mapping[str, float]
     rates: Mapping[str, Mapping[str, Table]]
+    host: Host | None = None
     kernels: Kernels
     versions: Mapping[str, str]
     sources: Mapping[str, Source]
@@ -66,21 +83,33 @@ class CardData:
 
     @property
     def source(self) -> Source:
-        """Of the weakest value in it that times and sizes are made of."""
-        return "assumed" if "assumed" in self.sources.values() else "measured"
+        """Of the weakest value in it that a call's times and sizes are made of: not the host's."""
+        return "assumed" if "assumed" in self._of_calls.values() else "measured"
 
     @property
     def digest(self) -> str:
-        """``sha256:`` and the hash of all values but the notes: the same however its file is laid out."""
-        values = asdict(replace(self, notes=()))
+        """``sha256:`` and the hash of all values that a plan is compiled by, so neither the notes nor the
+        host's: the same however its file is laid out."""
+        values = asdict(replace(self, notes=(), sources=self._of_calls))
+        del values["host"]
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     def source_of(self, path: str) -> Source:
         """Where the value at ``path`` (``memory.context``, ``rates.matmul.bfloat16``) comes from."""
+        if self.host is None and _is_of(path, HOSTS):
+            return "assumed"
         while path and path not in self.sources:
             path = path.rpartition(".")[0]
         return self.sources[path]
+
+    def read_seconds(self, nbytes: int) -> float:
+        """Of reading so many bytes of files that the page cache has into memory."""
+        return nbytes / (self.host or HOST).read
+
+    def pack_seconds(self, nbytes: int) -> float:
+        """Of packing so many bytes of small weights, registered meanwhile where the device has that."""
+        return nbytes / (self.host or HOST).pack
 
     def seconds(self, kind: str, dtype: str, flops: int, nbytes: int, shape: tuple[int, ...] = ()) -> float:
         """Of one operation on the device: at least ``launch``, its FLOPs at the rate of its kind and dtype,
@@ -112,6 +141,10 @@ class CardData:
         """Bytes of the context with so many bytes of host memory registered."""
         return self.context + registered * self.registered // (1 << 30)
 
+    @property
+    def _of_calls(self) -> dict[str, Source]:
+        return {path: source for path, source in self.sources.items() if not _is_of(path, HOSTS)}
+
     def _rate(self, kind: str, dtype: str, flops: int, shape: tuple[int, ...]) -> float:
         tables = self.rates.get(kind, {})
         table = tables.get(dtype) or tables.get(_LIKE.get(dtype, ""))
@@ -139,6 +172,12 @@ class CardData:
         return self.bandwidth * SHARE["memory"] if table is None else table.at((nbytes,))
 
 
+def _is_of(path: str, section: str) -> bool:
+    return path == section or path.startswith(f"{section}.")
+
+
+HOSTS = "host"
+"""The section of a file that has a ``Host``."""
 GROUP_NORM = 3
 _LIKE = {"float16": "bfloat16", "bfloat16": "float16", "float8_e4m3fn": "bfloat16", "float8_e5m2": "bfloat16"}
 """Whose rate a dtype has that is not in a table: the other half precision's; float8 weights are multiplied

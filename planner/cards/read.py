@@ -10,7 +10,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, TypeChecker
 from jsonschema.validators import extend
 
-from planner.cards.data import CardData, Link, Source
+from planner.cards.data import HOSTS, CardData, Host, Link, Source
 from planner.cards.kernels import Kernels
 from planner.cards.rates import Table
 from planner.cards.schema import KINDS, SHAPES, schema
@@ -126,7 +126,7 @@ def _made(said: Mapping[str, Any]) -> CardData:
     sources: dict[str, Source] = {"": said["source"]}
     sources |= dict.fromkeys(said.get("measured", ()), "measured")
     sources |= dict.fromkeys(said.get("assumed", ()), "assumed")
-    rates = said.get("rates", {})
+    rates, host = said.get("rates", {}), said.get(HOSTS)
     return CardData(
         name=said["name"],
         aliases=tuple(said.get("aliases", ())),
@@ -146,6 +146,7 @@ def _made(said: Mapping[str, Any]) -> CardData:
         rates={
             kind: {dtype: _table(rows) for dtype, rows in tables.items()} for kind, tables in rates.items()
         },
+        host=None if host is None else Host(read=float(host["read"]), pack=float(host["pack"])),
         kernels=Kernels(sms=int(said["sms"]), **kernels),
         versions=dict(said.get("versions", {})),
         sources=sources,

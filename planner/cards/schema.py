@@ -77,6 +77,14 @@ def schema() -> dict[str, Any]:
             },
             ("to_device", "to_host", "register"),
         ),
+        "host": _mapping(
+            "Of the machine that the card is in: what loading and applying take. Left out, it is assumed.",
+            {
+                "read": _rate("Bytes of weights' files read a second, which the page cache has."),
+                "pack": _rate("Bytes of small weights packed a second, registered meanwhile."),
+            },
+            ("read", "pack"),
+        ),
         "launch": _seconds("The least time of an operation on the device."),
         "dispatch": _seconds("What the host takes to hand the device one operation."),
         "peak": _mapping(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,10 @@ from planner.diagnostics.diagnostic import PlanError, Severity, errors, finding
 from planner.diagnostics.table.p9_card import NOT_CALIBRATED
 from planner.plan.model import Plan
 from planner.plan.run import check_run
+from planner.predict.start import Figure, Start
 from planner.report.model import DeviceInfo
 from planner.report.render import picture
-from planner.report.uses import forecast_words
+from planner.report.uses import forecast_words, start_words
 from planner.schedule.card import Card, Room
 from planner.stages.results import Compiled
 
@@ -89,7 +91,7 @@ def _dry_run(plan: Plan, asked: Asked, card: Card | None) -> int:
     told = _foretold(plan, card)
     said = compile(plan, code.shows(plan), card=told.card, catalogue=code.catalogue, call=told.call)
     _check_files(plan, asked, cls)
-    _say(said, info_of(card), card.room(plan, said.target.bytes)[0])
+    _say(said, info_of(card), card.room(plan, said.target.bytes)[0], _ours(said.start, code))
     return show([*said.diagnostics, *told.found], plan.document.sources)
 
 
@@ -102,6 +104,7 @@ def _apply(plan: Plan, asked: Asked) -> int:
     from planner.loading.outputs import sample_rate_of
     from planner.loading.pipeline import load_pipeline
     from planner.loading.progress import reading
+    from planner.loading.stopwatch import Stopwatch
     from planner.virtual.audit import snapshot
 
     device, card = _device(plan, simulate=asked.simulate)
@@ -113,44 +116,50 @@ def _apply(plan: Plan, asked: Asked) -> int:
     _check_call(before)
     _check_files(plan, asked, code.cls or (None if code.function else _class(plan)))
     known = before.schedule.peak is not None
+    start = _ours(before.start, code)
     if known:
-        _say(before, info, room)
+        _say(before, info, room, start)
     try:
-        pipe = (
-            code.pipeline()
-            if code.function
-            else load_pipeline(
-                plan,
-                cls=code.cls,
-                allow_pickle=asked.allow_pickle,
-                trust_remote_code=asked.trust_remote_code,
-                device_type=device.name.type,
-                bar=reading,
+        with Stopwatch() as loading:
+            pipe = (
+                code.pipeline()
+                if code.function
+                else load_pipeline(
+                    plan,
+                    cls=code.cls,
+                    allow_pickle=asked.allow_pickle,
+                    trust_remote_code=asked.trust_remote_code,
+                    device_type=device.name.type,
+                    bar=reading,
+                )
             )
-        )
         if code.function:
             _check_files(plan, asked, type(pipe))
         arguments = call_of(plan, pipe)
         truth = snapshot(pipe) if asked.simulate else None
-        session, compiled = attach(
-            plan,
-            pipe,
-            device,
-            loaded_by_us=code.function is None,
-            catalogue=code.catalogue,
-            call=call,
-            data=told.card.data,
-        )
+        with Stopwatch(device.name) as applying:
+            session, compiled = attach(
+                plan,
+                pipe,
+                device,
+                loaded_by_us=code.function is None,
+                catalogue=code.catalogue,
+                call=call,
+                data=told.card.data,
+            )
     except KeyboardInterrupt as stopped:
         run = Run(plan, before, info, room, plan.run.get("seed", 0), asked)
         return run.broke_off(NOTHING_RAN, stopped)
+    if start is not None and compiled.start is not None:
+        start = replace(compiled.start, load=start.load)  # what files have is not seen of a loaded one
     if not known:
-        _say(compiled, info, room)
+        _say(compiled, info, room, start)
     notes = [*told.found, *(d for d in session.notes if d.severity is not Severity.NOTE)]
     over_time = asked.plot is not None or asked.trace is not None or asked.calibrate
     outcome = attempt(session, plan, pipe, arguments.arguments, truth, over_time=over_time, card=card)
     session.remove()
-    run = Run(plan, compiled, info, room, arguments.seed, asked, outcome.over_time)
+    took = (None if code.function else loading.seconds, applying.seconds)
+    run = Run(plan, compiled, info, room, arguments.seed, asked, start, took, outcome.over_time)
     if outcome.raised is not None:
         return run.broke_off(outcome.measured, outcome.raised)
     assert outcome.measured is not None
@@ -218,7 +227,16 @@ def _foretold(plan: Plan, card: Card, *, always: bool = False) -> Foretold:
         return untraced(card, (finding(NOT_CALIBRATED, f"nothing is kept of this run: {why}"),) * always)
 
 
-def _say(compiled: Compiled, info: DeviceInfo, room: Room) -> None:
+def _ours(start: Start | None, code: Code) -> Start | None:
+    """A pipeline that code makes is loaded by that."""
+    if start is None or code.function is None:
+        return start
+    return replace(start, load=Figure(seconds=None, source="not known", why=f"{code.spec} makes it"))
+
+
+def _say(compiled: Compiled, info: DeviceInfo, room: Room, start: Start | None) -> None:
     put(picture(compiled.plan, compiled.schedule, info, room))
     if compiled.forecast is not None:
         put(f"  {forecast_words(compiled.forecast)}")
+    if start is not None:
+        put(f"  {start_words(start)}")

@@ -28,7 +28,7 @@ from planner.report.render import head, host_words, timeline_table
 from planner.report.rules import rules_table
 from planner.report.sheet import sheet
 from planner.report.steps import pinned_first, placements_table, steps_table, totals
-from planner.report.uses import forecast_table, forecast_words, uses_table
+from planner.report.uses import forecast_table, forecast_words, start_words, uses_table
 from planner.schedule.card import Card
 from planner.stages.results import Compiled
 
@@ -121,6 +121,8 @@ def explain_command(
         put("", uses_table(call))
     if compiled.forecast is not None:
         put("", forecast_table(compiled.forecast), forecast_words(compiled.forecast))
+    if compiled.start is not None:
+        put(*[""] * (compiled.forecast is None), start_words(compiled.start))
     return show([*compiled.diagnostics, *told], plan.document.sources)
 
 

@@ -92,6 +92,9 @@ def _show(card: CardData) -> None:
         fast, slow = (max(rate for _, rate in t.points) / 1e9 for t in (link.pinned, link.pageable))
         made.add(way, f"{fast:.1f} GB/s pinned, {slow:.1f} pageable")
     made.add("registering", f"{card.register / 1e9:.1f} GB/s")
+    if card.host is not None:
+        read, packed = card.host.read / 1e9, card.host.pack / 1e9
+        made.add("files", f"{read:.1f} GB/s from the page cache, {packed:.1f} packed")
     for kind, dtype, shape, said in SHOWN:
         table = card.rates.get(kind, {}).get(dtype)
         if table is not None and table.width == len(shape):

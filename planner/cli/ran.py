@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from planner.diagnostics.table.p9_card import NOT_CALIBRATED
 from planner.diagnostics.table.p9_output import OUTPUT_ELSEWHERE
 from planner.plan.model import Plan
 from planner.predict.forecast import Forecast
+from planner.predict.start import Start
 from planner.report.build import report_of
 from planner.report.model import DeviceInfo, Measured, Report
 from planner.report.render import measured_table, wrote_line
@@ -33,7 +34,9 @@ NOTHING_RAN = Measured(peak_weights=0, moved=0, seconds={}, total=0.0, ended="in
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is needed to tell of a call that ended."""
+    """What is needed to tell of a call that ended. ``start``: what was predicted of loading and applying
+    before it; ``took``: seconds of both, None of one that was not timed; ``over_time``: the call as it
+    went."""
 
     plan: Plan
     compiled: Compiled
@@ -41,6 +44,8 @@ class Run:
     room: Room
     seed: int
     asked: Asked
+    start: Start | None = None
+    took: tuple[float | None, float | None] = (None, None)
     over_time: Forecast | None = None
 
     def finished(self, result: Any, measured: Measured, sample_rate: int) -> list[Diagnostic]:
@@ -88,9 +93,10 @@ class Run:
         return report_of(
             self.compiled.schedule,
             self.plan,
-            measured,
+            replace(measured, load=self.took[0], apply=self.took[1]),
             self.info,
             budget=self.room,
+            start=self.start,
             seed=self.seed,
             outputs=paths,
         )
@@ -112,7 +118,8 @@ class Run:
         if self.asked.report is not None:
             yield "report", self.asked.report, report.to_json()
         if self.over_time is not None:
-            chart = chart_of(self.compiled, self.info, self.room.budget, self.over_time)
+            ran = replace(self.over_time, load=self.took[0], apply=self.took[1])
+            chart = chart_of(self.compiled, self.info, self.room.budget, ran)
             for path, made in drawn(chart, self.asked.plot, self.asked.trace):
                 yield "plot" if path == self.asked.plot else "trace", path, made
 

@@ -66,26 +66,31 @@ def _values(said: str) -> Iterator[str]:
 def what_if_table(
     source: Path | SourceText, choices: Sequence[Sequence[str]], compiled: Callable[[Plan], Compiled]
 ) -> Sheet:
-    """A row for each of ``choices``: the values that differ, then weights at most, bytes moved, and where the
-    call was traced the driver's peak and the seconds; of one that does not compile, the first error."""
+    """A row for each of ``choices``: the values that differ, then weights at most, bytes moved, where the
+    call was traced the driver's peak and the seconds, and what loading and applying take before it; of one
+    that does not compile, the first error."""
     varied = [n for n, values in enumerate(zip(*choices, strict=True)) if len({*values}) > 1]
     names = [choices[0][n].partition("=")[0] for n in varied]
     made = sheet(
-        *(f"!{name}" for name in names), ">weights", ">moved", ">driver", ">seconds", ">first", "~", gap=2
+        *(f"!{name}" for name in names),
+        *(">weights", ">moved", ">driver", ">seconds", ">first", ">load", ">apply", "~"),
+        gap=2,
     )
     for choice in choices:
         values = [choice[n].partition("=")[2] for n in varied]
         try:
             one = compiled(load(source, overrides=choice))
         except PlanError as error:
-            made.add(*values, "", "", "", "", "", str(error.diagnostics[0]))
+            made.add(*values, *[""] * 7, str(error.diagnostics[0]))
             continue
         schedule, call = one.schedule, one.forecast
         cells = ["?" if n is None else gib(n) for n in (schedule.peak, schedule.moved)]
+        start = [] if one.start is None else [one.start.load.seconds, one.start.apply.seconds]
+        before = ["?" if n is None else seconds(n) for n in start] or ["", ""]
         if call is None:
-            made.add(*values, *cells, "", "", "", "")
+            made.add(*values, *cells, "", "", "", *before, "")
             continue
         short = "" if call.fits else "an allocation finds too little"
         cells = [cells[0], gib(call.moved), gib(call.peak), seconds(call.seconds), seconds(call.first)]
-        made.add(*values, *cells, short)
+        made.add(*values, *cells, *before, short)
     return made

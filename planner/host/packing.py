@@ -14,10 +14,8 @@ from planner.device.mapped import copy_out
 from planner.device.pinned import Pins, file_backed
 from planner.device.shared import shared_at
 from planner.host.regions import Region, Slot, fresh_regions, in_parts, lay_over, regions_of, repointable
+from planner.target.extents import is_packed
 from planner.target.model import device_bytes
-
-PACKED = 4 << 20
-"""Bytes: smaller tensors are packed. A copy of this size reaches the full rate of a PCIe 5 link."""
 
 
 @dataclass(slots=True)
@@ -56,7 +54,7 @@ def pack(held: list[Held], pins: Pins, owner: object) -> torch.Tensor | None:
     ALIGNMENT, which is registered while it is filled; small ones that lie in shared memory are packed there.
     Raises OSError for a mapped file that became shorter, with nothing moved."""
     mapped = file_backed(h.region.address for h in held)
-    chosen = [h for h in held if h.region.nbytes < PACKED or h.region.address in mapped]
+    chosen = [h for h in held if is_packed(h.region.nbytes) or h.region.address in mapped]
     chosen = [h for h in chosen if repointable(h.tensors, h.region)]
     wholes: dict[int, torch.Tensor] = {}
     for h in chosen:

@@ -17,13 +17,13 @@ import torch
 
 from planner.device.mapped import copy_out
 from planner.diagnostics.diagnostic import PlanError
-from planner.host.packing import PACKED
 from planner.host.regions import Region, fresh_regions, lay_over
 from planner.host.unread import Unread, unread, unread_bytes
 from planner.loading.failure import explain
 from planner.plan.model import Plan
 from planner.session.checks import modules_of
 from planner.session.ram import short_of_memory
+from planner.target.extents import is_packed
 
 Bar = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 """Shown while so many bytes are read, and told of those that are."""
@@ -66,8 +66,8 @@ def read_in(pipe: Any, without: Collection[str] = (), bar: Bar = no_bar) -> dict
 def _moved(found: list[Unread]) -> Iterator[tuple[Unread, Region]]:
     """Each region with its place in fresh memory. What a session packs again lies apart from the rest: that
     memory is free when it has."""
-    yield from _placed([u for u in found if u.region.nbytes < PACKED])
-    yield from _placed([u for u in found if u.region.nbytes >= PACKED])
+    yield from _placed([u for u in found if is_packed(u.region.nbytes)])
+    yield from _placed([u for u in found if not is_packed(u.region.nbytes)])
 
 
 def _placed(found: list[Unread]) -> Iterator[tuple[Unread, Region]]:

@@ -19,10 +19,10 @@ from planner.device.mapped import copy_out
 from planner.device.shared import Shared, made, shared_at
 from planner.forms.wrapped import parts, plain
 from planner.host.layout import of_host
-from planner.host.packing import PACKED
 from planner.host.regions import Region, regions_of
 from planner.loading.apart import Apart, Numbered, put_together
 from planner.session.checks import modules_of
+from planner.target.extents import is_packed
 from planner.target.model import device_bytes
 
 HEAD = 8
@@ -131,8 +131,8 @@ def _placed(tensors: Sequence[Numbered], regions: dict[int, Region]) -> Iterator
         if key not in own:
             components.setdefault(tensors[inside[key][0]].component, []).append(region)
     for found in components.values():
-        yield from place([region for region in found if region.nbytes < PACKED])
-        yield from place([region for region in found if region.nbytes >= PACKED])
+        yield from place([region for region in found if is_packed(region.nbytes)])
+        yield from place([region for region in found if not is_packed(region.nbytes)])
         at = _pages(at)
     yield from place([region for key, region in first.items() if key in own])
 

@@ -57,4 +57,5 @@ def _component(
         return info
     made = reader.built_in(replace(info, classes=(said.cls,)), said.tensors, said.buffers)
     blocks = blocks_of(tree_of(made.weights or ()))
-    return replace(made, present=True, bytes=blocks.bytes, blocks=blocks)
+    # In which dtype the repository has them is not among the facts.
+    return replace(made, present=True, bytes=blocks.bytes, blocks=blocks, converted=None)

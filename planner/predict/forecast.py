@@ -78,10 +78,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast(Outcome):
-    """A whole call, moment by moment. ``source``: of the weakest number in it."""
+    """A whole call, moment by moment. ``source``: of the weakest number in it; ``load`` and ``apply``:
+    seconds that loading the pipeline and applying the plan take before the first call, None where they are
+    not known (``planner.predict.start`` says why)."""
 
     uses: tuple[UseForecast, ...]
     intervals: tuple[Interval, ...]
     samples: tuple[Sample, ...]
     source: Source
+    load: float | None = None
+    apply: float | None = None
     notes: tuple[str, ...] = ()

@@ -49,11 +49,14 @@ class BudgetInfo:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promised:
     """By the schedule: the most weights on the device at once, and what one call copies to it, and each
-    step of it beside, where the plan does not say how many there are."""
+    step of it beside, where the plan does not say how many there are. ``load`` and ``apply``: seconds that
+    loading and applying were to take before it, None where that is not known."""
 
     peak_weights: int | None
     moved: int | None
     each_step: int = 0
+    load: float | None = None
+    apply: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,8 @@ class Measured:
     where the device has no such counters; ``seconds`` by stage, in order; ``departures`` are uses that the
     plan did not have; ``misses`` uses of weights that were not there, None where nobody looked for them
     (only simulation does). ``ended``: how the call did, where it did not return; the figures are then of what
-    ran until there."""
+    ran until there. ``load`` and ``apply``: seconds that the pipeline's loading and the plan's applying took
+    before it, None where they were not timed."""
 
     peak_weights: int
     peak_allocated: int | None = None
@@ -73,6 +77,8 @@ class Measured:
     departures: tuple[str, ...] = ()
     misses: tuple[str, ...] | None = None
     ended: Ended = "done"
+    load: float | None = None
+    apply: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +130,8 @@ class Report:
                 "peak_weights": self.promised.peak_weights,
                 "moved": self.promised.moved,
                 "each_step": self.promised.each_step,
+                "load": _rounded(self.promised.load),
+                "apply": _rounded(self.promised.apply),
             },
             "measured": {
                 "ended": m.ended,
@@ -133,6 +141,8 @@ class Report:
                 "moved": m.moved,
                 "seconds": {stage: round(s, 6) for stage, s in m.seconds.items()},
                 "total": round(m.total, 6),
+                "load": _rounded(m.load),
+                "apply": _rounded(m.apply),
                 "departures": list(m.departures),
                 "misses": None if m.misses is None else list(m.misses),
             },
@@ -159,3 +169,7 @@ class Report:
         from planner.report.render import report_text  # it draws with rich, which a script may not need
 
         return report_text(self)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)

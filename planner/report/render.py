@@ -17,7 +17,7 @@ from planner.report.build import of_plan
 from planner.report.image import image_words
 from planner.report.model import DeviceInfo, Report, Room
 from planner.report.sheet import sheet
-from planner.report.units import Unit, unit_for
+from planner.report.units import UNKNOWN, Unit, unit_for
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
 from planner.source.visible import visible
@@ -104,6 +104,9 @@ def measured_table(report: Report) -> RenderableType:
         promised = unit.number(a) if name == "weights" else ""
         made.add(f"{name} {unit.name}", promised, unit.number(b), _verdict(report) if last else "")
     made.add(f"moved {unit.name}", unit.moves(p.moved, p.each_step), unit.number(m.moved), "")
+    for name, said, took in (("load s", p.load, m.load), ("apply s", p.apply, m.apply)):
+        if took is not None:
+            made.add(name, UNKNOWN if said is None else f"{said:.1f}", f"{took:.1f}", "")
     made.add("seconds", "", f"{m.total:.1f}", "(without load)")
     for stage, seconds in m.seconds.items():
         made.add(f"  {stage}", "", f"{seconds:.1f}", "")

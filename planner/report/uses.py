@@ -7,6 +7,7 @@ from pathlib import Path
 from planner.predict.calibration import Calibration
 from planner.predict.forecast import Forecast
 from planner.predict.profile import CallProfile
+from planner.predict.start import Figure, Start
 from planner.report.sheet import Sheet, sheet
 from planner.schedule.fit import gib
 
@@ -63,6 +64,23 @@ def forecast_words(call: Forecast) -> str:
         f"predicted: {seconds(call.seconds)} s a call{first}{rates}; {gib(call.peak)} at most by the driver's"
         f" count; {gib(call.moved)} to the device{short}"
     )
+
+
+def start_words(start: Start) -> str:
+    """``predicted: load 2.51 s, apply 2.16 s before the first call; 31.42 GiB read, 31.42 GiB
+    registered``."""
+    both = (start.load, start.apply)
+    rates = ", by rates in part assumed" if any(one.source == "assumed" for one in both) else ""
+    sizes = [("read from files that are in memory", start.read)] * (start.load.seconds is not None)
+    if start.apply.seconds is not None:
+        sizes += [("packed", start.packed), ("registered", start.registered), ("placed", start.placed)]
+    said = ", ".join(f"{gib(nbytes)} {what}" for what, nbytes in sizes if nbytes)
+    figures = f"load {_figure(start.load)}, apply {_figure(start.apply)} before the first call{rates}"
+    return f"predicted: {figures}" + (f"; {said}" if said else "")
+
+
+def _figure(one: Figure) -> str:
+    return f"not known ({one.why})" if one.seconds is None else f"{seconds(one.seconds)} s"
 
 
 def calibration_words(calibration: Calibration, path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from planner.models.match import Shipped
 from planner.plan.model import Plan
 from planner.predict.call import forecast
 from planner.predict.forecast import Forecast
+from planner.predict.start import Start, start
 from planner.schedule.card import Card
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
@@ -87,7 +88,18 @@ class Compiled:
         known."""
         if self.call is None or self.data is None:
             return None
-        return forecast(self.graph, self.schedule, self.call, self.data)
+        found, before = forecast(self.graph, self.schedule, self.call, self.data), self.start
+        if before is None:
+            return found
+        return replace(found, load=before.load.seconds, apply=before.apply.seconds)
+
+    @cached_property
+    def start(self) -> Start | None:
+        """What loading the pipeline and applying the plan take before the first call; None where the card's
+        rates are not known."""
+        if self.data is None:
+            return None
+        return start(self.plan, self.target, self.schedule, self.data)
 
     @cached_property
     def timeline(self) -> tuple[Row, ...]:

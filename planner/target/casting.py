@@ -10,6 +10,8 @@ from planner.target.headers import BYTES, FLOATING, Stored
 
 SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 """Bytes an element of the dtypes that a pipeline is loaded in."""
+NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""What safetensors calls them."""
 
 TIED = frozenset(("shared.weight", "encoder.embed_tokens.weight"))
 """T5's embedding: older files hold it under both names, and it is loaded once."""
@@ -70,6 +72,18 @@ def cast_sizes(tensors: Iterable[Stored], dtype: str, keep: Iterable[str]) -> It
         if tensor.dtype in FLOATING:
             size = 4 if kept.intersection(tensor.name.split(".")) else SIZES[dtype]
         yield tensor.name, tensor.numel * size
+
+
+def converted(tensors: Iterable[Stored], dtype: str, keep: Iterable[str]) -> int:
+    """Bytes in files of what loading converts, being stored in another dtype than it is loaded in; all else
+    is used as it lies there. Arguments as for ``cast_sizes``."""
+    kept = frozenset(keep)
+    return sum(
+        tensor.numel * BYTES[tensor.dtype]
+        for tensor in tensors
+        if tensor.dtype in FLOATING
+        and tensor.dtype != ("F32" if kept.intersection(tensor.name.split(".")) else NAMES[dtype])
+    )
 
 
 def quantized_sizes(tensors: Iterable[Stored], dtype: str) -> Iterator[tuple[str, int]]:

@@ -18,7 +18,7 @@ from planner.diagnostics.diagnostic import Code, Diagnostic, Severity, finding
 from planner.diagnostics.table.p3_target import BROKEN_FOLDER, FOREIGN_CODE, NO_VARIANT, PICKLED
 from planner.source.text import Span
 from planner.target.blocks import blocks_of
-from planner.target.casting import cast_sizes, quantized_sizes, renamed, tied
+from planner.target.casting import cast_sizes, converted, quantized_sizes, renamed, tied
 from planner.target.catalogue import Catalogue, models
 from planner.target.causes import AGAIN, Broken
 from planner.target.files import other_format, pickled_variants, stored_tensors, variants
@@ -47,6 +47,17 @@ class Given:
 
     place: Place
     asked: Asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Weighed:
+    """What a folder's headers tell of a component, as ``ComponentInfo`` has it."""
+
+    weights: Weights | None = None
+    parts: tuple[Part, ...] | None = None
+    blocks: Blocks
+    quantized: str = ""
+    converted: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -114,7 +125,8 @@ class Reader:
             for name, shape in shapes.items()
         ]
         library = "transformers" if info.name.startswith("text_encoder") else "diffusers"
-        weights, parts = self._loaded(info, stored, known=True)
+        weights, parts, others = self._loaded(info, stored, known=True)
+        info = replace(info, converted=others)
         return self._kept(info, (*weights, *buffers.items()), parts, library)
 
     def say(self, code: Code, said: str, asked: Asked, hint: str = "") -> None:
@@ -181,9 +193,9 @@ class Reader:
             return info
         if read is None:
             return self._kept(info, None, None, library)
-        weights, parts, blocks, quantized = read
-        info = replace(info, quantized=quantized)
-        return replace(self._kept(info, weights, parts, library), bytes=blocks.bytes, blocks=blocks)
+        info = replace(info, quantized=read.quantized, converted=read.converted)
+        kept = self._kept(info, read.weights, read.parts, library)
+        return replace(kept, bytes=read.blocks.bytes, blocks=read.blocks)
 
     def _kept(
         self, info: ComponentInfo, weights: Weights | None, parts: tuple[Part, ...] | None, library: str
@@ -201,8 +213,8 @@ class Reader:
 
     def _weights(
         self, info: ComponentInfo, place: Path, library: str, asked: Asked, label: str
-    ) -> tuple[Weights | None, tuple[Part, ...] | None, Blocks, str] | None:
-        """What is read, and by which method it is quantized; None where that was told. Raises Broken."""
+    ) -> _Weighed | None:
+        """What is read; None where it was told why nothing is. Raises Broken."""
         if not os.path.isdir(place):
             raise Broken(f'there is no folder "{place.name}"')
         read = stored_tensors(place, library, self.variant)
@@ -214,20 +226,22 @@ class Reader:
             self.plain.append(info.name)
         quantized = quantized_by(read_json(place / "config.json", f"{place.name}/config.json"))
         if quantized:
-            return None, None, blocks_of(tree_of(quantized_sizes(tensors, self.dtype))), quantized
+            blocks = blocks_of(tree_of(quantized_sizes(tensors, self.dtype)))
+            return _Weighed(blocks=blocks, quantized=quantized)
         known = library in ("diffusers", "transformers") or self._known(info)
-        weights, parts = self._loaded(info, tensors, known)
-        return weights, parts, blocks_of(tree_of(weights)), ""
+        weights, parts, others = self._loaded(info, tensors, known)
+        blocks = blocks_of(tree_of(weights))
+        return _Weighed(weights=weights, parts=parts, blocks=blocks, converted=others)
 
     def _loaded(
         self, info: ComponentInfo, tensors: Sequence[Stored], known: bool
-    ) -> tuple[Weights, tuple[Part, ...]]:
-        """The tensors and modules that loading makes of what is stored."""
+    ) -> tuple[Weights, tuple[Part, ...], int]:
+        """The tensors and modules that loading makes of what is stored, and how many bytes it converts."""
         keep = [p for cls in info.classes for p in self.classes.kept_in_float32(cls, self.dtype)]
         sizes = dict(cast_sizes(tensors, self.dtype, keep))
         loaded = [(tensor, sizes[tensor.name]) for tensor in tensors if tensor.name in sizes]
         parts = parts_in(loaded, self.dtype, library=known, tied=tied(sizes, info.classes))
-        return tuple(sizes.items()), parts
+        return tuple(sizes.items()), parts, converted(tensors, self.dtype, keep)
 
     def _unread(self, info: ComponentInfo, place: Path, library: str, asked: Asked, label: str) -> None:
         """Why a folder has no weights that can be read: other variants, pickles, none. Raises Broken."""

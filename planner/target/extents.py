@@ -1,4 +1,5 @@
-"""Which bytes of a storage tensors lie in. Duck-typed: nothing here needs torch."""
+"""Which bytes of a storage tensors lie in, and how host memory is laid out. Duck-typed: nothing here needs
+torch."""
 
 from __future__ import annotations
 
@@ -7,6 +8,14 @@ from typing import Any
 
 PIECE = 512 << 20
 """Bytes of host memory that are registered at once."""
+PACKED = 4 << 20
+"""Bytes: smaller tensors are packed. A copy of this size reaches the full rate of a PCIe 5 link."""
+
+
+def is_packed(nbytes: int) -> bool:
+    """Whether so many bytes are moved together with others before they are registered; others stay where they
+    lie, unless that is a mapped file."""
+    return nbytes < PACKED
 
 
 def extent(tensor: Any) -> tuple[int, int]:

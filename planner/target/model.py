@@ -74,7 +74,8 @@ class ComponentInfo:
     not have; ``weights``: its tensors once loaded, and ``parts``: its modules that quantization knows, None
     when their names are not known; ``keeps``: of its class, ``_keep_in_fp32_modules`` and
     ``_skip_layerwise_casting_patterns``, the latter None when not known; ``quantized``: by which method its
-    weights were quantized when they were saved, "" for plain ones.
+    weights were quantized when they were saved, "" for plain ones; ``converted``: bytes in its files of what
+    is stored in another dtype than it is loaded in, None when not known.
     """
 
     name: str
@@ -91,6 +92,7 @@ class ComponentInfo:
     parts: tuple[Part, ...] | None = None
     keeps: tuple[tuple[str, ...], tuple[str, ...] | None] = ((), None)
     quantized: str = ""
+    converted: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 import planner
-from planner.cards.data import CardData
+from planner.cards.data import HOST, CardData
 from planner.cards.read import card_of, read_card
 from planner.cards.schema import NAME, schema
 from planner.cards.shipped import FOLDER, card_at, find_card, names, shipped_card
@@ -57,6 +59,8 @@ def test_each_that_ships_is_whole(name: str) -> None:
     if name == "h200":
         assert {card.source_of(v) for v in ("link", "memory.context", "rates.conv")} == {"measured"}
         assert card.source_of("dispatch") == "assumed"
+    assert (card.host is None) is (name != "h200")
+    assert card.source_of("host") == card.source_of("host.read") == "assumed", "of no machine it was measured"
     assert card.versions if card.source_of("link") == "measured" else not card.rates
     assert 0.5e9 < card.copy_seconds(1 << 30) ** -1 * (1 << 30) < 300e9
 
@@ -99,6 +103,10 @@ def test_a_name_that_none_has() -> None:
         ('source: "assumed"', 'source: "assumed"\nmeasured: [links]', "P972", "links"),
         ('source: "assumed"', 'source: "assumed"\nmeasured: [link, link]', "P972", "twice"),
         ('source: "assumed"', "source: guessed", "P204", "guessed"),
+        ("launch:", "host: {read: 1.0e+9}\nlaunch:", "P203", "pack"),
+        ("launch:", "host: {read: 1.0e+9, pack: 1.0e+9, disk: 1}\nlaunch:", "P201", "disk"),
+        ("launch:", "host: {read: 0, pack: 1.0e+9}\nlaunch:", "P204", "0"),
+        ('source: "assumed"', 'source: "assumed"\nmeasured: [host]', "P972", "host"),
     ],
 )
 def test_what_is_wrong_is_told_where_it_stands(text: str, old: str, new: str, code: str, said: str) -> None:
@@ -169,6 +177,37 @@ def test_copies() -> None:
     assert card.copy_seconds(1 << 30, pinned=False, to_host=True) == pytest.approx((1 << 30) / 13.5e9)
     assert card.register_seconds(26 * 10**9) == pytest.approx(1)
     assert card.context_with(10 << 30) == card.context + 10 * card.registered
+
+
+def test_a_host_that_a_file_says_and_one_that_it_does_not(text: str) -> None:
+    without, _ = card_of(SourceText(name="x", text=text))
+    said = text.replace("launch:", "host: {read: 2.0e+9, pack: 4.0e+9}\nlaunch:")
+    said = said.replace('source: "assumed"', 'source: "assumed"\nmeasured: [host.read]')
+    card, found = card_of(SourceText(name="x", text=said))
+    assert card is not None, found
+    assert without is not None
+    assert (card.read_seconds(10**9), card.pack_seconds(10**9)) == (0.5, 0.25)
+    assert without.read_seconds(10**9) == 10**9 / HOST.read
+    assert without.pack_seconds(10**9) == 10**9 / HOST.pack
+    assert [card.source_of(f"host.{key}") for key in ("read", "pack")] == ["measured", "assumed"]
+    again, _ = card_of(SourceText(name="x", text=card_text(yaml.safe_load(said))))
+    assert again == card
+
+
+def test_a_card_is_the_same_to_a_lock_whatever_its_host_is(text: str) -> None:
+    """No plan is compiled by it; digests of files without one stay what they were."""
+    text = text.replace('source: "assumed"', 'source: "measured"')
+    said = "host: {read: 2.0e+9, pack: 4.0e+9}\nlaunch:"
+    others = [text, text.replace("launch:", said), text.replace("launch:", said.replace("2.0", "3.0"))]
+    others += [f"{others[1]}assumed: [host]\n", f"{others[1]}assumed: [host.read]\n"]
+    cards = [card_of(SourceText(name="x", text=one))[0] for one in others]
+    assert len({(card.digest, card.source) for card in cards if card is not None}) == 1
+    assert None not in cards
+    assert cards[0] != cards[1] != cards[3]
+    values = asdict(replace(shipped_card("rtx-4090"), notes=()))
+    assert values.pop("host") is None
+    before = json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+    assert shipped_card("rtx-4090").digest == f"sha256:{hashlib.sha256(before).hexdigest()}"
 
 
 def test_the_host_bounds_many_small_operations() -> None:

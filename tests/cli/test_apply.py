@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import pytest
 import torch
 
 import planner
+from planner.cards.shipped import shipped_card
 from planner.cli.main import run
 from planner.document.schema import schema_text
 from planner.loading.inputs import call_of
 from planner.loading.outputs import save
+from planner.schedule.card import SIMULATED
 from planner.virtual.device import SimDevice
 
 PLANS = Path(__file__).parents[2] / "plans"
@@ -45,6 +49,54 @@ def test_the_picture_is_that_of_the_whole_pipeline(name: str, here: Path) -> Non
     assert report["measured"]["misses"] == []
     assert report["measured"]["peak_weights"] == report["promised"]["peak_weights"]
     assert report["measured"]["moved"] == report["promised"]["moved"]
+
+
+@pytest.fixture
+def on_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual device of which a card's rates are known."""
+    card = replace(SIMULATED, data=shipped_card("h200"))
+    monkeypatch.setattr("planner.cli.apply._device", lambda plan, simulate: (SimDevice(), card))
+
+
+def test_what_loading_and_applying_take_beside_what_was_predicted(
+    here: Path, on_a_card: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", "x.plan.yaml", "--simulate", "--out", "x.png", "--report", "r.json"]) == 0
+    out = capsys.readouterr().out
+    report = json.loads(Path("r.json").read_text())
+    jsonschema.validate(report, json.loads(schema_text("report.v1.schema.json")))
+    said, took = report["promised"], report["measured"]
+    assert min(said["load"], said["apply"], took["load"], took["apply"]) > 0
+    start = planner.compile("x.plan.yaml", card="h200").start
+    assert start is not None
+    assert start.load.seconds == pytest.approx(said["load"], abs=1e-5)
+    assert start.apply.seconds == pytest.approx(said["apply"], rel=0.02)
+    assert out.count("predicted: load ") == 1
+    for key in ("load", "apply"):
+        assert re.search(rf"^  {key} s +{said[key]:.1f} +{took[key]:.1f}$", out, re.M), out
+
+
+def test_what_is_converted_is_not_predicted_once_it_was_loaded(here: Path, on_a_card: None) -> None:
+    half = ["--set", "pipeline.dtype=bfloat16", "--report", "r.json", "--out", "x.png"]
+    assert run(["apply", "x.plan.yaml", "--simulate", *half]) == 0
+    report = json.loads(Path("r.json").read_text())
+    assert report["promised"]["load"] is None
+    assert report["promised"]["apply"] > 0
+
+
+def test_a_run_of_which_no_rates_are_known_is_timed_all_the_same(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["apply", "x.plan.yaml", "--simulate", "--out", "x.png", "--report", "r.json"]) == 0
+    assert "predicted" not in capsys.readouterr().out
+    report = json.loads(Path("r.json").read_text())
+    assert report["promised"]["load"] is report["promised"]["apply"] is None
+    assert min(report["measured"]["load"], report["measured"]["apply"]) > 0
+
+
+def test_a_dry_run_says_what_both_will_take(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["apply", "x.plan.yaml", "--dry-run", "--card", "h200"]) == 0
+    assert "  predicted: load 0." in capsys.readouterr().out
 
 
 def test_a_video(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +174,11 @@ def test_a_pipeline_of_ones_own(here: Path) -> None:
     (here / "mine.py").write_text(
         "import planner\ndef make():\n    return planner.load_pipeline('x.plan.yaml')\n"
     )
-    assert run(["apply", "x.plan.yaml", "--simulate", "--from", "mine:make", "--out", "mine.png"]) == 0
+    own = ["--from", "mine:make", "--out", "mine.png", "--report", "r.json"]
+    assert run(["apply", "x.plan.yaml", "--simulate", *own]) == 0
+    took = json.loads(Path("r.json").read_text())["measured"]
+    assert took["load"] is None, "it is their code that loads it"
+    assert took["apply"] > 0
     assert run(["apply", "x.plan.yaml", "--simulate", "--out", "ours.png"]) == 0
     assert (here / "mine.png").read_bytes() == (here / "ours.png").read_bytes()
 

@@ -27,6 +27,20 @@ def test_each_with_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines[1:5]] == ["keep", "keep", "release", "release"]
 
 
+def test_what_loading_and_applying_take_stands_in_each_line(capsys: pytest.CaptureFixture[str]) -> None:
+    sets = ["--set", "components.vae=resident,offload", "--set", "pipeline.dtype=float32,bfloat16"]
+    assert run(["explain", PLAN, "--card", "h200", *sets]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()[:5]
+    assert head.split()[-2:] == ["load", "apply"]
+    rows = [line.split()[-2:] for line in lines]
+    assert [load == "?" for load, _ in rows] == [False, True] * 2, "files in float32 are converted"
+    assert all(float(apply) > 0 for _, apply in rows)
+    assert run(["explain", PLAN, "--card", "h200"]) == 0
+    assert f"predicted: load {rows[0][0]} s, apply " in capsys.readouterr().out
+    assert run(["explain", PLAN, "--card", "24GiB"]) == 0
+    assert "predicted" not in capsys.readouterr().out
+
+
 def test_a_comma_that_a_value_has(capsys: pytest.CaptureFixture[str]) -> None:
     sets = ["--set", 'run.prompt="a fox, red"', "--set", "exclude=[vae,unet]"]
     assert run(["explain", PLAN, "--card", "24GiB", *sets]) == 0

@@ -70,7 +70,7 @@ def test_copies_lie_in_one_registered_piece(
     initial = Pins.__init__
     monkeypatch.setattr(Pins, "__init__", registers)
     if not packed:
-        monkeypatch.setattr("planner.host.packing.PACKED", 0)
+        monkeypatch.setattr("planner.target.extents.PACKED", 0)
         monkeypatch.setattr("planner.device.pinned.PIECE", 8 << 10)
     pipe = build(SD)
     own = [*pipe.unet.parameters()]

@@ -299,11 +299,7 @@ def test_what_is_saved_and_copied_is_the_model_and_nothing_else(tmp_path: Path) 
 def test_a_session_leaves_large_weights_where_they_lie(
     make_plan: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from planner.host import packing
-    from planner.loading import direct
-
-    for module in (direct, packing):
-        monkeypatch.setattr(module, "PACKED", 10_000)
+    monkeypatch.setattr("planner.target.extents.PACKED", 10_000)
     plan = make_plan("pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}")
     pipe = load_pipeline(plan)
     found = [t for m in modules_of(pipe).values() for t in m.parameters()]

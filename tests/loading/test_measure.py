@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,17 @@ import torch
 from planner.cards.read import card_of
 from planner.cards.write import card_text
 from planner.cli.main import run
+from planner.device.mapped import copy_out
+from planner.device.pinned import file_backed
+from planner.host.packing import pack
+from planner.loading.measure import files
 from planner.loading.measure.card import Sizes, measure
 from planner.source.text import SourceText
 
 LITTLE = Sizes(
     copies=1 << 20,
     registered=1 << 20,
+    files=1 << 20,
     lengths=(1, 16),
     widths=((32, 64), (64, 32)),
     convs=((1, 4, 8, 3, 0, 8, 8), (1, 4, 4, 3, 2, 8, 8), (1, 4, 4, 1, 0, 8, 8)),
@@ -48,7 +54,42 @@ def test_everything_is_measured_and_can_be_read(monkeypatch: pytest.MonkeyPatch)
     assert card.source_of("memory.context") == "assumed", "no context of CUDA here"
     assert card.source_of("dispatch") == "measured"
     assert 0 < card.launch < 1e-2
-    assert {"memory", "link", "host"} <= set(said)
+    assert card.host is not None
+    assert card.source_of("host") == "measured"
+    assert {"memory", "link", "files", "host"} <= set(said)
+
+
+def test_a_file_is_read_and_weights_are_packed_as_a_run_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    packed: list[tuple[int, int]] = []
+
+    def copies(pairs: Any) -> None:
+        pairs = list(pairs)
+        assert file_backed(source.data_ptr() for source, _ in pairs)
+        copy_out(pairs)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        read.append(sum(a.numel() for a, _ in pairs))
+
+    def packs(held: Any, pins: Any, owner: object) -> Any:
+        made = pack(held, pins, owner)
+        packed.append((len(held), 0 if made is None else made.numel()))
+        return made
+
+    monkeypatch.setattr(files, "copy_out", copies)
+    monkeypatch.setattr(files, "pack", packs)
+    found = files.host(torch.device("cpu"), 8 << 20)
+    assert found is not None
+    assert min(found["read"], found["pack"]) > 0
+    assert read == [8 << 20] * files.SAMPLES
+    assert packed == [(8, 8 << 20)] * files.SAMPLES
+
+
+def test_where_no_file_can_be_written_nothing_is_said_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    assert files.host(torch.device("cpu"), 1 << 20) is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")

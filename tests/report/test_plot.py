@@ -65,6 +65,14 @@ def test_lanes_are_threads_of_two_processes() -> None:
         assert sorted(spans) == sorted((i.lane, i.name, i.start, i.end, i.bytes) for i in run.intervals)
 
 
+def test_a_page_says_what_loading_and_applying_take() -> None:
+    run = replace(forecast(), load=2.514, apply=None)
+    text = page(replace(BOTH, predicted=run, measured=replace(forecast(), load=3.0, apply=0.25)))
+    summary = text[text.index('aria-label="Summary"') :].split("</table>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", summary)]
+    assert [row[-3:-1] for row in rows] == [["load", "apply"], ["2.51", "not known"], ["3.00", "0.25"]]
+
+
 def test_a_trace_is_the_same_bytes_again() -> None:
     assert trace(BOTH) == trace(BOTH)
 

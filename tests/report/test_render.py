@@ -11,6 +11,7 @@ from rich.text import Text
 
 from planner.graph.build import build_graph
 from planner.plan.model import Amount, Plan
+from planner.predict.start import Figure, Start
 from planner.report.build import report_of
 from planner.report.model import BudgetInfo, DeviceInfo, Measured, Report
 from planner.report.render import (
@@ -23,6 +24,7 @@ from planner.report.render import (
     wrote_line,
 )
 from planner.report.units import unit_for
+from planner.report.uses import start_words
 from planner.schedule.lower import lower
 from planner.schedule.model import Schedule
 from planner.schedule.timeline import Row, timeline
@@ -121,6 +123,44 @@ def test_after_a_run() -> None:
     decode                        0.5
   order    as planned
 """
+    )
+
+
+def test_what_loading_and_applying_took_is_beside_what_was_predicted() -> None:
+    before = report(load=3.14, apply=2.06)
+    shown = to_text(measured_table(before), 80).split("\n")
+    assert shown[3:6] == [
+        "  load s               ?        3.1",
+        "  apply s              ?        2.1",
+        "  seconds                      44.8   (without load)",
+    ]
+    promised = replace(before.promised, load=2.51, apply=None)
+    shown = to_text(measured_table(replace(before, promised=promised)), 80).split("\n")
+    assert shown[3:5] == ["  load s             2.5        3.1", "  apply s              ?        2.1"]
+    untimed = replace(report(apply=2.06), promised=promised)
+    assert "load s" not in to_text(measured_table(untimed), 80)
+
+
+def start(**said: Any) -> Start:
+    known = Figure(seconds=2.512, source="predicted")
+    sizes = {"read": 31 << 30, "packed": 90 << 20, "registered": 30 << 30, "placed": 0}
+    return Start(**{"load": known, "apply": replace(known, seconds=0.25), **sizes, **said})
+
+
+def test_what_is_predicted_of_both_in_a_line() -> None:
+    unknown = Figure(seconds=None, source="not known", why="unet: quantized weights are loaded")
+    assert start_words(start()) == (
+        "predicted: load 2.51 s, apply 0.250 s before the first call; 31.00 GiB read from files that are in "
+        "memory, 90.00 MiB packed, 30.00 GiB registered"
+    )
+    assert start_words(start(load=unknown, placed=1 << 30)) == (
+        "predicted: load not known (unet: quantized weights are loaded), apply 0.250 s before the first "
+        "call; 90.00 MiB packed, 30.00 GiB registered, 1.00 GiB placed"
+    )
+    assumed = Figure(seconds=2.0, source="assumed")
+    assert start_words(start(load=assumed, apply=replace(unknown, why="LoRAs are laid out"))) == (
+        "predicted: load 2.00 s, apply not known (LoRAs are laid out) before the first call, by rates in "
+        "part assumed; 31.00 GiB read from files that are in memory"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def made(budget: BudgetInfo | None = None, vram: int | None = 200, **measured: A
             misses=("b",),
         ),
         made(misses=()),
+        made(load=3.25, apply=0.5),
     ],
 )
 def test_it_is_what_its_schema_says(report: Report) -> None:
@@ -74,6 +76,14 @@ def test_the_same_report_gives_the_same_bytes_in_the_same_order() -> None:
     assert text.endswith("}\n")
     assert list(json.loads(text)) == list(SCHEMA["properties"]) == SCHEMA["required"]
     assert list(json.loads(text)["measured"]["seconds"]) == ["z", "a"]  # the order of the stages
+
+
+def test_loading_and_applying_are_in_it_as_they_were_predicted_and_took() -> None:
+    both = {key: made(load=3.25, apply=0.5).to_dict()[key] for key in ("promised", "measured")}
+    assert [(said["load"], said["apply"]) for said in both.values()] == [(None, None), (3.25, 0.5)]
+    report = replace(made(), promised=replace(made().promised, load=1 / 3, apply=2.0))
+    assert report.to_dict()["promised"] | {"load": 0.333333, "apply": 2.0} == report.to_dict()["promised"]
+    assert (report.to_dict()["measured"]["load"], report.to_dict()["measured"]["apply"]) == (None, None)
 
 
 def test_promises_come_from_the_schedule() -> None:

@@ -144,6 +144,33 @@ class TestBytes:
         assert sizes(read(folder)[0])["text_encoder"] == 4096
 
 
+class TestConverted:
+    """What of the files loading converts, which a session cannot read as it lies there."""
+
+    @pytest.mark.parametrize(
+        ("dtype", "unet", "vae", "text_encoder"),
+        [("float32", 0, 0, 512), ("float16", 4 * 1010, 2048, 0), ("bfloat16", 4 * 1010, 2048, 512)],
+    )
+    def test_by_the_dtype_that_is_asked_for(
+        self, folder: Path, dtype: str, unet: int, vae: int, text_encoder: int
+    ) -> None:
+        target, _ = read(folder, dtype=dtype)
+        found = {name: target.components[name].converted for name in ("unet", "vae", "text_encoder")}
+        assert found == {"unet": unet, "vae": vae, "text_encoder": text_encoder}
+
+    def test_none_where_it_is_kept_in_float32(self, folder: Path) -> None:
+        index = {"_class_name": "WanPipeline", "transformer": ["diffusers", "WanTransformer3DModel"]}
+        (folder / "model_index.json").write_text(json.dumps(index))
+        path = component(folder / "transformer") / "diffusion_pytorch_model.safetensors"
+        save(path, **{"blocks.0.norm2.weight": ("F32", 1000), "blocks.0.ffn.weight": ("BF16", 1000)})
+        assert read(folder, dtype="bfloat16")[0].components["transformer"].converted == 0
+        assert read(folder, dtype="float16")[0].components["transformer"].converted == 2000
+
+    def test_not_known_of_weights_that_are_stored_quantized(self, folder: Path) -> None:
+        component(folder / "vae", {"quantization_config": {"quant_method": "bitsandbytes"}})
+        assert read(folder)[0].components["vae"].converted is None
+
+
 class TestFiles:
     def test_a_variant_is_taken_where_there_is_one(self, folder: Path) -> None:
         target, found = read(folder, variant="fp16", dtype="float16")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from planner.loading.measure import host, link, rates
+from planner.loading.measure import files, host, link, rates
 from planner.loading.measure.context import Watcher
 from planner.schedule.card import CONTEXT
 
@@ -32,6 +32,7 @@ class Sizes:
 
     copies: int = link.SIZES[-1]
     registered: int = link.REGISTERED
+    files: int = files.BYTES
     lengths: tuple[int, ...] = rates.LENGTHS
     widths: Any = rates.WIDTHS
     convs: Any = rates.CONVS
@@ -53,6 +54,8 @@ def measure(
         say("link")
         copies = link.link(device, most=sizes.copies)
         register, registered = link.register(device, sizes.registered)
+        say("files")
+        read_and_packed = files.host(device, sizes.files)
         found: dict[str, dict[str, rates.Rows]] = {}
         for kind, dtype, work in _tables(device, sizes):
             say(f"{kind}, {dtype}")
@@ -82,6 +85,7 @@ def measure(
             "bandwidth": max(row[-1] for rows in found["memory"].values() for row in rows),
         },
         "link": {**copies, "register": register},
+        **({} if read_and_packed is None else {"host": read_and_packed}),
         "launch": launch,
         "dispatch": dispatch,
         "peak": {dtype: max(row[-1] for row in rows) for dtype, rows in found["matmul"].items()},

@@ -86,10 +86,17 @@ def _budget(chart: Chart) -> str:
 
 def _summary(chart: Chart, unit: Unit) -> str:
     rows: Rows = [
-        (name, unit.text(run.peak), f"{run.seconds:.2f}", f"{run.first:.2f}", run.source)
+        (
+            *(name, unit.text(run.peak), f"{run.seconds:.2f}", f"{run.first:.2f}"),
+            *(_seconds(run.load), _seconds(run.apply), run.source),
+        )
         for name, run in chart.runs
     ]
-    return _table("", ("", "peak", "seconds", "first call", "numbers"), rows)
+    return _table("", ("", "peak", "seconds", "first call", "load", "apply", "numbers"), rows)
+
+
+def _seconds(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2f}"
 
 
 def _tables(chart: Chart, unit: Unit) -> Iterator[str]:
