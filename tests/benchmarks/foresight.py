@@ -112,15 +112,23 @@ def loaded(case: dict[str, Any], device: torch.device) -> Any:
     for name, part in made.pipe.components.items():
         if not isinstance(part, torch.nn.Module):
             continue
-        part.to(made.dtypes[name]).to_empty(device="cpu" if device.type == "sim" else device)
-        with torch.no_grad():
-            for tensor in (*part.parameters(), *part.buffers()):
-                tensor.normal_(0, 0.02) if tensor.is_floating_point() else tensor.zero_()
-        _fill_others(part)
-        part.requires_grad_(False).eval().to("cpu")
-        _clean(device)
+        filled(part, made.dtypes[name], device)
     made.pipe.set_progress_bar_config(disable=True)
     return made.pipe
+
+
+def filled(part: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """A module of the meta device with random weights on the CPU, drawn on ``device``."""
+    part.to(dtype).to_empty(device="cpu" if device.type == "sim" else device)
+    if hasattr(part, "tie_weights"):
+        part.tie_weights()  # each module has got its own
+    with torch.no_grad():
+        for tensor in (*part.parameters(), *part.buffers()):
+            tensor.normal_(0, 0.02) if tensor.is_floating_point() else tensor.zero_()
+    _fill_others(part)
+    part.requires_grad_(False).eval().to("cpu")
+    _clean(device)
+    return part
 
 
 def _fill_others(part: torch.nn.Module) -> None:
