@@ -136,13 +136,15 @@ def written(case: dict[str, Any], place: Path, device: torch.device) -> None:
             gc.collect()
         elif hasattr(part, "save_config"):
             part.save_config(place / name)
+        elif hasattr(part, "save_pretrained"):
+            part.save_pretrained(place / name)
         elif part is not None:
             like = "tokenizer" if "CLIP" in case["parts"][name]["cls"] else "tokenizer_2"
             shutil.copytree(others / like, place / name)
             index[name] = known[like]
             continue
         if part is not None:
-            index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]
+            index[name] = [case["parts"][name]["library"], case["parts"][name]["cls"]]
     (place / "model_index.json").write_text(json.dumps(index))
 
 
