@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 class Ring:
@@ -37,6 +37,15 @@ class Ring:
         """No block lies there."""
         self._there.clear()
         self._ahead.clear()
+
+    def laid_for(self, order: Iterable[int]) -> Ring:
+        """An empty one of the same blocks and room, for the ``order`` in which they run; itself where their
+        places are the same. By another order, blocks that follow each other may lie at one place, and the
+        copy of each waits until the one before has run."""
+        sizes = {index: end - start for index, (start, end, _) in self._spans.items()}
+        first = [index for index in dict.fromkeys(order) if index in sizes]
+        made = Ring({index: sizes[index] for index in dict.fromkeys((*first, *sizes))}, self.room)
+        return self if made.places == self.places else made
 
     @property
     def state(self) -> tuple[tuple[int, ...], frozenset[int]]:

@@ -214,6 +214,7 @@ class ClockWeights:
         if (order := forwards.order_of(work)) != self._order:
             self._order = order
             stepper.follow(order)
+            self._lay_ring()
         key = (id(work), last, self._like, self._state)
         tape = forwards.tapes.get(key)
         if tape is None:
@@ -338,6 +339,16 @@ class ClockWeights:
         comes = {n for n, stays in enumerate(stay, 1) if not stays}
         order = [n for n in dict.fromkeys((*self._order, *range(1, len(self._sizes)))) if n in comes]
         return Ring({n: self._sizes[n] for n in order}, 0 if split is None else split.buffer)
+
+    def _lay_ring(self) -> None:
+        """As ``DeviceWeights`` does, where blocks run in another order than before."""
+        before = self._stepper.ring
+        ring = before.laid_for(self._order)
+        if ring is not before:
+            self._unbind([*before.places])
+            self.ran()
+            self._stepper.ring = ring
+            self._stepper.look_ahead()
 
     def _withdraw(self, core: int) -> None:
         gone = self._pieces.after(core)

@@ -78,6 +78,8 @@ class DeviceWeights:
         self._stepper = Stepper(ring, self)
         self._stepper.missing = set(pieces.offsets)
         self._stepper.follow(self._hooks.order)
+        self._laid: list[int] | None = None
+        """The order in which blocks run by which the ring was laid out; None: maybe by another one."""
         self._settled: bool | None = None
         """What stays is bound and waited for, with gradients or without; None: it may not be."""
 
@@ -157,6 +159,8 @@ class DeviceWeights:
         if self._hooks.enter(entry):
             self._settled = None
             self._stepper.follow(self._hooks.order)
+        if self._memory.ring.places and self._laid != self._hooks.order:
+            self._lay_ring()
         for index in self._outside:
             self.arrive(index)
         self.changing = False
@@ -271,6 +275,27 @@ class DeviceWeights:
         self._binding.bind(index)
 
     # -- inside
+
+    def _lay_ring(self) -> None:
+        """By the order in which blocks run, which was another one before: what lies in the ring comes again,
+        to its new place."""
+        before, self._laid = self._memory.ring, self._hooks.order
+        ring = before.laid_for(self._laid)
+        if ring is before:
+            return
+        for index in before.places:
+            self._binding.unbind(index)
+        self._copies.are_overwritten(before.there)
+        self._copies.ran()
+        if any(map(self._tensors.referenced, before.there)):
+            self._copies.arrive_all()
+            self._memory.replace_ring()
+            self._copies.start_anew()
+        self._memory.ring = self._stepper.ring = ring
+        for index in ring.places:
+            if self._hooks.every_module or index == self._host.first:
+                self._binding.bind(index)
+        self._stepper.look_ahead()
 
     def _replace_ring(self, index: int) -> None:
         """Others refer to what the ring holds: it is theirs, and a new one takes its place for ``index``."""

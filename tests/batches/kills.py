@@ -39,6 +39,8 @@ MARKS = {
     "ray": {"worker": "MapWorker", "raylet": "/raylet/raylet"},
 }
 """In the command line of a victim."""
+REFUSED = (1, 2, 3)
+"""Exit codes with which a batch ends before its first row."""
 HANGS = 300
 """Seconds without an output after which a batch is said to hang."""
 
@@ -58,7 +60,7 @@ class Case:
 
 
 class Hangs(Exception):
-    """A batch made no output for too long."""
+    """A batch made no output for too long, or cannot make any."""
 
 
 def main() -> int:
@@ -134,6 +136,8 @@ def killed_often(case: Case, folder: Path) -> tuple[int, int]:
         if process is None or process.poll() is not None:
             if process is not None and process.returncode == 0:
                 break
+            if process is not None and process.returncode in REFUSED:
+                raise Hangs(f"the batch does not begin: exit {process.returncode}")
             process, starts = driver(case, folder), starts + 1
         until(out, process, moments.randrange(12))
         time.sleep(moments.uniform(0, 1))

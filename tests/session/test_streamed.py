@@ -13,6 +13,7 @@ from pipelines.plans import attached, plan_for
 
 from planner.device.pinned import Pins
 from planner.graph.split import Split, split
+from planner.graph.stepping import Stepper
 from planner.host.layout import HostWeights
 from planner.session.verdict import judge
 from planner.streaming.device_weights import DeviceWeights
@@ -102,6 +103,60 @@ def test_in_steady_state_each_forward_brings_what_comes_and_no_more() -> None:
     module(x.to("sim:0"))
     assert sum(moved) - before == made.crossing
     streamed.release()
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 4])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("order", [o for o in ORDERS if o != "one twice"])
+def test_each_block_is_on_its_way_before_its_turn_once_the_order_is_known(
+    order: str, share: float, prefetch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is on the device since before its first forward."""
+    module, x = Blocks(), torch.zeros(1, 8)
+    module.order = ORDERS[order]
+    device, turns = SimDevice(), list[bool]()
+    turn = Stepper.turn
+
+    def seen(self: Stepper, index: int, *, wrap: bool = True) -> bool:
+        turns.append(turn(self, index, wrap=wrap))
+        return turns[-1]
+
+    monkeypatch.setattr(Stepper, "turn", seen)
+    known = blocks_of(module)
+    made = split(known, int(share * known.bytes), prefetch)
+    streamed = placed_on(HostWeights(module, Pins(device.name)), device, "m", made, lambda _: None)
+    for forward in range(4):
+        streamed.start_forward("")
+        if forward >= 2:
+            turns.clear()
+        module(x.to("sim:0"))
+        assert forward < 2 or turns
+        assert forward < 2 or not any(turns)
+    streamed.release()
+    assert device.faults == ()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_others_keep_of_the_ring_stays_as_it_was_when_it_is_laid_out_anew(order: str) -> None:
+    module, x = Blocks(), torch.zeros(1, 8)
+    module.order = ORDERS[order]
+    device = SimDevice()
+    streamed = placed_on(
+        HostWeights(module, Pins(device.name)), device, "m", split(blocks_of(module), 0, 2), lambda _: None
+    )
+    held: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def keep(part: Any, args: Any) -> None:
+        held.append((part.weight.detach(), part.weight.detach().clone()))
+
+    hook = module.blocks[module.order[-1]][0].register_forward_pre_hook(keep)  # there when a forward ends
+    for _ in range(3):
+        streamed.start_forward("")
+        module(x.to("sim:0"))
+    hook.remove()
+    streamed.release()
+    assert all(torch.equal(now, before) for now, before in held)
+    assert device.faults == ()
 
 
 @pytest.mark.parametrize("gave", [0.0, 0.3])
