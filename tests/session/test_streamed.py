@@ -149,7 +149,8 @@ def test_what_others_keep_of_the_ring_stays_as_it_was_when_it_is_laid_out_anew(o
     def keep(part: Any, args: Any) -> None:
         held.append((part.weight.detach(), part.weight.detach().clone()))
 
-    hook = module.blocks[module.order[-1]][0].register_forward_pre_hook(keep)  # there when a forward ends
+    last: Any = module.blocks[module.order[-1]]  # in the ring when a forward ends
+    hook = last[0].register_forward_pre_hook(keep)
     for _ in range(3):
         streamed.start_forward("")
         module(x.to("sim:0"))
