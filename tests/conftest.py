@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from goldens import Golden
 from hypothesis import HealthCheck, settings
 
 from planner.loading import cache, calibrations
+from planner.source.limits import SECONDS
 
 UNTIMED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("untimed", deadline=None, suppress_health_check=UNTIMED)
@@ -77,6 +79,12 @@ def alone_on_the_card() -> Iterator[None]:
     gc.collect()
     METER.allocated += others
     METER.limit = None
+
+
+@pytest.fixture
+def searches_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern that does not end takes an eighth of the time that a user's may take."""
+    monkeypatch.setattr("planner.plan.pattern.SECONDS", SimpleNamespace(most=SECONDS.most / 8))
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,10 @@ import os
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from covering import covering
 
 from planner.cli.main import run
 from planner.source.visible import escaped, hidden, visible
@@ -60,18 +59,11 @@ VERBS: list[tuple[tuple[str, ...], int]] = [
 ]
 
 
-def spoken() -> Iterator[Any]:
-    """Each verb in two encodings by turns, a process each; in all four with ``pytest -m wide``."""
-    for number, (arguments, code) in enumerate(VERBS):
-        for at, encoding in enumerate(("cp1252", "ascii", "utf-8", "shift_jis")):
-            usual = at % 2 == number % 2
-            yield pytest.param(arguments, code, encoding, marks=() if usual else pytest.mark.wide)
-
-
-@pytest.mark.parametrize(("arguments", "code", "encoding"), spoken())
+@pytest.mark.parametrize(("verb", "encoding"), covering(VERBS, ["cp1252", "ascii", "utf-8", "shift_jis"]))
 def test_every_encoding_takes_every_verb(
-    here: Path, arguments: tuple[str, ...], code: int, encoding: str
+    here: Path, verb: tuple[tuple[str, ...], int], encoding: str
 ) -> None:
+    arguments, code = verb
     done = plan(*arguments, PYTHONIOENCODING=f"{encoding}:strict")
     assert done.returncode == code, done.stderr
     assert b"Traceback" not in done.stderr
@@ -180,25 +172,26 @@ def escaped_in_yaml(character: str) -> str:
     return f"\\U{ord(character):08x}"
 
 
+CLOSED_OR_FULL = {
+    "validate - <&-": 1,
+    "translate - <&-": 1,
+    "validate good.plan.yaml >&-": 0,
+    "validate bad.plan.yaml >&- 2>&-": 1,
+    "explain good.plan.yaml >&-": 0,
+    "validate bad.plan.yaml >/dev/full": 4,
+    "validate bad.plan.yaml --format json >/dev/full": 4,
+    "explain good.plan.yaml >/dev/full": 4,
+    "explain nope.plan.yaml >/dev/full": 4,
+    "explain good.plan.yaml --as yaml >/dev/full": 4,
+    "validate bad.plan.yaml 2>/dev/full": 1,
+}
+"""Commands of a shell, with the code that each ends with."""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
-@pytest.mark.parametrize(
-    ("command", "code"),
-    [
-        ("validate - <&-", 1),
-        ("translate - <&-", 1),
-        ("validate good.plan.yaml >&-", 0),
-        ("validate bad.plan.yaml >&- 2>&-", 1),
-        ("explain good.plan.yaml >&-", 0),
-        ("validate bad.plan.yaml >/dev/full", 4),
-        ("validate bad.plan.yaml --format json >/dev/full", 4),
-        ("explain good.plan.yaml >/dev/full", 4),
-        ("explain nope.plan.yaml >/dev/full", 4),
-        ("explain good.plan.yaml --as yaml >/dev/full", 4),
-        ("validate bad.plan.yaml 2>/dev/full", 1),
-    ],
-)
-@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
-def test_streams_that_are_closed_or_full(here: Path, command: str, code: int, unbuffered: str) -> None:
+@pytest.mark.parametrize(("command", "unbuffered"), covering([*CLOSED_OR_FULL], ["", "1"]))
+def test_streams_that_are_closed_or_full(here: Path, command: str, unbuffered: str) -> None:
+    code = CLOSED_OR_FULL[command]
     if "/dev/full" in command and not Path("/dev/full").exists():
         pytest.skip("no such device here")
     line = f"exec {sys.executable} -m planner {command}"

@@ -36,6 +36,7 @@ def given(folder: Path, text: str, strict: bool = False) -> set[str]:
     return {d.code.id for d in planner.validate(path).diagnostics}
 
 
+@pytest.mark.usefixtures("searches_end_soon")
 @pytest.mark.parametrize("code", EXAMPLES, ids=str)
 def test_the_wrong_example_gives_its_code_and_no_other(code: Code, tmp_path: Path) -> None:
     assert given(tmp_path, filled(code, code.wrong)) - (NOTES - {code.id}) == {code.id}

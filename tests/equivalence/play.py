@@ -23,7 +23,7 @@ import torch
 from pipelines.plans import attached
 
 from equivalence.recorder import Recorder
-from equivalence.scripts import Script, frees, is_usual, scripts
+from equivalence.scripts import Script, first_of_alike, frees, is_usual, scripts
 from equivalence.stubs import UNSEEN, known, pipeline, real_class, seen, sizes_of
 from equivalence.translated import translated
 from planner.target import catalogue
@@ -47,7 +47,7 @@ def play(name: str, offload: str, *, few: bool = False) -> Played:
     found: Played = {}
     with Recorder(sizes_of(name)) as recorder:
         played: Any = None
-        for script in filter(is_usual, scripts(name)) if few else scripts(name):
+        for script in (one for one in scripts(name) if not few or is_usual(name, one)):
             said: dict[str, list[str]] = {}
             if played is None or played.absent != script.absent:
                 played = None  # its memory goes before anything is written down
@@ -140,12 +140,12 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
 
 
 def main(offload: str, which: str, out: str, *names: str) -> None:
-    """Plays all scripts of ``names`` or of all classes, or a few of each."""
+    """Plays all scripts of ``names`` or of all classes, or a few of those that are not alike."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     diffusers.logging.set_verbosity_error()
     install()
-    wanted = names or classes()
+    wanted = names or (first_of_alike(classes()) if which == "few" else classes())
     for name in wanted:
         real_class(name)
     gc.collect()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from zlib import crc32
 
+from equivalence.declared import OWN_METHOD, UNSEEN_IN_WALK
 from equivalence.stubs import UNSEEN, known, real_class, seen
 from planner.target.model import WalkStage, WalkUse
 
@@ -41,11 +42,37 @@ def scripts(name: str) -> Iterator[Script]:
             yield replace(script, name=f"{script.name}, all uses", whole=True)
 
 
-def is_usual(script: Script) -> bool:
-    """One of each kind of variation: for every run of the tests. ``pytest -m wide`` has all of them."""
-    name = script.name.removesuffix(", all uses")
-    kinds = {"walk", "again", "fails at 0", "after the failure at 0", "vae first", "without vae", "mixed 0"}
-    return name in kinds or len(script.absent) > 1
+KINDS = (
+    {"again"},
+    {"fails at 0", "after the failure at 0"},
+    {"vae first"},
+    {"without vae"},
+    {"mixed 0"},
+)
+"""One variation of each kind, or two that follow each other."""
+
+
+def is_usual(name: str, script: Script) -> bool:
+    """For every run of the tests: the walk of the class ``name``, and two kinds of variation by turns of the
+    classes; of every third class a pipeline that lacks several components. ``pytest -m wide`` has them all."""
+    turn = crc32(name.encode())
+    kinds = {"walk"} | KINDS[turn % len(KINDS)] | KINDS[(turn + 1) % len(KINDS)]
+    return script.name.removesuffix(", all uses") in kinds or (len(script.absent) > 1 and turn % 3 == 0)
+
+
+def first_of_alike(names: Iterable[str]) -> tuple[str, ...]:
+    """For every run of the tests: the first of the classes that are alike to either offload. Their sequence,
+    their walk as hooks see it, what is excluded, what may be absent and how they free are the same."""
+    found: dict[object, str] = {}
+    for name in names:
+        target = known(name)
+        walk = tuple(
+            (s.component, s.entry, seen(name, s.component, s.entry)) for s in _steps(target.walk or ())
+        )
+        modules = tuple((n, target.components[n].optional) for n in target.modules)
+        own = name if name in OWN_METHOD or name in UNSEEN_IN_WALK else ""
+        found.setdefault((target.sequence, target.excluded, walk, modules, frees(name), own), name)
+    return tuple(found.values())
 
 
 @cache

@@ -29,13 +29,13 @@ from planner.virtual.device import SimDevice
 from planner.virtual.memory import METER
 
 SAMPLE = {
-    ("DiTPipeline", "offload"): 35,
-    ("DiTPipeline", "stream"): 35,
-    ("SanaPipeline", "stream-kept"): 35,
-    ("DiTPipeline", "resident"): 25,
-    ("DiTPipeline", "kept"): 35,
-    ("DiTPipeline", "budget"): 25,
-    ("StableDiffusionPipeline", "offload"): 10,
+    ("DiTPipeline", "offload"): 16,
+    ("DiTPipeline", "stream"): 16,
+    ("SanaPipeline", "stream-kept"): 20,
+    ("DiTPipeline", "resident"): 12,
+    ("DiTPipeline", "kept"): 16,
+    ("DiTPipeline", "budget"): 12,
+    ("StableDiffusionPipeline", "offload"): 8,
 }
 """How many of the cases of which pipeline under which policy."""
 

@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_told_with_the_least_that_would(
         assert texts[str(mine)] == PLAN.splitlines()
 
 
-@pytest.mark.parametrize("over", [1, 4, 15, 25])
+@pytest.mark.parametrize("over", [1, *(pytest.param(mib, marks=pytest.mark.wide) for mib in (4, 15)), 25])
 def test_memory_that_holds_not_even_the_workspace_is_told(mine: Path, over: int) -> None:
     """Beside the context: weights could be streamed through it, and libraries have no room for theirs."""
     card = imagined_as(card_at("h200"))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import subprocess
+import sys
 import tomllib
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module, metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from planner.cli.main import run
 
 ROOT = Path(__file__).parents[2]
 GOOD = "version: 1\npipeline: {class: StableDiffusionXLPipeline, source: 'builtin:tiny-sdxl'}\n"
@@ -27,8 +34,13 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 def pytest_run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """In a process of its own; where the entry point is not installed, as if it were."""
+    return project.runpytest_subprocess(*ours(), *arguments)
+
+
+def ours() -> tuple[str, ...]:
+    """What brings the plugin where it is not installed."""
     there = NAME in metadata.entry_points(group="pytest11").names
-    return project.runpytest_subprocess(*(() if there else ("-p", "planner.pytest_plugin")), *arguments)
+    return () if there else ("-p", "planner.pytest_plugin")
 
 
 def plans(project: pytest.Pytester, **texts: str) -> None:
@@ -101,10 +113,28 @@ def test_usage(project: pytest.Pytester, arguments: list[str], said: str) -> Non
     result.stderr.fnmatch_lines([said])
 
 
-def test_a_plan_is_run_where_its_weights_are_here(project: pytest.Pytester) -> None:
-    run = GOOD + "run: {prompt: a cat, num_inference_steps: 1, height: 64, width: 64}\n"
-    plans(project, good=run, away=AWAY, fails=run.replace("height: 64", "height: 63"), wrong=WRONG)
-    result = pytest_run(project, "--plans", "plans", "--plans-simulate", "-rs", "-v")
+def here(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    """In the place of ``subprocess.run``: a command of ``plan`` in this process, which has torch already."""
+    assert command[:3] == [sys.executable, "-m", "planner"]
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run(command[3:])
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
+
+
+# In a process of its own planner/docs/ci.md has it run in every run of the tests.
+@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.wide)])
+def test_a_plan_is_run_where_its_weights_are_here(
+    apart: bool, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = GOOD + "run: {prompt: a cat, num_inference_steps: 1, height: 64, width: 64}\n"
+    plans(project, good=good, away=AWAY, fails=good.replace("height: 64", "height: 63"), wrong=WRONG)
+    asked = ("--plans", "plans", "--plans-simulate", "-rs", "-v")
+    if apart:
+        result = pytest_run(project, *asked)
+    else:
+        monkeypatch.setattr("planner.pytest_plugin.subprocess", SimpleNamespace(run=here))
+        result = project.runpytest_inprocess(*ours(), *asked)
     result.stdout.fnmatch_lines_random(
         [
             "*good.plan.yaml::validate PASSED*",

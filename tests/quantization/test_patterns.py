@@ -27,6 +27,7 @@ def validated(folder: Path, key: str, pattern: str) -> planner.Validation:
     return planner.validate(path)
 
 
+@pytest.mark.usefixtures("searches_end_soon")
 @pytest.mark.parametrize(("key", "pattern"), [*(("match", slow) for slow in SLOW), ("skip", SLOW[0])])
 def test_what_does_not_end_is_refused(tmp_path: Path, key: str, pattern: str) -> None:
     found = validated(tmp_path, key, pattern).errors

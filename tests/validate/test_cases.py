@@ -15,6 +15,7 @@ CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.name.removesuffix(".plan.yaml") for path in CASES.glob("*.plan.yaml"))
 
 
+@pytest.mark.usefixtures("searches_end_soon")
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_said(name: str, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CASES)

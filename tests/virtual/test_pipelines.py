@@ -57,7 +57,7 @@ def test_a_whole_pipeline_runs_without_a_miss_and_again_the_same(name: str) -> N
     _whole[name] = first
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", one_a_family({*OWN_TO, *NOT_FREED, *OWN_OFFLOAD, *NO_SEQUENCE}))
 def test_our_session_gives_the_same_picture_with_each_component_alone(name: str) -> None:
     pipe = build(name)
     truth = snapshot(pipe)
