@@ -54,7 +54,7 @@ KINDS = (
 
 def is_usual(name: str, script: Script) -> bool:
     """For every run of the tests: the walk of the class ``name``, and two kinds of variation by turns of the
-    classes; of every third class a pipeline that lacks several components. ``pytest -m wide`` has them all."""
+    classes; of every third class a pipeline that lacks several components. ``pytest -m wide`` has all."""
     turn = crc32(name.encode())
     kinds = {"walk"} | KINDS[turn % len(KINDS)] | KINDS[(turn + 1) % len(KINDS)]
     return script.name.removesuffix(", all uses") in kinds or (len(script.absent) > 1 and turn % 3 == 0)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module, metadata
 from pathlib import Path
@@ -32,13 +33,18 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     return pytester
 
 
-def pytest_run(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """In a process of its own; where the entry point is not installed, as if it were."""
+def apart(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """pytest in a process of its own, as its users run it."""
     return project.runpytest_subprocess(*ours(), *arguments)
 
 
+def within(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """pytest in this process, which has everything imported."""
+    return project.runpytest_inprocess(*ours(), *arguments)
+
+
 def ours() -> tuple[str, ...]:
-    """What brings the plugin where it is not installed."""
+    """Where the entry point is not installed, what loads the plugin as if it were."""
     there = NAME in metadata.entry_points(group="pytest11").names
     return () if there else ("-p", "planner.pytest_plugin")
 
@@ -58,7 +64,7 @@ def test_the_entry_point_leads_to_the_plugin() -> None:
 def test_each_plan_is_a_test(project: pytest.Pytester) -> None:
     plans(project, good=GOOD, wrong=WRONG, away=AWAY)
     project.makepyfile("def test_mine(): pass")
-    result = pytest_run(project, "--plans", "plans/", "-v")
+    result = apart(project, "--plans", "plans/", "-v")
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(
         [
@@ -76,23 +82,23 @@ def test_each_plan_is_a_test(project: pytest.Pytester) -> None:
 
 def test_one_plan_by_its_id_a_glob_and_a_file_named_twice(project: pytest.Pytester) -> None:
     plans(project, good=GOOD, wrong=WRONG)
-    found = pytest_run(project, "--plans", "plans/g*.plan.yaml", "--plans", "plans/good.plan.yaml")
+    found = within(project, "--plans", "plans/g*.plan.yaml", "--plans", "plans/good.plan.yaml")
     found.assert_outcomes(passed=1)
-    only = pytest_run(project, "--plans", "plans", "plans/good.plan.yaml::validate", "-k", "good")
+    only = within(project, "--plans", "plans", "plans/good.plan.yaml::validate", "-k", "good")
     only.assert_outcomes(passed=1, deselected=1)
 
 
 def test_without_the_option_nothing_is_collected(project: pytest.Pytester) -> None:
     plans(project, wrong=WRONG)
     project.makepyfile("def test_mine(): pass")
-    pytest_run(project).assert_outcomes(passed=1)
+    apart(project).assert_outcomes(passed=1)
 
 
 def test_strict_and_a_card(project: pytest.Pytester) -> None:
     plans(project, warns=WARNS)
-    pytest_run(project, "--plans", "plans").assert_outcomes(passed=1)
-    pytest_run(project, "--plans", "plans", "--plans-strict").assert_outcomes(failed=1)
-    small = pytest_run(project, "--plans", "plans", "--plans-card", "64KiB")
+    within(project, "--plans", "plans").assert_outcomes(passed=1)
+    within(project, "--plans", "plans", "--plans-strict").assert_outcomes(failed=1)
+    small = within(project, "--plans", "plans", "--plans-card", "64KiB")
     small.assert_outcomes(failed=1)
     small.stdout.fnmatch_lines(["*P60*"])
 
@@ -108,7 +114,7 @@ def test_strict_and_a_card(project: pytest.Pytester) -> None:
 def test_usage(project: pytest.Pytester, arguments: list[str], said: str) -> None:
     plans(project, good=GOOD)
     project.mkdir("empty")
-    result = pytest_run(project, *arguments)
+    result = within(project, *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([said])
 
@@ -123,18 +129,15 @@ def here(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
 
 
 # In a process of its own planner/docs/ci.md has it run in every run of the tests.
-@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.wide)])
+@pytest.mark.parametrize("way", [within, pytest.param(apart, marks=pytest.mark.wide)])
 def test_a_plan_is_run_where_its_weights_are_here(
-    apart: bool, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    way: Callable[..., pytest.RunResult], project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = GOOD + "run: {prompt: a cat, num_inference_steps: 1, height: 64, width: 64}\n"
     plans(project, good=good, away=AWAY, fails=good.replace("height: 64", "height: 63"), wrong=WRONG)
-    asked = ("--plans", "plans", "--plans-simulate", "-rs", "-v")
-    if apart:
-        result = pytest_run(project, *asked)
-    else:
+    if way is within:
         monkeypatch.setattr("planner.pytest_plugin.subprocess", SimpleNamespace(run=here))
-        result = project.runpytest_inprocess(*ours(), *asked)
+    result = way(project, "--plans", "plans", "--plans-simulate", "-rs", "-v")
     result.stdout.fnmatch_lines_random(
         [
             "*good.plan.yaml::validate PASSED*",
