@@ -240,7 +240,8 @@ outputs.save_outputs = written
 """
 
 
-@pytest.mark.parametrize("last", [1, pytest.param(3, marks=pytest.mark.wide)])
+@pytest.mark.wide
+@pytest.mark.parametrize("last", [1, 3])
 def test_a_disk_that_is_full_in_a_process_of_its_own(
     last: int, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

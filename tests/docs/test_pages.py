@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ import yaml
 from blocks import Block, blocks
 
 import planner
-from planner.docs.pages import FOLDER, PAGES
+from planner.docs.pages import FOLDER, PAGES, Page
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = [page for page in PAGES if (FOLDER / f"{page.name}.md").is_file()]
@@ -47,14 +48,27 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 SLOW = {"skill"}
 """Pages whose commands take long: run with ``-m wide``."""
+LONG = {"ci": "pytest --plans plans/ --plans-simulate -rs\n"}
+"""A block that takes long, of a page whose others do not: run with ``-m wide``. Of the plugin's simulation
+there is a shorter test in tests/pytest_plugin."""
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(p, id=p.name, marks=[pytest.mark.wide] if p.name in SLOW else []) for p in WRITTEN],
-)
-def test_a_page_does_what_it_says(page: object, tmp_path: Path) -> None:
-    for block in blocks(page.text()):  # type: ignore[attr-defined]
+def pages() -> Iterator[Any]:
+    """Each page, without its block in LONG; and as it is."""
+    for page in WRITTEN:
+        name, wide = page.name, pytest.mark.wide
+        if name in LONG:
+            yield pytest.param(page, LONG[name], id=name)
+            yield pytest.param(page, "", id=f"{name}, all of it", marks=wide)
+        else:
+            yield pytest.param(page, "", id=name, marks=wide if name in SLOW else ())
+
+
+@pytest.mark.parametrize(("page", "without"), pages())
+def test_a_page_does_what_it_says(page: Page, without: str, tmp_path: Path) -> None:
+    shown = [*blocks(page.text())]
+    assert not without or without in [block.text for block in shown]
+    for block in (one for one in shown if one.text != without):
         if block.file:
             path = tmp_path / block.file
             path.parent.mkdir(parents=True, exist_ok=True)

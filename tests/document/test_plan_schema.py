@@ -139,7 +139,7 @@ stages = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(
     said=st.dictionaries(words, values, max_size=6),
     version=st.sampled_from([1, 1, 1, 2, None]),

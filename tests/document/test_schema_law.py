@@ -151,7 +151,7 @@ def written(folder: Path, said: Any) -> Path:
     return path
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(said=mutated())
 def test_the_schema_and_the_tool_agree_on_every_file(
     tmp_path_factory: pytest.TempPathFactory, said: dict[str, Any]

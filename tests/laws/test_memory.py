@@ -11,7 +11,7 @@ import pytest
 import torch
 from pipelines.all import run, same
 
-from laws.policies import POLICIES, nothing_left, on_sim, small
+from laws.policies import POLICIES, mostly_wide, nothing_left, on_sim, small
 
 Way = Callable[[Any], Any]
 """From a layer that runs to something that keeps its weight."""
@@ -197,7 +197,7 @@ def test_what_is_kept_outlives_the_plan(policy: str) -> None:
     nothing_left(pipe, session, device)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", mostly_wide(*POLICIES))
 def test_weights_of_a_real_pipeline_kept_in_a_hook(policy: str) -> None:
     pipe, session, device = on_sim(policy)
     expected = run(pipe, "StableDiffusionPipeline")

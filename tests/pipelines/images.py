@@ -90,7 +90,7 @@ SMALL = {"height": 32, "width": 32}
 family(
     SD,
     {
-        "StableDiffusionPipeline": (TEXT,),
+        "StableDiffusionPipeline": (TEXT | SMALL,),
         "StableDiffusionImg2ImgPipeline": (FROM_IMAGE,),
         "StableDiffusionInpaintPipeline": (INPAINT | SMALL,),
         "StableDiffusionControlNetPipeline": (TEXT | {"image": tensor},),

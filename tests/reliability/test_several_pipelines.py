@@ -111,7 +111,7 @@ def test_the_plan_of_one_goes_and_the_other_holds(order: tuple[str, str], idle: 
     pair.end()
 
 
-@pytest.mark.parametrize("idle", ["release", "keep"])
+@pytest.mark.parametrize("idle", [pytest.param("release", marks=pytest.mark.wide), "keep"])
 def test_a_lora_on_one_is_on_both(idle: str) -> None:
     pair = Pair((f"idle: {idle}",), (f"idle: {idle}",))
     expected = {}

@@ -63,7 +63,7 @@ def problems(draw: st.DrawFn) -> tuple[Plan, Target]:
     return made, target(sizes, none=none, in_blocks=in_blocks)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(problems())
 def test_the_replay_accepts_what_the_compiler_makes(problem: tuple[Plan, Target]) -> None:
     graph, _ = build_graph(*problem)

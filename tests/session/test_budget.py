@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from covering import covering
 from pipelines import wide
 from pipelines.all import CASES, build, run, same
 from pipelines.plans import attached, plan_for, schedule_for
@@ -21,13 +22,6 @@ from planner.virtual.memory import METER
 pytestmark = pytest.mark.usefixtures("alone_on_the_card")
 
 CLASSES = ("FluxPipeline", "StableDiffusionXLPipeline", "WanPipeline")
-
-
-def of_classes(*shares: float) -> list[Any]:
-    """Each class and each share once in every run of the tests, all pairs in ``pytest -m wide``."""
-    usual = {*zip(CLASSES, shares, strict=True)}
-    pairs = ((cls, share) for cls in CLASSES for share in shares)
-    return [pair if pair in usual else pytest.param(*pair, marks=pytest.mark.wide) for pair in pairs]
 
 
 def whole(cls: str, **more: Any) -> tuple[Any, int, int]:
@@ -64,8 +58,7 @@ def stays_within(name: str, idle: str, room: Callable[[Any, int], int], *, lasti
     assert device.ledger.live == 0
 
 
-@pytest.mark.parametrize(("cls", "share"), of_classes(0.3, 0.6, 0.9))
-@pytest.mark.parametrize("idle", ["release", "keep"])
+@pytest.mark.parametrize(("cls", "share", "idle"), covering(CLASSES, [0.3, 0.6, 0.9], ["keep", "release"]))
 def test_no_call_passes_the_budget(cls: str, share: float, idle: str) -> None:
     stays_within(cls, idle, lambda _, weights: int(share * weights))
 
@@ -99,7 +92,7 @@ def test_what_a_call_learned_lets_more_stay_in_the_next() -> None:
     session.remove()
 
 
-@pytest.mark.parametrize(("cls", "share"), of_classes(0.5, 0.7, 0.9))
+@pytest.mark.parametrize(("cls", "share"), covering(CLASSES, [0.5, 0.7, 0.9]))
 def test_what_is_kept_moves_less_than_what_is_released(cls: str, share: float) -> None:
     """And in its steady state a call moves what the last one did."""
     _, weights, activations = whole(cls)

@@ -45,7 +45,10 @@ def test_a_streamed_component_that_is_compiled_whole_is_refused(way: str) -> Non
     session.remove()
 
 
-@pytest.mark.parametrize(("plan", "whole"), [("whole", False), ("whole", True), ("streamed", False)])
+@pytest.mark.parametrize(
+    ("plan", "whole"),
+    [pytest.param("whole", False, marks=pytest.mark.wide), ("whole", True), ("streamed", False)],
+)
 def test_compiled_pictures_are_the_same_and_nothing_is_compiled_again(plan: str, whole: bool) -> None:
     expected = run(compiled(build(CLS), whole), CLS)
     pipe = compiled(build(CLS), whole)

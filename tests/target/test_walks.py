@@ -11,7 +11,7 @@ from models import stages
 from pipelines import wide  # noqa: F401 - adds the wide classes
 from pipelines.all import CASES, build
 from pipelines.plans import attached, plan_for, read
-from pipelines.registry import WIDE
+from pipelines.registry import WIDE, one_a_family
 
 import planner
 from planner.diagnostics.diagnostic import PlanError
@@ -55,6 +55,7 @@ def test_the_improved_plan_of_a_wide_one_too(name: str) -> None:
     assert refused(planner.translate(pipe, improve=True), pipe) == []
 
 
+@pytest.mark.parametrize("pipe", one_a_family(), indirect=True, scope="module")
 def test_the_improved_plan_of_its_class_applies_to_it(pipe: Any) -> None:
     """A plan made from the class alone names what may be called; what is not there is skipped."""
     assert refused(planner.translate(type(pipe), improve=True), pipe) == []

@@ -25,6 +25,8 @@ SEVERAL = {
     "WanPipeline": {"num_videos_per_prompt": 4},
     "AnimateDiffPipeline": {},  # its frames are a batch
 }
+OFTEN = ("StableDiffusionXLImg2ImgPipeline", "WanPipeline", "AnimateDiffPipeline")
+"""In every run of the tests: one that encodes too, and two of videos."""
 ROUNDED = 5 << 10
 """Bytes: ten small tensors, each rounded up to 512."""
 PLAN = """\
@@ -74,7 +76,9 @@ def measured(name: str, *, sliced: bool) -> dict[str, int]:
     return peaks
 
 
-@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize(
+    "name", [n if n in OFTEN else pytest.param(n, marks=pytest.mark.wide) for n in SEVERAL]
+)
 def test_what_is_traced_is_what_a_call_takes(name: str) -> None:
     for sliced in (False, True):
         said, real = foretold(name, sliced=sliced), measured(name, sliced=sliced)
