@@ -39,8 +39,6 @@ MARKS = {
     "ray": {"worker": "MapWorker", "raylet": "/raylet/raylet"},
 }
 """In the command line of a victim."""
-REFUSED = (1, 2, 3)
-"""Exit codes with which a batch ends before its first row."""
 HANGS = 300
 """Seconds without an output after which a batch is said to hang."""
 
@@ -132,12 +130,16 @@ def killed_often(case: Case, folder: Path) -> tuple[int, int]:
     moments = random.Random(f"{case}")
     out, killed, starts = folder / str(case), 0, 0
     process: subprocess.Popen[bytes] | None = None
+    before = (0, 0)
+    """Kills and outputs when the batch was started last."""
     while killed < case.kills:
         if process is None or process.poll() is not None:
             if process is not None and process.returncode == 0:
                 break
-            if process is not None and process.returncode in REFUSED:
+            there = (killed, len(list(out.glob("*.png"))))
+            if process is not None and there == before:
                 raise Hangs(f"the batch does not begin: exit {process.returncode}")
+            before = there
             process, starts = driver(case, folder), starts + 1
         until(out, process, moments.randrange(12))
         time.sleep(moments.uniform(0, 1))

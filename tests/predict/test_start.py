@@ -185,7 +185,7 @@ def test_applying_flux_on_an_h200_is_as_it_was_measured() -> None:
     found = planner.compile("plans/flux.plan.yaml", card="h200").start
     assert found is not None
     assert found.apply.seconds is not None
-    assert 1.8 <= found.apply.seconds <= 2.5
+    assert 1.4 <= found.apply.seconds <= 2.2
 
 
 def test_nothing_is_said_without_rates() -> None:
