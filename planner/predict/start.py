@@ -24,8 +24,8 @@ from planner.target.model import ComponentInfo, Target, device_bytes
 LOADED, LAID = 35, 12
 """As many operations' time Python takes for a weight when libraries make its module and find it in its file,
 and when a session lays it out. Of Flux (1,800 weights, 33.7 GB) on an H200: loading it took 2.0 to 3.0 s,
-which are 26 to 45 beside reading at 44 GB/s; applying a plan that registers 1 GiB of it 0.59 and 0.72 s, 11 to
-14 beside that (all of it registered: 1.4 to 2.2 s)."""
+which are 26 to 45 beside reading at 44 GB/s; applying a plan that registers 1 GiB of it 0.59 and 0.72 s, 11
+to 14 beside that (all of it registered: 1.4 to 2.2 s)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
