@@ -136,7 +136,7 @@ def test_numpy_by_force_is_a_copy() -> None:
     assert numpy.array_equal(there.detach().cpu().numpy(), [1, 1])
 
 
-@pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
+@pytest.mark.parametrize("compiler", [pytest.param("eager", marks=pytest.mark.wide), "aot_eager"])
 def test_a_compiled_module_runs_and_says_nothing(compiler: str, capfd: pytest.CaptureFixture[str]) -> None:
     torch._dynamo.reset()
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU()).to("sim:0")
