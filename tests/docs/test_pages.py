@@ -64,7 +64,7 @@ def pages() -> Iterator[Any]:
             yield pytest.param(page, "", id=name, marks=wide if name in SLOW else ())
 
 
-@pytest.mark.parametrize(("page", "without"), pages())
+@pytest.mark.parametrize(("page", "without"), [*pages()])
 def test_a_page_does_what_it_says(page: Page, without: str, tmp_path: Path) -> None:
     shown = [*blocks(page.text())]
     assert not without or without in [block.text for block in shown]
