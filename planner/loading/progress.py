@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,7 @@ def progress(session: Any, plan: Plan, pipe: Any, console: Console | None = None
     ``session`` has ``schedule`` and ``observers``. Afterwards the pipeline and the session are as they
     were, also when the call raised.
     """
-    bars = Bars(session.schedule, plan, console or Console(stderr=True))
+    bars = Bars(session.schedule, plan, console or _stderr())
     before = pipe.__dict__.get("progress_bar")
     # Pipelines step this bar once a denoising step; uses would count guidance's second pass too.
     pipe.__dict__["progress_bar"] = bars.steps
@@ -54,7 +55,7 @@ def progress(session: Any, plan: Plan, pipe: Any, console: Console | None = None
 def reading(total: int, console: Console | None = None) -> Iterator[Callable[[int], object]]:
     """Shows a bar of bytes on stderr while ``total`` of them are read, if there are any; what is yielded is
     told of each part."""
-    console = console or Console(stderr=True)
+    console = console or _stderr()
     columns = (
         TextColumn("{task.description}", markup=False),
         DownloadColumn(binary_units=True),
@@ -65,6 +66,11 @@ def reading(total: int, console: Console | None = None) -> Iterator[Callable[[in
     ) as shown:
         task = shown.add_task("weights", total=total)
         yield lambda nbytes: shown.advance(task, nbytes)
+
+
+def _stderr() -> Console:
+    """It alone is asked whether it is a terminal: to want colours (FORCE_COLOR) does not make it one."""
+    return Console(stderr=True, force_terminal=sys.stderr.isatty())
 
 
 class Bars:

@@ -123,3 +123,15 @@ def test_a_bar_of_bytes(total: int, shown: str) -> None:
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().startswith(shown)
     assert bool(console.file.getvalue().strip()) is bool(shown)
+
+
+def test_colours_that_are_wanted_make_no_terminal_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with reading(10) as tell:
+        for _ in range(10):
+            tell(1)
+    written = capfd.readouterr().err
+    assert len(written.splitlines()) == 1
+    assert "\x1b" not in written
