@@ -33,6 +33,13 @@ def test_each_value_comes_in_every_run_and_each_combination_in_a_wide_one(
     assert len(usual(made)) == max(map(len, columns))
 
 
+def test_where_one_in_two_is_run_shorter_columns_are_whole() -> None:
+    columns = [*range(9)], ["a", "b", "c", "d"]
+    made = covering(*columns, one_in=2)
+    assert [p.values for p in made] == [*product(*columns)]
+    assert usual(made) == [(0, "a"), (2, "b"), (4, "c"), (6, "d"), (8, "a")]
+
+
 def test_with_another_start_other_pairs_come() -> None:
     columns = [1, 2, 3, 4], ["a", "b", "c"]
     assert {*usual(covering(*columns))}.isdisjoint(usual(covering(*columns, start=1)))

@@ -155,6 +155,7 @@ def in_process(
         yield task.id, good
 
 
+@pytest.mark.wide
 def test_it_does_in_a_process_of_its_own(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with held(here / "out") as folder:
         assert [*in_process(folder, monkeypatch, WAITS)] == [(f"r{n}", True) for n in range(4)]

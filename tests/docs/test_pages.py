@@ -46,8 +46,9 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-SLOW = {"skill"}
-"""Pages whose commands take long: run with ``-m wide``."""
+SLOW = {"skill", "start"}
+"""Pages whose commands take long: run with ``-m wide``. The first page has the README's, which CI runs
+as they stand there."""
 LONG = {"ci": "pytest --plans plans/ --plans-simulate -rs\n"}
 """A block that takes long, of a page whose others do not: run with ``-m wide``. Of the plugin's simulation
 there is a shorter test in tests/pytest_plugin."""

@@ -29,13 +29,13 @@ from planner.virtual.device import SimDevice
 from planner.virtual.memory import METER
 
 SAMPLE = {
-    ("DiTPipeline", "offload"): 16,
-    ("DiTPipeline", "stream"): 16,
-    ("SanaPipeline", "stream-kept"): 20,
-    ("DiTPipeline", "resident"): 12,
-    ("DiTPipeline", "kept"): 16,
-    ("DiTPipeline", "budget"): 12,
-    ("StableDiffusionPipeline", "offload"): 8,
+    ("DiTPipeline", "offload"): 8,
+    ("DiTPipeline", "stream"): 8,
+    ("SanaPipeline", "stream-kept"): 12,
+    ("DiTPipeline", "resident"): 6,
+    ("DiTPipeline", "kept"): 8,
+    ("DiTPipeline", "budget"): 8,
+    ("StableDiffusionPipeline", "offload"): 4,
 }
 """How many of the cases of which pipeline under which policy."""
 

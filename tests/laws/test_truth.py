@@ -99,7 +99,7 @@ def weights_of(pipe: Any) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize(("edit", "mode"), covering([*EDITS], MODES))
+@pytest.mark.parametrize(("edit", "mode"), covering([*EDITS], MODES, one_in=2))
 def test_what_is_changed_between_calls_is_what_the_next_computes_with(edit: str, mode: str) -> None:
     check(edit, mode, between)
 
@@ -109,7 +109,7 @@ IN_CALLBACKS.remove("an optimizer")  # as in training: with a plan the gradients
 IN_CALLBACKS.remove("another Parameter")
 
 
-@pytest.mark.parametrize(("edit", "mode"), covering(IN_CALLBACKS, MODES, start=2))
+@pytest.mark.parametrize(("edit", "mode"), covering(IN_CALLBACKS, MODES, start=2, one_in=2))
 def test_what_is_changed_in_a_callback_is_what_the_next_step_computes_with(edit: str, mode: str) -> None:
     check(edit, mode, in_a_callback)
 
