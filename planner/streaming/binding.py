@@ -8,7 +8,7 @@ place: then it gets the same values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from operator import is_
 
 import torch
@@ -64,49 +64,55 @@ class Binding:
             del self._bound[index]
             self.bind(index)
 
-    def unbind(self, index: int) -> None:
+    def unbind(self, index: int, *, thoroughly: bool = False) -> None:
         """The host's tensors, for a block whose memory is about to be another's. What was written on the
-        device comes home first."""
+        device comes home first; ``thoroughly``: also where a tensor was given other memory."""
         if index not in self._bound:
             return
         entries, known = self._host.entries[index], self._tensors.known(index)
         if known is not None:
             known.come_home()
-        if known is not None and known.intact() and entries.hold(known.tensors):
+        moved = known.repointed() if thoroughly and known is not None else set[int]()
+        if not moved and known is not None and known.intact() and entries.hold(known.tensors):
             entries.put(entries.hosts)
         else:
             for slot, now in zip(entries.slots, entries.now(), strict=True):
-                self._give_back(slot, now)
+                self._give_back(slot, now, moved)
         del self._bound[index]
         self._flatten()
 
     def unbind_all(self) -> None:
         """The host's tensors again, for all blocks."""
         for index in [*self._bound]:
-            self.unbind(index)
+            self.unbind(index, thoroughly=True)
 
     def intact(self) -> bool:
-        """Whether every bound entry holds a tensor on the device, and none of ours that was moved or cast:
-        submodules may have been, past our hooks."""
+        """Whether every bound entry holds a tensor on the device, and none of ours that was moved, cast or
+        given other memory: submodules may have been, past our hooks."""
         for index in self._bound:
             entries, known = self._host.entries[index], self._tensors.known(index)
-            if known is None or (known.intact() and entries.hold(known.tensors)):
+            if known is None:
+                continue
+            if known.repointed():
+                return False
+            if known.intact() and entries.hold(known.tensors):
                 continue
             for slot, now, own in zip(entries.slots, entries.now(), known.tensors, strict=True):
                 if now is None or (self._is_elsewhere(now, slot) if now is own else self._is_lost(now, slot)):
                     return False
         return True
 
-    def _give_back(self, slot: Slot, now: torch.Tensor | None) -> None:
-        """The host's tensor in one entry, whatever holds it ``now``."""
+    def _give_back(self, slot: Slot, now: torch.Tensor | None, moved: Set[int]) -> None:
+        """The host's tensor in one entry, whatever holds it ``now``; ``moved``: as
+        ``BlockTensors.repointed``."""
         if now is None or now is slot.host:
             return
         if not _stands_for(now, slot.host):
             if now.device.type != "cpu":  # replaced by another tensor on the device: that one is the truth
                 slot.table[slot.key] = brought_home(now)
             return
-        if self._is_elsewhere(now, slot):
-            # A submodule was moved or cast past our hooks: its values are the truth.
+        if self._is_elsewhere(now, slot) or id(now) in moved:
+            # A submodule was moved or cast past our hooks, or a tensor given other memory: that is the truth.
             with torch.inference_mode(False), torch.no_grad():
                 slot.host.data = now.detach().to("cpu")
         slot.table[slot.key] = slot.host

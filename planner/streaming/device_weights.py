@@ -364,7 +364,7 @@ class DeviceWeights:
         self._stop()
         gone = self._memory.pieces.after(core)
         for index in (*gone, *self._memory.ring.places):
-            self._binding.unbind(index)
+            self._binding.unbind(index, thoroughly=True)
         self._stepper.missing |= gone
         self._memory.ring.clear()
         self._memory.give_after(core)

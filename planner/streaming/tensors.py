@@ -42,8 +42,8 @@ class BlockTensors:
     """A block's tensors at a ``place``, one for each of its ``entries``.
 
     Columns: ``tensors`` by entry; the plain ones that they are made of (``_own``), the host's for each
-    (``_host``), and how often each had been written when both were equal (``_versions``). ``storage`` is the
-    one in which they lie."""
+    (``_host``), how often each had been written when both were equal (``_versions``), its storage
+    (``_storages``). ``storage`` is the one in which they lie."""
 
     def __init__(
         self,
@@ -77,7 +77,8 @@ class BlockTensors:
         self._lie = places(tensors)
         self._counted = [*{id(tensor): tensor for tensor in (*tensors, *self._own)}.values()]
         self._references: list[int] = []
-        self.storage = device.storage_of(self._own[0]) if self._own else 0
+        self._storages = [*map(device.storage_of, self._own)]
+        self.storage = self._storages[0] if self._own else 0
 
     def count(self) -> None:
         """By these counts others are told from now on."""
@@ -91,6 +92,18 @@ class BlockTensors:
     def intact(self) -> bool:
         """None was moved or cast since."""
         return places(self.tensors) == self._lie
+
+    def repointed(self) -> set[int]:
+        """The ``id`` of those whose memory is another one since (``.data =``). It asks each, for which
+        a block that comes at every step has no time."""
+        if [*map(self._device.storage_of, self._own)] == self._storages:
+            return set()
+        there = {id(own): storage for own, storage in zip(self._own, self._storages, strict=True)}
+        return {
+            id(tensor)
+            for tensor in self.tensors
+            if any(self._device.storage_of(own) != there.get(id(own)) for own in held(tensor))
+        }
 
     def referenced(self) -> bool:
         """Whether others refer to them, or to their memory. For a block that is unbound."""

@@ -99,18 +99,7 @@ def of_the_whole(edit: str) -> tuple[list[Any], dict[str, torch.Tensor]]:
     return WHOLE[edit]
 
 
-def edits() -> list[Any]:
-    reason = "another .data of what stays counts nowhere: a cast takes the host's"
-    lost = pytest.mark.xfail(strict=True, reason=reason)
-    return [
-        pytest.param(*one.values, marks=(*one.marks, lost))
-        if one.values == ("data replaced", "resident")
-        else one
-        for one in covering([*EDITS], MODES, start=1, one_in=2)
-    ]
-
-
-@pytest.mark.parametrize(("edit", "mode"), edits())
+@pytest.mark.parametrize(("edit", "mode"), covering([*EDITS], MODES, start=1, one_in=2))
 def test_pictures_and_weights_are_as_without_a_plan(edit: str, mode: str) -> None:
     expected, weights = of_the_whole(edit)
     pipe = upcasting()

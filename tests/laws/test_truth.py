@@ -185,14 +185,18 @@ def test_a_write_through_data_to_what_stays_comes_home(mode: str) -> None:
     assert torch.equal(pipe.unet.conv_out.weight, build(SD).unet.conv_out.weight * 1.5)
 
 
-@pytest.mark.parametrize("mode", ["offload", "stream"])
+@pytest.mark.parametrize("mode", MODES)
 def test_another_data_between_calls_is_seen(mode: str) -> None:
     plain = build(SD)
     replaces_data(plain)
-    pipe, _, _ = on_sim(mode)
+    pipe, session, _ = on_sim(mode)
     run(pipe, SD)
     replaces_data(pipe)
-    assert same(run(pipe, SD), run(plain.to("sim:0"), SD))
+    expected = run(plain.to("sim:0"), SD)
+    assert same(run(pipe, SD), expected)
+    assert same(run(pipe, SD), expected)
+    session.remove()
+    assert torch.equal(pipe.unet.conv_out.weight, plain.to("cpu").unet.conv_out.weight)
 
 
 @pytest.mark.parametrize("mode", ["offload", "stream", "streamed, kept"])
