@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,29 +16,30 @@ def release_locals() -> None:
     """Of this package's own frames that an exception on its way has left. Where one was interrupted while it
     bound weights, its locals refer to them, and memory that is referred to is not freed. Others' frames stay
     as they are: a debugger may want them."""
-    error = sys.exc_info()[1]
-    while error is not None:
+    for error in _chain(sys.exc_info()[1]):
         _clear(error.__traceback__)
-        error = error.__context__
 
 
 def release_all_locals(error: BaseException, outer: BaseException | None) -> None:
     """Of every frame that ``error`` has left, and those that it was raised while handling, up to ``outer``,
     which was being handled before: the activations of a call that is to be made once more."""
-    left: BaseException | None = error
-    while left is not None and left is not outer:
+    for left in _chain(error, outer):
         traceback.clear_frames(left.__traceback__)
-        left = left.__context__
 
 
 def drop_frames(error: BaseException, outer: BaseException | None) -> None:
     """The frames themselves, of the same errors: what a local function closes over is not among the locals of
-    its frame, and whoever keeps the error (a log, a debugger) would keep it. Of errors that nobody else is to
-    see: their tracebacks are gone."""
-    left: BaseException | None = error
-    while left is not None and left is not outer:
+    its frame, and an error that is kept (by a log, a debugger) would keep it. Of errors that nobody else is
+    to see: their tracebacks are gone."""
+    for left in _chain(error, outer):
         left.__traceback__ = None
-        left = left.__context__
+
+
+def _chain(error: BaseException | None, outer: BaseException | None = None) -> Iterator[BaseException]:
+    """``error``, and those that it was raised while handling, up to ``outer``."""
+    while error is not None and error is not outer:
+        yield error
+        error = error.__context__
 
 
 def _clear(trace: TracebackType | None) -> None:

@@ -90,16 +90,12 @@ def _measure(
 ) -> None:
     import torch
 
-    from .measure import measure
+    from .measure import device_of, measure
     from .modes import here
     from .sizes import SIZES, builtin
 
     name = device or ("cuda:0" if torch.cuda.is_available() else "sim:0")
-    if name.startswith("sim"):
-        from planner.virtual import backend
-
-        backend.install()
-    where = torch.device(name)
+    where = device_of(name)
     size = SIZES.get(pipeline) or builtin(pipeline)
     start = time.perf_counter()
     pipe = size.make(small, torch.device("cpu") if where.type == "sim" else where)

@@ -29,7 +29,7 @@ from planner.source.text import SourceText
 
 from .cases import cases
 from .foresight import arguments, generator, loaded, traced
-from .measure import _clean, _driver, _sync
+from .measure import _clean, _driver, _sync, device_of
 from .modes import entered
 
 STOCK = ("model", "group-leaf")
@@ -106,11 +106,7 @@ def _solved(task: Task) -> Any:
 @click.option("--seconds", default=500.0, help="Nothing is begun after so many.")
 def run(file: Path, names: str, configs: str, calls: int, stock: str, device: str, seconds: float) -> None:
     start = time.perf_counter()
-    if device.startswith("sim"):
-        from planner.virtual import backend
-
-        backend.install()
-    where = torch.device(device)
+    where = device_of(device)
     data = card_data(where) or card_at("h200")
     wanted = [json.loads(line) for line in file.read_text().splitlines() if line.startswith("{")]
     for case in cases(names, configs):

@@ -32,7 +32,7 @@ from planner.tracing.hollow import Part, built
 from planner.tracing.trace import trace
 
 from .cases import cases
-from .measure import _clean, _driver, _sync
+from .measure import _clean, _driver, _sync, device_of
 
 SHARES = "1.2,0.75,0.4"
 """Budgets as shares of all weights; above 1 everything may stay."""
@@ -55,14 +55,7 @@ def main(
     names: str, shares: str, steps: int, calls: int, card: str, configs: str, device: str, seconds: float
 ) -> None:
     start = time.perf_counter()
-    if device.startswith("sim"):
-        from planner.virtual import backend
-
-        backend.install()
-    where = torch.device(device)
-    data = card_at(card) if card else card_data(where)
-    if data is None:
-        raise click.UsageError(f"no card that ships has the name of {device}: --card FILE")
+    where, data = opened(device, card)
     for case in cases(names, configs):
         name = case["name"]
         pipe, call = loaded(case, where), {**arguments(case), "num_inference_steps": steps}
@@ -77,6 +70,15 @@ def main(
             print(json.dumps({"case": name, "share": share, "card": data.name, **made}), flush=True)
         del pipe
         _clean(where)
+
+
+def opened(device: str, card: str) -> tuple[torch.device, CardData]:
+    """The device, and the data of ``card``, or of what the device is. Raises click.UsageError."""
+    where = device_of(device)
+    data = card_at(card) if card else card_data(where)
+    if data is None:
+        raise click.UsageError(f"no card that ships has the name of {device}: --card FILE")
+    return where, data
 
 
 def arguments(case: dict[str, Any]) -> dict[str, Any]:

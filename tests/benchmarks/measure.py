@@ -121,6 +121,15 @@ def _driver(device: torch.device, watched: bool) -> Iterator[list[int]]:
         yield seen
 
 
+def device_of(name: str) -> torch.device:
+    """The device of that name; the virtual one is installed first."""
+    if name.startswith("sim"):
+        from planner.virtual import backend
+
+        backend.install()
+    return torch.device(name)
+
+
 def _clean(device: torch.device) -> None:
     gc.collect()
     module = torch.get_device_module(device)

@@ -23,18 +23,17 @@ import torch
 import planner
 from planner.api import attach, device_for
 from planner.cards.data import CardData, Host
-from planner.cards.shipped import card_at
 from planner.loading.builtin import builtin_folder
 from planner.loading.measure.files import BYTES, host
 from planner.loading.pipeline import load_pipeline
 from planner.loading.stopwatch import Stopwatch
 from planner.plan.model import Plan
 from planner.predict.start import Start, start
-from planner.session.machine import card_data, card_on
+from planner.session.machine import card_on
 from planner.source.text import SourceText
 
 from .cases import cases
-from .foresight import filled, hollow
+from .foresight import filled, hollow, opened
 from .measure import _clean
 
 TOKENIZERS = "tiny-flux"
@@ -66,14 +65,7 @@ def main(
     folder: Path | None,
     host_bytes: int,
 ) -> None:
-    if device.startswith("sim"):
-        from planner.virtual import backend
-
-        backend.install()
-    where = torch.device(device)
-    data = card_at(card) if card else card_data(where)
-    if data is None:
-        raise click.UsageError(f"no card that ships has the name of {device}: --card FILE")
+    where, data = opened(device, card)
     found = host(where if where.type == "cuda" else torch.device("cpu"), host_bytes)
     for case in cases(names, configs):
         with tempfile.TemporaryDirectory(dir=folder) as place:
