@@ -16,7 +16,6 @@ class Ring:
         self.room = room
         self.places: dict[int, int] = {}
         self._there: dict[int, None] = {}
-        self._ahead: set[int] = set()
         self._spans: dict[int, tuple[int, int, int]] = {}
         """By block, where its place begins and ends, and the how manyth it runs."""
         at, few = 0, room < 3 * max(sizes.values(), default=0)
@@ -36,7 +35,6 @@ class Ring:
     def clear(self) -> None:
         """No block lies there."""
         self._there.clear()
-        self._ahead.clear()
 
     def laid_for(self, order: Iterable[int]) -> Ring:
         """An empty one of the same blocks and room, for the ``order`` in which they run; itself where their
@@ -47,14 +45,9 @@ class Ring:
         made = Ring({index: sizes[index] for index in dict.fromkeys((*first, *sizes))}, self.room)
         return self if made.places == self.places else made
 
-    @property
-    def state(self) -> tuple[tuple[int, ...], frozenset[int]]:
-        """The blocks that are there, as they came, and those of them that were fetched to run later."""
-        return tuple(self._there), frozenset(self._ahead)
-
-    def become(self, state: tuple[tuple[int, ...], frozenset[int]]) -> None:
-        """As it was in ``state``, or another one with these places."""
-        self._there, self._ahead = dict.fromkeys(state[0]), set(state[1])
+    def become(self, there: Iterable[int]) -> None:
+        """As it was when these blocks were ``there``, of this ring or of another one with these places."""
+        self._there = dict.fromkeys(there)
 
     @property
     def there(self) -> tuple[int, ...]:
@@ -65,33 +58,23 @@ class Ring:
         """It is there, or on its way."""
         return index in self._there
 
-    def free(self, index: int, current: int | None) -> bool:
-        """Neither the block that runs now (``current``) nor one that was fetched to run next lies where it
-        would."""
+    def meets(self, index: int, others: Iterable[int | None]) -> bool:
+        """Whether any of ``others`` that are there lies where it would."""
         start, end, _ = self._spans[index]
-        for other in self._ahead:
-            begin, stop, _ = self._spans[other]
-            if begin < end and start < stop:
-                return False
-        if current not in self._there:
-            return True
-        begin, stop, _ = self._spans[current]
-        return begin >= end or start >= stop
+        for other in others:
+            if other in self._there:
+                begin, stop, _ = self._spans[other]
+                if begin < end and start < stop:
+                    return True
+        return False
 
-    def take(self, index: int, *, ahead: bool) -> list[int]:
-        """It lies there now. Returns those that it wrote over. ``ahead``: it was fetched to run later."""
+    def take(self, index: int) -> list[int]:
+        """It lies there now. Returns those that it wrote over."""
         gone = self._below(index)
         for other in gone:
             del self._there[other]
-            self._ahead.discard(other)
         self._there[index] = None
-        if ahead:
-            self._ahead.add(index)
         return gone
-
-    def runs(self, index: int) -> None:
-        """Its turn has come."""
-        self._ahead.discard(index)
 
     def _below(self, index: int) -> list[int]:
         """Those that lie where it would, in the order in which they run. Few lie there at any time, and many

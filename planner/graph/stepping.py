@@ -3,6 +3,7 @@ what stays resident, on a device when the component is in use. There is no other
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -27,10 +28,11 @@ class Lanes(Protocol):
 
 
 class Stepper:
-    """One component's blocks, by index, in the order in which they run.
+    """One component's blocks, by index, in the order of their turns: a forward may enter a block more than once.
 
     Invariants: a block is in ``ring`` or stays resident, never both; ``missing`` are the resident ones that
-    were not fetched yet; ``current`` is the block that runs now, None before the first.
+    were not fetched yet; ``current`` is the block that runs now, None before the first of a forward; ``_at``
+    is its turn's place in the order, or that of the last turn whose block is in it, -1 before the first.
     """
 
     def __init__(self, ring: Ring, lanes: Lanes) -> None:
@@ -39,10 +41,14 @@ class Stepper:
         self.missing: set[int] = set()
         self.current: int | None = None
         self._lanes = lanes
+        self._at = -1
+        self._turns: dict[int, list[int]] = {}
+        """Of each block, its turns' places in the order."""
         self._order: list[int] = []
-        self._after: dict[int | None, int] = {}
+        self._after = [0]
+        """How many of ``_order`` have run before the first turn, after it, after the second, ..."""
         self._coming: list[int] = []
-        self._then: dict[int | None, int] = {}
+        self._then = [0]
         """As ``_order`` and ``_after``, of the ring's blocks alone: what matters once none is missing."""
 
     @property
@@ -52,28 +58,44 @@ class Stepper:
 
     def follow(self, order: Iterable[int]) -> None:
         """Blocks run in this ``order``, again and again."""
-        self._order, self._after = [], {}
-        self._coming, self._then = [], {}
-        for index in order:
+        self._turns, self._at = {}, -1
+        self._order, self._after = [], [0]
+        self._coming, self._then = [], [0]
+        for at, index in enumerate(order):
+            self._turns.setdefault(index, []).append(at)
             if index in self.ring:
                 self._coming.append(index)
             if index in self.ring or index in self.missing:
                 self._order.append(index)
-            self._after[index], self._then[index] = len(self._order), len(self._coming)
+            self._after.append(len(self._order))
+            self._then.append(len(self._coming))
+            if index == self.current:
+                self._at = at
+
+    def begin(self) -> None:
+        """A forward does: the next turn is its first."""
+        if self.current in self.ring.places:
+            self._lanes.ran()
+        self.restart()
+
+    def restart(self) -> None:
+        """As ``begin``, where nothing reads the ring any more."""
+        self.current, self._at = None, -1
 
     def turn(self, index: int, *, wrap: bool = True) -> bool:
         """Block ``index`` begins: it is there, and the next ones are on their way, when this returns.
         ``wrap``: another forward follows this one. Whether the block was not there in time, because the order
-        was another."""
+        was another, or its place another's until now."""
         before, self.current, places = self.current, index, self.ring.places
+        if turns := self._turns.get(index):
+            self._at = turns[bisect_right(turns, self._at) % len(turns)]
         if before in places:
             self._lanes.ran()
         late = index in places and not self.ring.has(index)
         if late:
             self._lanes.ran()  # blocks of another component may have run there
-            self._into_ring(index, ahead=False)
+            self._into_ring(index)
         self.fetch(index)
-        self.ring.runs(index)
         self._lanes.arrive(index)
         self.look_ahead(wrap=wrap)
         return late
@@ -85,21 +107,25 @@ class Stepper:
             self.missing.discard(index)
 
     def look_ahead(self, *, wrap: bool = True) -> None:
-        """Queue the copies of what runs next, up to the first block whose place is not free yet."""
+        """Queue the copies of what runs next, up to the first block whose place is that of one that runs
+        now or before it."""
         missing, ring, order, after = self.missing, self.ring, self._order, self._after
         if not missing:
             if not ring.places:
                 return  # all of it is there
             order, after = self._coming, self._then
-        start = after.get(self.current, 0)
+        start = after[self._at + 1]
+        needed = {self.current}
         for at in range(start - len(order), start if wrap else 0):  # what is below 0 counts from the end
             index = order[at]
             if index in missing:
                 self.fetch(index)
-            elif index in ring.places and not ring.has(index):
-                if not ring.free(index, self.current):
-                    return
-                self._into_ring(index, ahead=True)
+            elif index in ring.places:
+                if not ring.has(index):
+                    if ring.meets(index, needed):
+                        return
+                    self._into_ring(index)
+                needed.add(index)
 
-    def _into_ring(self, index: int, *, ahead: bool) -> None:
-        self._lanes.fetch_into_ring(index, self.ring.take(index, ahead=ahead))
+    def _into_ring(self, index: int) -> None:
+        self._lanes.fetch_into_ring(index, self.ring.take(index))

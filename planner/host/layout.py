@@ -66,9 +66,9 @@ class Block:
 
 @dataclass(slots=True)
 class Path:
-    """What the last forward through one entry point did: the blocks that it ran, in its ``order``, and the
-    modules through which it entered each (``entries``). Another entry point runs others, in another way.
-    ``passes``: how many forwards there were before the component was offloaded, 0 before it was."""
+    """What the last forward through one entry point did: the blocks that it ran, by their turns (``order``),
+    and the modules through which it entered each (``entries``). Another entry point runs others, in another
+    way. ``passes``: how many forwards there were before the component was offloaded, 0 before it was."""
 
     passes: int = 0
     order: list[int] = field(default_factory=list)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from planner.graph.pieces import Pieces
 from planner.graph.ring import Ring
@@ -37,8 +38,8 @@ class Work:
 
 
 def order_of(work: Sequence[Work]) -> tuple[int, ...]:
-    """In which order blocks run, by number."""
-    return tuple(dict.fromkeys(stretch.block for stretch in work if stretch.block != FIXED))
+    """In which order blocks run, by number: one that is entered again after others is there again."""
+    return tuple(block for block, _ in groupby(stretch.block for stretch in work if stretch.block != FIXED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class Tape:
     deeds: tuple[Deed, ...]
     current: int | None
     missing: frozenset[int]
-    ring: tuple[tuple[int, ...], frozenset[int]]
+    ring: tuple[int, ...]
     bound: frozenset[int]
 
 
@@ -213,6 +214,7 @@ class ClockWeights:
         stepper, forwards = self._stepper, self._forwards
         if (order := forwards.order_of(work)) != self._order:
             self._order = order
+            stepper.begin()
             stepper.follow(order)
             self._lay_ring()
         key = (id(work), last, self._like, self._state)
@@ -221,6 +223,7 @@ class ClockWeights:
             tape = self._written_down(work, last=last)
             forwards.keep(key, tape)
         else:
+            stepper.restart()
             self._bound, stepper.missing, stepper.current = {*tape.bound}, {*tape.missing}, tape.current
             stepper.ring.become(tape.ring)
         self._free_since = self._clock.does(self._name, tape.deeds, self._arrivals, self._free_since)
@@ -284,12 +287,13 @@ class ClockWeights:
         stepper = self._stepper
         missing = (frozenset(stepper.missing), stepper.order) if stepper.missing else None
         places = tuple(stepper.ring.places.items()), tuple(self._pieces.offsets)
-        return places, stepper.current, missing, stepper.ring.state, frozenset(self._bound)
+        return places, stepper.current, missing, stepper.ring.there, frozenset(self._bound)
 
     def _written_down(self, work: Sequence[Work], *, last: bool) -> Tape:
         """What a forward does, and how it leaves the blocks: by the rules, which ask for no time."""
         stepper, self._deeds = self._stepper, []
         try:
+            stepper.begin()
             self.arrive(FIXED)
             for stretch in work:
                 if stretch.block != FIXED and stretch.block != stepper.current:
@@ -303,7 +307,7 @@ class ClockWeights:
             deeds=deeds,
             current=stepper.current,
             missing=frozenset(stepper.missing),
-            ring=stepper.ring.state,
+            ring=stepper.ring.there,
             bound=frozenset(self._bound),
         )
 
@@ -358,6 +362,6 @@ class ClockWeights:
         self._taken, self._ring_taken = self._taken[:core], 0
         self._stepper.missing |= gone
         self._stepper.ring.clear()
-        self._stepper.current = None
+        self._stepper.restart()
         self._stepper.follow(self._order)
         self.partial = True

@@ -150,6 +150,7 @@ class DeviceWeights:
         """A forward begins through ``entry``: the last one is over, what lies outside of the blocks is waited
         for. ``gradients``: they go to the host's tensors."""
         self.changing = True
+        self._stepper.begin()
         self._learn()
         if gradients is not self._binding.gradients:
             self._binding.gradients, self._settled = gradients, None
@@ -305,7 +306,7 @@ class DeviceWeights:
             if other != current:
                 self._binding.unbind(other)
         ring.clear()
-        ring.take(index, ahead=index != current)
+        ring.take(index)
         self._memory.replace_ring()
         self._copies.start_anew()
 
@@ -370,7 +371,7 @@ class DeviceWeights:
         self._memory.give_after(core)
         self._hooks.begin_again()
         self._copies.start_anew()
-        self._stepper.current = None
+        self._stepper.restart()
         self.partial = True
         self.changing = False
 

@@ -8,6 +8,7 @@ than reading what lies there; then, and where that could not be seen, every modu
 from __future__ import annotations
 
 from collections.abc import Set
+from itertools import groupby
 
 import torch
 
@@ -19,7 +20,8 @@ from planner.target.blocks import compiled
 class Hooks:
     """``turn`` is called before a block runs, ``need`` before one of its tensors is read by another.
 
-    Invariants: ``_seen`` are the blocks that ran in this forward, of those that are hooked, in their order;
+    Invariants: ``_seen`` are the blocks that ran in this forward, of those that are hooked, by their turns: one
+    that is entered again after others (the projections around a transformer's blocks) is there again;
     ``_hooked`` are the blocks whose hooks are on, all of ``inside`` but while it is known which may do
     without: then ``_seen`` is not all that ran, and no order is learnt."""
 
@@ -36,14 +38,14 @@ class Hooks:
         self._watch = Watch()
         self._entry = entry
         self._path = host.paths.setdefault(entry, Path())
-        self._seen: dict[int, None] = {}
+        self._seen: list[int] = []
         self._entered: dict[int, dict[torch.nn.Module, None]] = {}
         self._hooked = {*self.inside}
         self._late = False
 
     @property
     def order(self) -> list[int]:
-        """In which blocks are going to run."""
+        """In which blocks are going to run, by their turns."""
         return self._path.order or self.inside
 
     @property
@@ -52,26 +54,26 @@ class Hooks:
         return self.passes + 1 == self._path.passes
 
     def runs(self, index: int, module: torch.nn.Module) -> None:
-        """A block begins by ``module``."""
+        """A block begins by ``module``, after another or as the first."""
         self._entered.setdefault(index, {})[module] = None
-        self._seen[index] = None
+        self._seen.append(index)
 
     def late(self) -> None:
-        """A block was not there in time: the order is another one, or a forward enters a block twice (the
-        projections around a transformer's blocks), and what ran between was overwritten."""
+        """A block was not there in time: the order is another one, or what runs before it lay in its
+        place."""
         self._late = True
 
     def learn(self, comes: Set[int]) -> list[int]:
         """A forward is over: what ran will run so again, and what did not run is not fetched before it is
-        called. Hooks what is to be hooked, with ``comes`` the blocks that come and go; returns the blocks
-        that ran."""
-        seen, self._seen = [*self._seen], {}
+        called. Hooks what is to be hooked, with ``comes`` the blocks that come and go; returns the turns."""
+        seen, self._seen = self._seen, []
         if not seen:
             return seen
         self.passes += 1
         self._path.entries |= {index: tuple(modules) for index, modules in self._entered.items()}
         self._entered = {}
-        surprised = self._late and seen != [index for index in self._path.order if index in self._hooked]
+        known = [index for index, _ in groupby(n for n in self._path.order if n in self._hooked)]
+        surprised = self._late and seen != known
         self._late, thin = False, len(self._hooked) < len(self.inside)
         if not thin:
             self._path.order = seen

@@ -29,8 +29,11 @@ class Timer:
             self._begun = None
 
     def read(self, *, wait: bool = False) -> dict[int, float]:
-        """Seconds by block, once; none before the device has done all of it, but by waiting."""
+        """Seconds by block, of all its turns, once; none before the device has done all of it, but by waiting."""
         if not self._marks or not (wait or self._device.passed(self._marks[-1][2])):
             return {}
         marks, self._marks = self._marks, []
-        return {index: self._device.between(start, end) for index, start, end in marks}
+        seconds = dict.fromkeys((index for index, _, _ in marks), 0.0)
+        for index, start, end in marks:
+            seconds[index] += self._device.between(start, end)
+        return seconds

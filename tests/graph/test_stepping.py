@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 import pytest
@@ -42,11 +43,14 @@ def test_blocks_that_stay_are_passed_over(seed: int) -> None:
     for stepper in (quick, plain):
         stepper.missing = sizes.keys() - comes.keys()
     for _ in range(40):
-        order = random.sample([*sizes], count)
-        act, index = random.choice(("turn", "turn", "turn", "follow", "look", "gone")), order[0]
+        order = random.choices([*sizes], k=2 * count)
+        act = random.choice(("turn", "turn", "turn", "begin", "follow", "look", "gone"))
+        index = order[0]
         for stepper in (quick, plain):
             if act == "turn":
                 stepper.turn(index, wrap=wrap)
+            elif act == "begin":
+                stepper.begin()
             elif act == "look":
                 stepper.look_ahead(wrap=wrap)
             elif act == "gone" and index not in comes:
@@ -56,3 +60,34 @@ def test_blocks_that_stay_are_passed_over(seed: int) -> None:
                 stepper.follow(order)
             plain._coming, plain._then = plain._order, plain._after
         assert told.said == others.said
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_block_is_late_only_where_the_one_before_it_lies_in_its_place(seed: int) -> None:
+    """However often a forward enters a block; and each crosses once at most for each of its turns."""
+    random, told = Random(seed), Told()
+    count = random.randint(2, 12)
+    sizes = {index: random.choice((10, 10, 20, 35)) for index in range(count)}
+    comes = {index: size for index, size in sizes.items() if random.random() < 0.7} or sizes
+    drawn = [*sizes, *random.choices([*sizes], k=random.randint(0, count))]
+    if seed % 3:
+        random.shuffle(drawn)
+    order = [index for at, index in enumerate(drawn) if not at or index != drawn[at - 1]]
+    ring = Ring({n: comes[n] for n in order if n in comes}, max(comes.values()) * random.choice((1, 2, 3, 4)))
+    stepper = Stepper(ring, told)
+    stepper.missing = sizes.keys() - comes.keys()
+    stepper.follow(order)
+    stepper.look_ahead()
+    before = None
+    for forward in range(3):
+        stepper.begin()
+        for at, index in enumerate(order):
+            last, told.said = forward == 2, told.said if at else []
+            late = stepper.turn(index, wrap=not last)
+            if late:
+                assert before in comes and index in comes
+                assert ring.places[index] < ring.places[before] + comes[before]
+                assert ring.places[before] < ring.places[index] + comes[index]
+            before = index
+            crossed = Counter(said[1] for said in told.said if said[0] == "ring")
+            assert not forward or all(n <= order.count(index) for index, n in crossed.items())
