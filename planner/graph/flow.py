@@ -130,6 +130,7 @@ def seconds(blocks: Blocks, split: Split, pace: Sequence[float], link: float = L
     stepper.follow(range(len(pace)))
     length, ended = 0.0, 0.0
     for _ in range(FORWARDS):
+        stepper.begin()
         for index, needs in enumerate(pace):
             stepper.turn(index)
             clock.computed += needs

@@ -28,7 +28,7 @@ class Lanes(Protocol):
 
 
 class Stepper:
-    """One component's blocks, by index, in the order of their turns: a forward may enter a block more than once.
+    """One component's blocks, by index, in the order of their turns: a block may have several in a forward.
 
     Invariants: a block is in ``ring`` or stays resident, never both; ``missing`` are the resident ones that
     were not fetched yet; ``current`` is the block that runs now, None before the first of a forward; ``_at``
@@ -42,6 +42,10 @@ class Stepper:
         self.current: int | None = None
         self._lanes = lanes
         self._at = -1
+        self._ran: set[int] = set()
+        """The blocks that had a turn in this forward."""
+        self._again = False
+        """The last turn was of one of those, and in the order there is none of it any more."""
         self._turns: dict[int, list[int]] = {}
         """Of each block, its turns' places in the order."""
         self._order: list[int] = []
@@ -80,7 +84,8 @@ class Stepper:
 
     def restart(self) -> None:
         """As ``begin``, where nothing reads the ring any more."""
-        self.current, self._at = None, -1
+        self.current, self._at, self._again = None, -1, False
+        self._ran.clear()
 
     def turn(self, index: int, *, wrap: bool = True) -> bool:
         """Block ``index`` begins: it is there, and the next ones are on their way, when this returns.
@@ -88,7 +93,12 @@ class Stepper:
         was another, or its place another's until now."""
         before, self.current, places = self.current, index, self.ring.places
         if turns := self._turns.get(index):
-            self._at = turns[bisect_right(turns, self._at) % len(turns)]
+            later = bisect_right(turns, self._at)
+            # Once more than was known, what follows it has run; two of those in a row begin the order again.
+            self._again = later == len(turns) and index in self._ran and not self._again
+            if not self._again:
+                self._at = turns[later % len(turns)]
+        self._ran.add(index)
         if before in places:
             self._lanes.ran()
         late = index in places and not self.ring.has(index)

@@ -20,8 +20,8 @@ from planner.target.blocks import compiled
 class Hooks:
     """``turn`` is called before a block runs, ``need`` before one of its tensors is read by another.
 
-    Invariants: ``_seen`` are the blocks that ran in this forward, of those that are hooked, by their turns: one
-    that is entered again after others (the projections around a transformer's blocks) is there again;
+    Invariants: ``_seen`` are the blocks that ran in this forward, of those that are hooked, by their turns:
+    one that is entered again after others (the projections around a transformer's blocks) is there again;
     ``_hooked`` are the blocks whose hooks are on, all of ``inside`` but while it is known which may do
     without: then ``_seen`` is not all that ran, and no order is learnt."""
 

@@ -29,7 +29,7 @@ class Timer:
             self._begun = None
 
     def read(self, *, wait: bool = False) -> dict[int, float]:
-        """Seconds by block, of all its turns, once; none before the device has done all of it, but by waiting."""
+        """Seconds by block, of all its turns, once; none before the device has done them, but by waiting."""
         if not self._marks or not (wait or self._device.passed(self._marks[-1][2])):
             return {}
         marks, self._marks = self._marks, []

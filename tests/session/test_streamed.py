@@ -51,6 +51,7 @@ ORDERS = {
     "some left out": [0, 3, 4, 9],
     "one twice": [0, 1, 1, 2, 0, 5, 11],
     "some again and again": [0, 1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 2, 9, 10, 11, 0],
+    "some in rounds": [*range(5, 12)] * 3,
 }
 
 
@@ -102,6 +103,7 @@ def test_in_steady_state_each_forward_brings_what_comes_and_no_more() -> None:
         streamed.start_forward("")
         module(x.to("sim:0"))
     before = sum(moved)
+    streamed.start_forward("")
     module(x.to("sim:0"))
     assert sum(moved) - before == made.crossing
     streamed.release()
@@ -113,8 +115,8 @@ def test_in_steady_state_each_forward_brings_what_comes_and_no_more() -> None:
 def test_each_block_is_on_its_way_before_its_turn_once_the_order_is_known(
     order: str, share: float, prefetch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it is on the device since before its first forward, and where it runs again after others: but
-    where the one that ran just before lies in its place."""
+    """Also where it is on the device since before its first forward, and where it runs again after others:
+    but where the one that ran just before lies in its place."""
     module, x = Blocks(), torch.zeros(1, 8)
     module.order = ORDERS[order]
     device, turns = SimDevice(), list[bool]()
@@ -241,6 +243,24 @@ def test_what_gave_way_in_part_comes_back(order: str, share: float) -> None:
     assert device.faults == ()
     assert device.ledger.live == 0
     assert not any(m._forward_pre_hooks for m in module.modules())
+
+
+def test_a_block_that_runs_once_more_than_was_known_does_not_bring_what_has_run() -> None:
+    module, device = Blocks(), SimDevice()
+    module.order = [0, 1, 2, 3, 4, 0, 5, 6, 7, 0, 8, 9, 10, 11]
+    moved: list[int] = []
+    made = split(blocks_of(module), blocks_of(module).bytes // 2, anyway=(0,))
+    streamed = placed_on(HostWeights(module, Pins(device.name)), device, "m", made, moved.append)
+    forwards = []
+    for _ in range(3):
+        streamed.start_forward("")
+        module(torch.zeros(1, 8, device="sim:0"))
+        streamed.settle()
+        forwards.append(sum(moved))
+    streamed.release()
+    ahead = made.buffer  # for the forward that follows
+    assert forwards[0] <= made.resident + made.crossing + ahead
+    assert forwards[2] - forwards[1] == made.crossing
 
 
 def in_two_lives(module: Blocks, made: Split) -> list[int]:
