@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from tqdm import tqdm
 
 from planner.plan.model import Plan
 from planner.schedule.model import Schedule
@@ -114,7 +115,7 @@ class Bars:
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
         self._exact, self._stepping = total, True
-        return Steps(self, iterable)
+        return Steps(self, iterable, total)
 
     def step(self, number: int) -> None:
         """So many steps more are done."""
@@ -156,38 +157,30 @@ class Bars:
         self.shown.stop_task(task)
 
 
-class Steps:
-    """What a pipeline asks of a tqdm bar."""
+class Steps(tqdm):  # type: ignore[misc]  # it ships no types
+    """A pipeline's own bar, which shows nothing and tells the run's: whatever a tqdm bar has, it has."""
 
-    def __init__(self, bars: Bars, iterable: Iterable[Any] | None) -> None:
+    def __init__(self, bars: Bars, iterable: Iterable[Any] | None, total: int | None) -> None:
+        super().__init__(iterable, total=total, disable=True)
         self._bars = bars
-        self._iterable = iterable
-
-    def __enter__(self) -> Steps:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __iter__(self) -> Iterator[Any]:
-        for item in self._iterable or ():
+        for item in self.iterable:
             yield item
-            self._bars.step(1)
+            self.update()
         self.close()
 
-    def update(self, n: int = 1) -> None:
+    def update(self, n: float | None = 1) -> None:
         """``n`` steps more."""
-        self._bars.step(n)
+        self.n += n or 0
+        self._bars.step(int(n or 0))
 
     def close(self) -> None:
         """No more steps."""
         self._bars.end_steps()
 
-    def set_description(self, *_: object, **__: object) -> None:
-        """Not shown."""
-
-    def set_postfix(self, *_: object, **__: object) -> None:
-        """Not shown."""
+    def __del__(self) -> None:
+        """A bar that a pipeline forgot ends no other's steps."""
 
 
 def totals(schedule: Schedule, plan: Plan) -> Mapping[str, int | None]:

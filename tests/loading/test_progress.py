@@ -6,13 +6,20 @@ import io
 from types import SimpleNamespace
 from typing import Any
 
+import numpy
 import pytest
+import torch
 from models import plan, stage, target
+from pipelines.all import build, run, same
+from pipelines.plans import plan_for
+from pipelines.registry import one_a_family
 from rich.console import Console
+from tqdm import tqdm
 
 from planner.graph.build import build_graph
 from planner.loading.progress import progress, reading, totals
 from planner.schedule.lower import lower
+from planner.target.loaded import describe
 
 SIZES = {"text_encoder": 10, "unet": 100, "vae": 20}
 
@@ -104,6 +111,69 @@ def test_an_iterable_is_counted_too() -> None:
             seen.append(item)
     assert seen == ["a", "b"]
     assert "denoise 2/2" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: [3, 4, 5],
+        lambda: (n for n in (3, 4, 5)),
+        lambda: range(3, 6),
+        lambda: torch.tensor([3, 4, 5]),
+        lambda: numpy.array([3, 4, 5]),
+        lambda: torch.tensor([3]),
+        lambda: torch.tensor([]),
+        list,
+    ],
+    ids=["list", "generator", "range", "tensor", "array", "one", "none", "empty"],
+)
+def test_what_is_iterated_is_what_a_bar_of_tqdm_gives(made: Any) -> None:
+    model, under = session()
+    pipe: Any = Pipe(under, 0)
+    with progress(under, model, pipe, Console(file=io.StringIO())):
+        bar, usual = pipe.progress_bar(made()), tqdm(made(), disable=True)
+        assert bar.total == usual.total
+        assert [int(n) for n in bar] == [int(n) for n in usual]
+
+
+def test_a_bar_has_whatever_a_bar_of_tqdm_has() -> None:
+    made, under = session()
+    pipe: Any = Pipe(under, 0)
+    with progress(under, made, pipe, Console(file=io.StringIO())):
+        with pipe.progress_bar(total=4) as bar:
+            bar.update()
+            bar.update(2)
+            bar.set_description("a")
+            bar.set_postfix_str("b")
+            bar.write("", file=io.StringIO())
+            bar.refresh()
+            assert (bar.n, bar.total) == (3, 4)
+        assert {name for name in dir(tqdm(disable=True)) if name[0] != "_"} <= {*dir(bar)}
+
+
+def test_a_bar_that_is_dropped_late_ends_no_other() -> None:
+    made, under = session()
+    out = io.StringIO()
+    pipe: Any = Pipe(under, 0)
+    with progress(under, made, pipe, Console(file=out, width=60, color_system=None)):
+        bar = pipe.progress_bar(total=9)
+        bar = pipe.progress_bar(total=2)  # the first is deleted now
+        pipe.tell("stage", "denoise")
+        bar.update(2)
+        bar.close()
+    assert "denoise 2/2" in out.getvalue()
+
+
+@pytest.mark.parametrize("name", one_a_family())
+def test_a_class_has_its_result_with_a_bar(name: str) -> None:
+    pipe = build(name)
+    graph, _ = build_graph(plan_for(pipe), describe(pipe))
+    assert graph is not None
+    schedule, _ = lower(graph)
+    under = SimpleNamespace(schedule=schedule, applied=SimpleNamespace(observers=[]))
+    whole = run(pipe, name)
+    with progress(under, plan_for(pipe), pipe, Console(file=io.StringIO())):
+        assert same(run(pipe, name), whole)
 
 
 def test_totals_are_counts_shares_of_the_steps_or_not_known() -> None:
