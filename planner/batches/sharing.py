@@ -108,7 +108,7 @@ def _pages(plan: Plan, device: torch.device, folder: Meeting) -> Shared | tuple[
             pipe = load_pipeline(plan, device_type=device.type, read=False)
             with quantized(plan, pipe, device, keep=False):
                 pass
-            if problems := [*short_of_memory(plan, unread_bytes(modules_of(pipe).values()))]:
+            if problems := [*short_of_memory(plan, unread_bytes(modules_of(pipe)))]:
                 raise PlanError(problems, plan.document.sources)
             try:
                 pages = share(taken_apart(pipe), folder.token)

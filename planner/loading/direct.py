@@ -39,7 +39,7 @@ def load_in(plan: Plan, pipe: Any, bar: Bar = no_bar) -> None:
     """``read_in`` for a plan's pipeline; components with quantization rules stay as they are. Raises
     PlanError."""
     sources = plan.document.sources
-    if problems := [*short_of_memory(plan, unread_bytes(modules_of(pipe).values()))]:
+    if problems := [*short_of_memory(plan, unread_bytes(modules_of(pipe)))]:
         raise PlanError(problems, sources)
     try:
         read_in(pipe, without={rule.component for rule in plan.quantization}, bar=bar)
@@ -50,10 +50,10 @@ def load_in(plan: Plan, pipe: Any, bar: Bar = no_bar) -> None:
 def read_in(pipe: Any, without: Collection[str] = (), bar: Bar = no_bar) -> dict[str, int]:
     """Reads what lies in files, and says how many bytes of each component that were.
 
-    ``without``: components that are left as they are. Tensors keep their identity, and have storages of
-    their own, aligned. Raises OSError.
+    ``without``: components that are left as they are. What components share is read once, and counted for the
+    first. Tensors keep their identity, and have storages of their own, aligned. Raises OSError.
     """
-    found = {name: unread(module) for name, module in modules_of(pipe).items() if name not in without}
+    found = unread({name: module for name, module in modules_of(pipe).items() if name not in without})
     with torch.inference_mode(False), torch.no_grad():
         moves = [move for regions in found.values() for move in _moved(regions)]
         with bar(sum(new.nbytes for _, new in moves)) as tell:

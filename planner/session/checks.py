@@ -48,7 +48,7 @@ def check_pipeline(
         one for name, said in plan.components.items() for one in lacking(said, pipe.components.get(name))
     )
     found += [*_entries(plan, pipe), *_shared(pipe, device), *version_notes(plan, type(pipe).__name__)]
-    found += short_of_memory(plan, unread_bytes(modules_of(pipe).values()))
+    found += short_of_memory(plan, unread_bytes(modules_of(pipe)))
     if not loaded_by_us:
         found += _unused(plan)
     return tuple(found)

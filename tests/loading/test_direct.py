@@ -15,6 +15,9 @@ import diffusers
 import pytest
 import torch
 import transformers
+from pipelines.all import build
+from pipelines.registry import one_a_family
+from pipelines.wide import WIDE
 from safetensors.torch import load_file, save_file
 
 import planner
@@ -137,6 +140,55 @@ def test_a_component_may_be_left_as_it_is() -> None:
     assert read_in(pipe, without={"unet"}).keys() == modules_of(pipe).keys() - {"unet"}
     assert in_files(pipe.unet)
     assert not in_files(pipe.vae)
+
+
+def test_what_components_share_is_read_once(tmp_path: Path) -> None:
+    """A module of one in another, as ZImageControlNet has its transformer's, and a parameter over the same
+    bytes; the one that has them all may come first or last."""
+    for names in (("whole", "part", "view"), ("view", "part", "whole")):
+        whole = diffusers.UNet2DModel.from_pretrained(_small_unet(tmp_path))
+        before = {name: content(tensor).copy() for name, tensor in tensors(whole).items()}
+        part = torch.nn.ModuleDict({"last": whole.conv_out, "first": whole.conv_in})
+        view = torch.nn.Module()
+        view.weight = torch.nn.Parameter(whole.conv_in.weight[1:])
+        models = {"whole": whole, "part": part, "view": view}
+        sizes = read_in(SimpleNamespace(components={name: models[name] for name in names}))
+        assert sum(sizes.values()) == size(whole)
+        assert {name: bytes(content(tensor)) for name, tensor in tensors(whole).items()} == {
+            name: bytes(old) for name, old in before.items()
+        }
+        assert not in_files(whole)
+        assert view.weight.data_ptr() == whole.conv_in.weight[1:].data_ptr()
+
+
+def _small_unet(folder: Path) -> Path:
+    made = diffusers.UNet2DModel(
+        block_out_channels=(4,),
+        norm_num_groups=2,
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+    )
+    made.save_pretrained(folder)
+    return folder
+
+
+SHARING = ["ZImageControlNetPipeline"]  # it makes its components of one another
+OTHERS = [name if name in SHARING else pytest.param(name, marks=pytest.mark.wide) for name in WIDE]
+
+
+@pytest.mark.parametrize("name", [*one_a_family(), *OTHERS])
+def test_a_class_saved_is_loaded_as_diffusers_does(name: str, tmp_path: Path, make_plan: Any) -> None:
+    with quiet():
+        made = build(name)
+        made.save_pretrained(tmp_path / "pipe")
+    try:
+        other = theirs(tmp_path / "pipe")
+    except (AttributeError, ImportError, ValueError) as error:  # diffusers cannot load what it saved
+        pytest.skip(str(error))
+    mine = load_pipeline(make_plan(f"pipeline: {{class: {type(made).__name__}, source: ./pipe}}"))
+    for key, module in modules_of(mine).items():
+        assert facts(module) == facts(modules_of(other)[key])
+        assert in_files(module) == []
 
 
 def test_shards_and_variants(tmp_path: Path, make_plan: Any) -> None:
