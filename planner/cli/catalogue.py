@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from planner.api import catalogue
+from planner.cli.terminal import stdout_is_a_file
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
 from planner.diagnostics.table.p9_output import OUTPUT_TAKEN
@@ -27,6 +28,8 @@ def catalogue_command(classes: tuple[str, ...], out: Path | None) -> int:
     """
     from planner.loading.make import code_at
 
+    if out is None:
+        stdout_is_a_file()
     if out is not None and out.exists() and not _is_catalogue(out):
         said = f'"{out}" is there and is no catalogue: it is left as it is'
         raise PlanError([finding(OUTPUT_TAKEN, said)])

@@ -15,7 +15,7 @@ from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plans_and_codes
 from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, trace_option
 from planner.cli.source import source_of
-from planner.cli.terminal import log, overrides_option, put, raw, show
+from planner.cli.terminal import stdout_is_a_file, log, overrides_option, put, raw, show
 from planner.cli.traced import activations_option, foretold, traced
 from planner.cli.what_if import ways, what_if_table
 from planner.diagnostics.codes import all_codes, find, suggestion
@@ -80,6 +80,8 @@ def explain_command(
     if every == (what is not None):
         raise click.UsageError("give a plan or a code, or --all")
     asked = plot is not None or trace is not None
+    if form == "yaml":
+        stdout_is_a_file()
     if what is None:
         _of_plans(asked)
         return _all()
@@ -115,7 +117,7 @@ def explain_command(
         _draw(compiled, where, plot, trace, force=force)
     if form == "yaml":
         raw(to_yaml(compiled.plan))
-        return 0
+        return show([*compiled.diagnostics, *told], plan.document.sources)
     put(*_parts(compiled, where))
     if call is not None:
         put("", uses_table(call))

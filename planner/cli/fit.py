@@ -13,7 +13,7 @@ from planner.cli.code import catalogue_option
 from planner.cli.complete import plan_files
 from planner.cli.fitting import watched
 from planner.cli.source import source_of
-from planner.cli.terminal import log, overrides_option, put, raw, show
+from planner.cli.terminal import stdout_is_a_file, log, overrides_option, put, raw, show
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import BAD_OUTPUT, OUTPUT_UNWRITABLE
 from planner.diagnostics.table.p9_output import OUTPUT_IS_INPUT, OUTPUT_TAKEN, PLOT_UNKNOWN
@@ -98,7 +98,9 @@ def fit_command(
     explain --activations; the file says how far from them the best possible plan could be.
     """
     allowed = _allowed(allow)
-    if output is not None:
+    if output is None:
+        stdout_is_a_file()
+    else:
         _writable(output, source, force=force)
     given = source_of(source) if source == "-" else source
     if frontier_file is not None:

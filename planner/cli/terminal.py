@@ -35,6 +35,7 @@ strict_option = click.option(
 MACHINES = {"json": as_json, "sarif": as_sarif, "github": as_github}
 _form: ContextVar[str] = ContextVar("form", default="text")
 _colour: ContextVar[str] = ContextVar("colour", default="auto")
+_aside: ContextVar[bool] = ContextVar("aside", default=False)
 
 
 def format_option(*formats: str) -> Callable[[Any], Any]:
@@ -91,12 +92,13 @@ def streams() -> Iterator[None]:
     ]
     for stream, _ in before:
         stream.reconfigure(errors="backslashreplace")
-    chosen = _form.set("text"), _colour.set("auto")
+    chosen = _form.set("text"), _colour.set("auto"), _aside.set(False)
     try:
         yield
     finally:
         _form.reset(chosen[0])
         _colour.reset(chosen[1])
+        _aside.reset(chosen[2])
         for stream, errors in before:
             if not stream.closed:
                 stream.reconfigure(errors=errors)
@@ -129,23 +131,34 @@ def coloured(stream: TextIO) -> bool:
 def show(
     found: Sequence[Diagnostic], sources: Sequence[SourceText] = (), files: Sequence[Checked] = ()
 ) -> int:
-    """Prints findings on stdout, in the form that was asked for, and returns the exit code that they mean."""
+    """Prints findings on stdout (on stderr after ``stdout_is_a_file``), in the form that was asked for, and
+    returns the exit code that they mean."""
     if (write := MACHINES.get(_form.get())) is not None:
         raw(write(found, sources, files))
     else:
-        out = sys.stdout
+        out = _told()
         shown = text(found, sources, colour=coloured(out), encoding=getattr(out, "encoding", None) or "utf-8")
         out.write(shown)  # click.echo writes UTF-8 where it thinks that a stream's encoding is a mistake
     return exit_code(found)
 
 
+def stdout_is_a_file() -> None:
+    """What this verb has on stdout is a file (``plan fit x > y``): findings and tables go to stderr."""
+    _aside.set(True)
+
+
+def _told() -> TextIO:
+    return sys.stderr if _aside.get() else sys.stdout
+
+
 def put(*parts: RenderableType) -> None:
-    """Tables and lines to stdout: as wide as the terminal, or as wide as they need where there is none."""
-    out = sys.stdout
+    """Tables and lines to stdout (to stderr after ``stdout_is_a_file``): as wide as the terminal, or as wide
+    as they need where there is none."""
+    out = _told()
     colour = coloured(out)
     for part in parts:
         if isinstance(part, str):
-            print(escaped(part))
+            print(escaped(part), file=out)
         elif out.isatty() or colour:
             width = shutil.get_terminal_size().columns if out.isatty() else natural_width(part)
             console = Console(
@@ -159,7 +172,7 @@ def put(*parts: RenderableType) -> None:
             )
             console.print(part)
         else:
-            print(to_text(part, width=None), end="")
+            print(to_text(part, width=None), end="", file=out)
 
 
 def raw(made: str) -> None:

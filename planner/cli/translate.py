@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,10 +14,9 @@ from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes
 from planner.cli.pasted import pasted, tool_in, unread
 from planner.cli.sequences import all_sequences
-from planner.cli.terminal import coloured, format_option, raw
+from planner.cli.terminal import stdout_is_a_file, format_option, raw, show
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, errors
 from planner.diagnostics.machine import as_json, exit_code
-from planner.diagnostics.render import text
 from planner.loading.known import known_of, own_of
 from planner.models.model import models
 from planner.source.text import SourceText
@@ -91,6 +89,7 @@ def translate_command(
         raise click.UsageError(f"no catalogue for {version}; known: {', '.join(catalogue.versions())}")
     if every:
         return all_sequences(version, form)
+    stdout_is_a_file()
     aim, known = seen(code, None, catalogues)
     own, problems, texts = own_of(known)
     if problems:
@@ -121,10 +120,7 @@ def _show(made: _Made, form: str) -> int:
         raw(json.dumps({"plan": made.text, "diagnostics": said}, indent=2, ensure_ascii=False) + "\n")
     else:
         raw(made.text)
-        out = sys.stderr
-        encoding = getattr(out, "encoding", None) or "utf-8"
-        shown = text(made.found, made.sources, colour=coloured(out), encoding=encoding)
-        click.echo(shown, nl=False, err=True, color=True)
+        return show(made.found, made.sources)
     return exit_code(made.found)
 
 

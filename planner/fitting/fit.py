@@ -9,7 +9,7 @@ from pathlib import Path
 from planner.api import calibrated, compile, load, profile, shipping
 from planner.cards.kernels import Kernels
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
-from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, SOLVER_FAILED, TIGHT
+from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOT_CHOSEN_FROM, SOLVER_FAILED, TIGHT
 from planner.fitting.draft import Draft, as_meant, draft_of, edited, settings_for
 from planner.fitting.edit import with_comment, with_head
 from planner.fitting.helps import Change, helps
@@ -112,6 +112,7 @@ def fit(
     draft = draft_of(source, settings_for(vram, ram, pinned, idle, run, overrides))
     rates = here.data
     notes: list[Diagnostic] = []
+    tasks: dict[Variant, Task | None] = {}
     if not installed():
         notes.append(finding(NO_SOLVER, "without HiGHS the bound is weaker", hint=NO_SOLVER.help))
 
@@ -119,6 +120,19 @@ def fit(
         plan = _with(draft.plan, variant.settings)
         watch.begins("tracing the call" + _said(variant))
         return made(plan, profile(plan, kernels=rates.kernels))
+
+    def tried(variant: Variant) -> Task | None:
+        """None, with a note, for one whose call cannot be traced here: the others may do."""
+        if any({*other.settings} <= {*variant.settings} for other, task in tasks.items() if task is None):
+            return None  # it was said of what it has in it
+        if variant not in tasks:
+            try:
+                tasks[variant] = task_of(variant).alike(most=FEW)
+            except PlanError as error:
+                tasks[variant] = None
+                said = f"{', '.join(variant.said)}: not tried: {error.diagnostics[0].message}"
+                notes.append(finding(NOT_CHOSEN_FROM, said, hint=error.diagnostics[0].hint))
+        return tasks[variant]
 
     def made(plan: Plan, call: CallProfile) -> Task:
         call, card = calibrated(plan, call, here)
@@ -146,16 +160,17 @@ def fit(
         except PlanError as error:
             raise host_too(error, first, changed) from error
         try:
-            task, variant, solution = _best(ways, first, task_of, watch)
+            task, variant, solution = _best(ways, first, tried, watch)
         except NothingFits:
             first = first.alike(tight=True)
-            notes.append(finding(TIGHT, "an allocation is tried twice in every plan that was found"))
             try:
-                task, variant, solution = _best(ways[:1], first, task_of, watch)
+                task, variant, solution = _best(ways[:1], first, tried, watch)
             except NothingFits as error:
-                tasks = (first, *(task_of(way).alike(most=FEW) for way in ways[1:]))
+                others = [other for way in ways[1:] if (other := tried(way)) is not None]
                 would = helps(first, allow, ways[-1].settings, changed)
-                raise refusal(tasks, would) from error
+                why = refusal((first, *others), would)
+                raise PlanError([*why.diagnostics, *notes], why.sources) from error
+            notes.append(finding(TIGHT, "an allocation is tried twice in every plan that was found"))
     except SolverFailed as error:
         raise PlanError([finding(SOLVER_FAILED, str(error))]) from error
     return _fitted(draft, task, variant, solution, [*notes, *more])
@@ -182,13 +197,14 @@ def _with(plan: Plan, settings: Sequence[tuple[str, str]]) -> Plan:
 
 
 def _best(
-    ways: Sequence[Variant], first: Task, task_of: Callable[[Variant], Task], watch: Watch
+    ways: Sequence[Variant], first: Task, tried: Callable[[Variant], Task | None], watch: Watch
 ) -> tuple[Task, Variant, Solution]:
     """The fastest, where each change of the picture has to be worth it. Raises NothingFits."""
     best: tuple[Task, Variant, Solution] | None = None
     nothing: NothingFits | None = None
     for variant in ways:
-        task = task_of(variant).alike(most=FEW) if variant.settings else first
+        if (task := tried(variant) if variant.settings else first) is None:
+            continue
         if best is not None and least_cost(task) >= best[2].price.cost * (1 - WORTH):
             continue
         watch.begins("searching" + _said(variant))

@@ -120,6 +120,10 @@ def _forms(plan: Plan, pipe: Any) -> tuple[Mapping[str, Mapping[str, Form]], lis
     return forms_of(plan, pipe)
 
 
+DOWNLOADED = "--include '*.json' '*.txt' '*.model'"
+"""Of a repository, a few MB: what a pipeline on the meta device is made from."""
+
+
 def source_of(plan: Plan) -> Path:
     """The folder with the configs of a plan's source; of a hub id that was downloaded, in the hub's cache.
     Raises PlanError."""
@@ -136,7 +140,8 @@ def source_of(plan: Plan) -> Path:
     if (there := cached(source, plan.pipeline.revision)) is not None:
         return there[0]
     said = "a single file holds no configs" if found.here else found.said or f'no configs of "{source}" here'
-    problem = finding(SOURCE_NOT_FOUND, said, span=span, pointer="/pipeline/source", hint=found.hint)
+    hint = found.hint or (f"hf download {source} {DOWNLOADED}" if found.kind == "hub" else "")
+    problem = finding(SOURCE_NOT_FOUND, said, span=span, pointer="/pipeline/source", hint=hint)
     raise PlanError([problem], plan.document.sources)
 
 

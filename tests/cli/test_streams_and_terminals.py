@@ -9,10 +9,13 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from covering import covering
 
+import planner
 from planner.cli.main import run
 from planner.source.visible import escaped, hidden, visible
 
@@ -200,3 +203,65 @@ def test_streams_that_are_closed_or_full(here: Path, command: str, unbuffered: s
     assert done.returncode == code, done.stderr
     assert b"Traceback" not in done.stderr
     assert (b"No space left" in done.stderr) == (code == 4)
+
+
+WARNS = (
+    "version: 1\npipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}\nbudget: {vram: 900GiB}\n"
+    "order: text_encoder_2 -> text_encoder -> transformer -> vae\n"
+    "run: {prompt: a cat, height: 64, width: 64, num_inference_steps: 2}\n"
+)
+"""Warnings, and a note at the least, whatever is done with it."""
+
+
+LOSES = "pipe.enable_model_cpu_offload()\npipe.unheard_of()"
+FIT = ["fit", "x.plan.yaml", "--card", "rtx-4090"]
+AS_YAML = ["explain", "x.plan.yaml", "--as", "yaml"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "reads"),
+    [
+        (FIT, yaml.safe_load),
+        ([*FIT, "--frontier", "x.svg"], yaml.safe_load),
+        ([*AS_YAML, "--card", "rtx-4090"], yaml.safe_load),
+        (["compile", "x.plan.yaml", "--format", "json", "--card", "rtx-4090"], json.loads),
+        (["diff", "x.plan.yaml", "x.plan.yaml", "--format", "json", "--card", "rtx-4090"], json.loads),
+        (
+            ["translate", LOSES, "--class", "FluxPipeline"],
+            yaml.safe_load,
+        ),
+        (["schema", "--for", "x.plan.yaml"], json.loads),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_file_on_stdout_is_that_file_alone(
+    verb: list[str],
+    reads: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """``plan fit x > y`` makes a plan, whatever there is to say about it."""
+    monkeypatch.chdir(tmp_path)
+    Path("x.plan.yaml").write_text(WARNS)
+    code = run(verb)
+    out, err = capfd.readouterr()
+    made = reads(out)
+    assert isinstance(made, dict)
+    assert code in (0, 1)
+    if verb[0] in ("fit", "explain", "translate"):
+        assert "warning" in err
+        Path("y.plan.yaml").write_text(out)
+        assert not planner.validate("y.plan.yaml").errors
+
+
+@pytest.mark.parametrize("verb", [FIT, AS_YAML])
+def test_what_made_no_file_is_told_beside_it(
+    verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.plan.yaml").write_text("version: 1\npipeline: {class: FluxPipeline, source: ./nowhere}\n")
+    assert run(verb) in (1, 4)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "./nowhere" in err

@@ -266,12 +266,13 @@ def test_where_the_frontier_goes_is_judged_before_the_search(
         (["there.svg"], "P940"),
         (["new.svg", "-o", "./new.svg"], "P918"),
     ):
-        code, out, _ = plan_fit(mine.name, *asked, "--frontier", *more, capsys=capsys)
+        code, out, err = plan_fit(mine.name, *asked, "--frontier", *more, capsys=capsys)
         assert code != 0
-        assert said in out
-    code, out, _ = plan_fit("image.plan.yaml", *asked, "--force", "--frontier", "in.png", capsys=capsys)
+        assert said in (out if "-o" in more else err)
+    code, out, err = plan_fit("image.plan.yaml", *asked, "--force", "--frontier", "in.png", capsys=capsys)
     assert code == 2
-    assert "P941" in out
+    assert out == ""
+    assert "P941" in err
 
 
 def test_on_the_command_line(
@@ -337,6 +338,38 @@ def test_rules_that_are_there_are_kept(mine: Path, tmp_path: Path) -> None:
     made = planner.fit(path, vram=VRAM, card="h200", allow=("quantization",))
     assert [d.code.id for d in made.diagnostics] == ["P995"]
     assert [rule.backend for rule in made.plan.quantization] == ["layerwise_cast"]
+
+
+SHIPS = """\
+version: 1
+pipeline:
+  class: StableDiffusionPipeline
+  source: stable-diffusion-v1-5/stable-diffusion-v1-5
+  dtype: float16
+run: {prompt: a cat}
+"""
+
+
+def test_what_cannot_be_traced_here_is_not_tried_and_the_rest_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes and calls ship, and there are no configs: a call in tiles is another one."""
+    monkeypatch.setattr("planner.tracing.hollow.cached", lambda *_: None)
+    path = tmp_path / "x.plan.yaml"
+    path.write_text(SHIPS)
+    usual = planner.fit(path, vram="4GiB", card="rtx-4090")
+    for allow in (("tiling",), ("slicing", "tiling", "dtype", "quantization")):
+        made = planner.fit(path, vram="4GiB", card="rtx-4090", allow=allow)
+        assert made.seconds <= usual.seconds
+        (note,) = (d for d in made.diagnostics if d.code.id == "P995")
+        assert "in tiles" in note.message
+        assert note.hint.startswith("hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --include")
+    with pytest.raises(PlanError) as error:
+        planner.fit(path, vram="700MiB", card="rtx-4090", allow=("tiling",))
+    found = [d.code.id for d in error.value.diagnostics]
+    assert found[0] == "P991"
+    assert "P995" in found
+    assert "P996" not in found
 
 
 def test_a_solver_that_fails_is_told(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

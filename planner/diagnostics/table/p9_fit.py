@@ -53,8 +53,9 @@ NOT_CHOSEN_FROM = Code(
     name="not-chosen-from",
     severity=Severity.NOTE,
     help="Something that `--allow` lets `plan fit` choose was not tried, and the message says why: formats "
-    "of quantized weights need the names and sizes of a component's tensors, which a folder has, and a plan "
-    "that has rules already keeps them as they are.",
+    "of quantized weights need the names and sizes of a component's tensors, which a folder has; a plan "
+    "that has rules already keeps them as they are; and a call that is computed otherwise, in tiles perhaps, "
+    "has to be traced, for which the components' configs are needed.",
     wrong="plan fit FluxPipeline --card h200 --allow quantization",
     right="plan fit ./flux --card h200 --allow quantization",
 )
