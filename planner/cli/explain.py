@@ -15,7 +15,7 @@ from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes, plans_and_codes
 from planner.cli.plots import chart_of, destination_findings, drawn, plot_option, trace_option
 from planner.cli.source import source_of
-from planner.cli.terminal import stdout_is_a_file, log, overrides_option, put, raw, show
+from planner.cli.terminal import log, overrides_option, put, raw, show, stdout_is_a_file
 from planner.cli.traced import activations_option, foretold, traced
 from planner.cli.what_if import ways, what_if_table
 from planner.diagnostics.codes import all_codes, find, suggestion

@@ -13,7 +13,7 @@ from planner.cli.code import catalogue_option
 from planner.cli.complete import plan_files
 from planner.cli.fitting import watched
 from planner.cli.source import source_of
-from planner.cli.terminal import stdout_is_a_file, log, overrides_option, put, raw, show
+from planner.cli.terminal import log, overrides_option, put, raw, show, stdout_is_a_file
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import BAD_OUTPUT, OUTPUT_UNWRITABLE
 from planner.diagnostics.table.p9_output import OUTPUT_IS_INPUT, OUTPUT_TAKEN, PLOT_UNKNOWN

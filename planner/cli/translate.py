@@ -14,7 +14,7 @@ from planner.cli.code import catalogue_option, from_option, seen
 from planner.cli.complete import classes
 from planner.cli.pasted import pasted, tool_in, unread
 from planner.cli.sequences import all_sequences
-from planner.cli.terminal import stdout_is_a_file, format_option, raw, show
+from planner.cli.terminal import format_option, raw, show, stdout_is_a_file
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, errors
 from planner.diagnostics.machine import as_json, exit_code
 from planner.loading.known import known_of, own_of

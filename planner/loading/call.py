@@ -9,6 +9,7 @@ from typing import Any
 
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, finding
 from planner.diagnostics.table.p0_tool import RUN_FAILED
+from planner.loading.lacking import lacking
 from planner.loading.meter import Meter
 from planner.loading.progress import progress
 from planner.loading.recorder import Recorder
@@ -86,7 +87,7 @@ def attempt(
     except (PlanError, KeyboardInterrupt) as error:
         raised = error
     except Exception as error:
-        raised = _failed(plan, error)
+        raised = _failed(plan, pipe, arguments, error)
         raised.__cause__ = error
     if raised is None:
         found = () if seen is None else judge(session, seen)
@@ -128,7 +129,9 @@ def _measured(session: Session, meter: Meter, seen: Audit | None, ended: Ended) 
     )
 
 
-def _failed(plan: Plan, error: Exception) -> PlanError:
+def _failed(plan: Plan, pipe: Any, arguments: Mapping[str, Any], error: Exception) -> PlanError:
     notes = "; ".join(getattr(error, "__notes__", ()))
+    # What a class raises for an argument that it needs and takes None for by default, in its own words.
+    missed = lacking(type(pipe), arguments) if isinstance(error, (TypeError, ValueError)) else ""
     said = f"the pipeline raised {type(error).__name__}: {error}"
-    return PlanError([finding(RUN_FAILED, said, span=plan.span, hint=notes)])
+    return PlanError([finding(RUN_FAILED, said, span=plan.span, hint=notes or missed)])

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 from planner.cards.kernels import Kernels
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import CALL_NOT_TRACED
-from planner.plan.run import IMAGES, VIDEOS
+from planner.loading.lacking import brief, lacking
 from planner.predict.profile import CallProfile
 
 if TYPE_CHECKING:
     from planner.tracing.forms import Form
 
-ADAPTERS = ("ip_adapter", "negative_ip_adapter", "gligen")
-"""Images that most calls do without."""
 PACKAGES = ("torch", "diffusers", "transformers")
 
 
@@ -51,16 +49,25 @@ def trace(
             if isinstance(part, torch.nn.Module)
         }
         hollow = _copy(pipe, parts)
-        recorder = Recorder(hollow, tracer, forms or {})
-        with torch.random.fork_rng(devices=[]), recorder.recording():
-            hollow(**_arguments(pipe, arguments))
-            kept = recorder.kept()  # what it returned is gone
+
+        def called(given: Mapping[str, Any]) -> tuple[Recorder, int]:
+            recorder = Recorder(hollow, tracer, forms or {})
+            with torch.random.fork_rng(devices=[]), recorder.recording():
+                hollow(**given)
+                return recorder, recorder.kept()  # what it returned is gone
+
+        try:
+            recorder, kept = called(_arguments(pipe, arguments))
+        except ValueError as error:  # a few classes (ShapE) make no tensors
+            if "output_type" in arguments or "output_type" not in str(error):
+                raise
+            recorder, kept = called(arguments)
     except Exception as error:
-        said = " ".join(str(error).split())
+        said = brief(error)
         text = f"the call of {type(pipe).__name__} raised {type(error).__name__}" + (
             f": {said}" if said else ""
         )
-        raise PlanError([finding(CALL_NOT_TRACED, text, hint=_lacking(pipe, arguments))]) from error
+        raise PlanError([finding(CALL_NOT_TRACED, text, hint=lacking(type(pipe), arguments))]) from error
     return CallProfile(
         pipeline=type(pipe).__name__,
         arguments={key: plain(value) for key, value in sorted(arguments.items())},
@@ -73,25 +80,6 @@ def trace(
         workspace=kernels.cublas,
         notes=tuple(sorted({note for use in recorder.uses for note in use.notes})),
     )
-
-
-def _lacking(pipe: Any, arguments: Mapping[str, Any]) -> str:
-    """What the call may have missed: arguments without a default, and images that nothing gives."""
-    taken = inspect.signature(type(pipe).__call__).parameters
-    needed = [
-        name
-        for name, parameter in taken.items()
-        if name not in arguments
-        and name != "self"
-        and not name.startswith(ADAPTERS)
-        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        and (parameter.default is parameter.empty or name in IMAGES | VIDEOS)
-    ]
-    if not needed:
-        return ""
-    files = [f"--set run.{name}=FILE" for name in needed if name in IMAGES | VIDEOS]
-    said = f"run has no {', '.join(needed)}"
-    return said + (f": {' '.join(files[:1])}" if files else ", which only a script can make")
 
 
 def _copy(pipe: Any, parts: dict[int, Any]) -> Any:

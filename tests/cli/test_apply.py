@@ -284,3 +284,10 @@ def test_an_image_that_cannot_be_read_is_told_before_weights_are(
     plan.write_text(f"version: 1\n{source}\nrun: {{prompt: x, image: {name}}}\n")
     assert run(["apply", str(plan), *how]) == 4
     assert f'image.plan.yaml:3:25: cannot read "{name}"' in capsys.readouterr().out
+
+
+def test_what_a_call_that_raised_has_not_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("x.plan.yaml").write_text(FLUX + "run: {num_inference_steps: 2, height: 64, width: 64}\n")
+    assert run(["apply", "x.plan.yaml", "--simulate"]) == 4
+    assert "= run has no prompt: --set run.prompt=TEXT" in capsys.readouterr().out
+    assert run(["apply", "x.plan.yaml", "--simulate", "--set", "run.prompt=a cat"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -90,6 +91,46 @@ def test_what_a_call_lacks_is_told(folder: Path) -> None:
     found = refused(plan(folder, run="prompt: a cat, height: 63"))
     assert found.code.id == "P932"
     assert not found.hint
+
+
+def test_a_prompt_is_missed_where_nothing_stands_for_it(folder: Path) -> None:
+    assert "run has no prompt: --set run.prompt=TEXT" in refused(plan(folder, run="height: 64")).hint
+
+
+def test_of_what_is_raised_the_beginning_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch tells of an operation that a device lacks where each of its kernels was registered."""
+    from diffusers import StableDiffusionXLPipeline
+
+    def lacks(*_: object, **__: object) -> None:
+        raise NotImplementedError("Could not run 'aten::x' here.\n" + "CPU: registered at a.cpp:7\n" * 200)
+
+    monkeypatch.setattr(StableDiffusionXLPipeline, "encode_prompt", lacks)
+    found = refused(plan(folder))
+    assert "raised NotImplementedError: Could not run 'aten::x' here. CPU:" in found.message
+    assert found.message.endswith(" ...")
+    assert len(found.message) < 400
+
+
+def test_a_class_that_makes_no_tensors_is_traced_as_it_is_called(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ShapE knows of pil, np, latent and mesh."""
+    from diffusers import StableDiffusionXLPipeline
+
+    usual = StableDiffusionXLPipeline.check_inputs
+    asked = []
+
+    def checks(pipe: Any, *arguments: Any, **more: Any) -> None:
+        asked.append(inspect.currentframe().f_back.f_locals["output_type"])  # type: ignore[union-attr]
+        if asked[-1] == "pt":
+            raise ValueError("Only the output types `pil` and `np` are supported not output_type=pt")
+        usual(pipe, *arguments, **more)
+
+    monkeypatch.setattr(StableDiffusionXLPipeline, "check_inputs", checks)
+    again = planner.profile(plan(folder, run="prompt: a cat, height: 64, width: 64, num_inference_steps: 2"))
+    assert [(use.component, use.entry) for use in again.uses][-1] == ("vae", "decode")
+    assert asked == ["pt", "pil"]
+    assert "only a" not in refused(plan(folder, run="prompt: a cat, output_type: pt")).message
 
 
 def test_configs_alone_are_pointed_at_what_they_do_for(folder: Path) -> None:
