@@ -102,7 +102,7 @@ class Publisher:
             return save_outputs(called.made, called.plan, to, sample_rate=called.sample_rate, force=True), ()
         except PlanError as error:
             if any(d.code is OUTPUT_UNWRITABLE for d in error.diagnostics):
-                raise OSError(error.diagnostics[0].message) from error
+                raise OSError(error.first.message) from error
             return [], error.diagnostics
 
     def _keep(

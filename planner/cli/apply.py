@@ -14,6 +14,7 @@ from planner.cli.card import card_option, info_of
 from planner.cli.code import catalogue_option, from_option
 from planner.cli.complete import plan_files
 from planner.cli.locks import kept_to, locked_option
+from planner.cli.output import Output
 from planner.cli.plots import destination_findings, plot_option, trace_option
 from planner.cli.ran import NOTHING_RAN, Run, keep_calibration
 from planner.cli.signals import terminable
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 
 @click.command("apply")
 @click.argument("file", type=click.Path(path_type=Path), shell_complete=plan_files)
-@click.option("--out", type=click.Path(path_type=Path), help="Where the output goes: a file, or a folder.")
+@click.option("--out", type=Output(), help="Where the output goes: a file, or a folder.")
 @click.option("--simulate", is_flag=True, help="On a virtual accelerator: no GPU needed, every mistake seen.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; load nothing.")
 @card_option
-@click.option("--report", type=click.Path(path_type=Path), help="Write the report as JSON.")
+@click.option("--report", type=Output(), help="Write the report as JSON.")
 @plot_option
 @trace_option
 @click.option("--force", is_flag=True, help="A file may be written over, but for what is read.")

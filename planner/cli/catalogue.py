@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from planner.api import catalogue
+from planner.cli.output import Output
 from planner.cli.terminal import stdout_is_a_file
 from planner.diagnostics.diagnostic import PlanError, finding
 from planner.diagnostics.table.p9_machine import OUTPUT_UNWRITABLE
@@ -17,9 +18,7 @@ from planner.loading.written import written_text
 
 @click.command("catalogue")
 @click.argument("classes", nargs=-1, required=True, metavar="MODULE:CLASS...")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="Where to; stdout by default."
-)
+@click.option("-o", "--out", type=Output(dir_okay=False), help="Where to; stdout by default.")
 def catalogue_command(classes: tuple[str, ...], out: Path | None) -> int:
     """Read pipeline classes of your own and write what plans need to know of them.
 

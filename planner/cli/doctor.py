@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from planner.cli.output import Output
 from planner.cli.terminal import put
 from planner.quantization.probe import DISTRIBUTIONS, installed
 from planner.report.matrix import matrix_table
@@ -33,7 +34,7 @@ PACKAGES = (
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Output(dir_okay=False),
     metavar="FILE",
     help="With --measure: write the card there.  [default: its name, such as nvidia-h200.card.yaml]",
 )

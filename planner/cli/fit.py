@@ -12,6 +12,7 @@ from planner.cli.card import card_option, here
 from planner.cli.code import catalogue_option
 from planner.cli.complete import plan_files
 from planner.cli.fitting import watched
+from planner.cli.output import Output
 from planner.cli.source import source_of
 from planner.cli.terminal import log, overrides_option, put, raw, show, stdout_is_a_file
 from planner.diagnostics.diagnostic import PlanError, finding
@@ -61,14 +62,12 @@ PICTURES = (".svg", ".png")
     show_default=True,
     help="Which call is to be fast.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to; printed by default."
-)
+@click.option("-o", "--output", type=Output(), metavar="FILE", help="Where to; printed by default.")
 @click.option("--force", is_flag=True, help="--output and --frontier may write over a file.")
 @click.option(
     "--frontier",
     "frontier_file",
-    type=click.Path(path_type=Path),
+    type=Output(),
     metavar="FILE",
     help="Seconds by memory, drawn (.svg, .png), and as a table.",
 )

@@ -61,7 +61,7 @@ def _compiled(plan: Plan, aim: Any, told: Foretold | None, catalogue: Sequence[A
                 compile(plan, str(folder), card=card, catalogue=catalogue, call=call), commit=commit
             )
         except PlanError as error:
-            log(f"the cache's copy of {source} is not used: {error.diagnostics[0].message}")
+            log(f"the cache's copy of {source} is not used: {error.first.message}")
     return compile(plan, aim, card=card, catalogue=catalogue, call=call)
 
 

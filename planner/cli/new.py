@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from planner.cli.complete import starters
+from planner.cli.output import Output
 from planner.cli.starters import ENDS, Starter, names, starter
 from planner.cli.terminal import log, put
 from planner.diagnostics.diagnostic import PlanError, finding
@@ -23,7 +24,7 @@ from planner.report.sheet import sheet
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Output(),
     metavar="FILE|FOLDER",
     help="Where to; NAME.plan.yaml here by default.",
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from planner.cli.output import Output
 from planner.diagnostics.diagnostic import Diagnostic, finding
 from planner.diagnostics.table.p9_machine import BAD_OUTPUT
 from planner.loading.destination import Destination
@@ -19,13 +20,13 @@ from planner.stages.results import Compiled
 
 plot_option = click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=Output(),
     metavar="FILE",
     help="Memory and time of the call: a page (.html), or a picture (.svg, .png).",
 )
 trace_option = click.option(
     "--trace",
-    type=click.Path(path_type=Path),
+    type=Output(),
     metavar="FILE",
     help="The call in Chrome's trace format (.json), for ui.perfetto.dev.",
 )

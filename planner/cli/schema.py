@@ -10,6 +10,7 @@ import click
 
 from planner.cards.schema import NAME as CARD
 from planner.cli.code import catalogue_option
+from planner.cli.output import Output
 from planner.cli.source import source_of
 from planner.cli.terminal import raw
 from planner.diagnostics.diagnostic import PlanError
@@ -24,7 +25,7 @@ from planner.target.model import Target
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Output(),
     metavar="FILE|FOLDER",
     help=f"Write it there, in a folder as {NAME} (or {CARD}).",
 )

@@ -81,7 +81,7 @@ def what_if_table(
         try:
             one = compiled(load(source, overrides=choice))
         except PlanError as error:
-            made.add(*values, *[""] * 7, str(error.diagnostics[0]))
+            made.add(*values, *[""] * 7, str(error.first))
             continue
         schedule, call = one.schedule, one.forecast
         cells = ["?" if n is None else gib(n) for n in (schedule.peak, schedule.moved)]

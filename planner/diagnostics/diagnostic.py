@@ -102,6 +102,11 @@ class PlanError(Exception):
         self.sources = tuple(sources)
         super().__init__("\n".join(str(d) for d in self.diagnostics))
 
+    @property
+    def first(self) -> Diagnostic:
+        """What went wrong, for a line that has room for one finding: notes may come before it."""
+        return next(iter(errors(self.diagnostics)), self.diagnostics[0])
+
 
 class InternalError(Exception):
     """The planner is wrong, not its user. Exit code 3."""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from planner.api import calibrated, compile, load, profile, shipping
+from planner.api import calibrated, compile, load, profile, shipping, validate
 from planner.cards.kernels import Kernels
 from planner.diagnostics.diagnostic import Diagnostic, PlanError, Severity, finding
+from planner.diagnostics.table.p3_target import BROKEN_FOLDER
 from planner.diagnostics.table.p9_fit import NO_RATES, NO_SOLVER, NOT_CHOSEN_FROM, SOLVER_FAILED, TIGHT
 from planner.fitting.draft import Draft, as_meant, draft_of, edited, settings_for
 from planner.fitting.edit import with_comment, with_head
@@ -130,8 +131,8 @@ def fit(
                 tasks[variant] = task_of(variant).alike(most=FEW)
             except PlanError as error:
                 tasks[variant] = None
-                said = f"{', '.join(variant.said)}: not tried: {error.diagnostics[0].message}"
-                notes.append(finding(NOT_CHOSEN_FROM, said, hint=error.diagnostics[0].hint))
+                said = f"{', '.join(variant.said)}: not tried: {error.first.message}"
+                notes.append(finding(NOT_CHOSEN_FROM, said, hint=error.first.hint))
         return tasks[variant]
 
     def made(plan: Plan, call: CallProfile) -> Task:
@@ -154,7 +155,10 @@ def fit(
         return None if call is None else made(plan, call).alike(tight=change.tight)
 
     try:
-        first = task_of(Variant(()))
+        try:
+            first = task_of(Variant(()))
+        except PlanError as error:  # a name that is wrong has no call, and configs would not help
+            raise _of_the_plan(draft.plan, catalogue) or error from error
         try:
             ways, more = variants(draft.plan, first.unbounded.target, tuple(allow))
         except PlanError as error:
@@ -174,6 +178,15 @@ def fit(
     except SolverFailed as error:
         raise PlanError([finding(SOLVER_FAILED, str(error))]) from error
     return _fitted(draft, task, variant, solution, [*notes, *more])
+
+
+def _of_the_plan(plan: Plan, catalogue: Given) -> PlanError | None:
+    """What is wrong with the plan itself; fitting is for what does not fit, and needs no weights."""
+    checked = validate(plan, catalogue=catalogue)
+    found = [
+        one for one in checked.errors if one.code is not BROKEN_FOLDER and not one.code.id.startswith("P6")
+    ]
+    return PlanError(found, checked.sources) if found else None
 
 
 def _exactly(plan: Plan, kernels: Kernels) -> CallProfile | None:

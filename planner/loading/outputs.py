@@ -116,7 +116,7 @@ def save_or_keep(
             kept = keep_array(result, plan, out, seed=seed if seed is not None else plan.run.get("seed", 0))
             if kept is None:
                 return [], [*error.diagnostics]
-            said = finding(UNKNOWN_OUTPUT, f'{error.diagnostics[0].message}: it was kept as "{kept}"')
+            said = finding(UNKNOWN_OUTPUT, f'{error.first.message}: it was kept as "{kept}"')
             asked = out is not None and not Path(out).is_dir()
             return [kept], [said if asked else said.at(Severity.WARNING)]
         failed = error
@@ -125,7 +125,7 @@ def save_or_keep(
             paths = save(result, plan, folder, seed=seed, sample_rate=sample_rate)
         except PlanError:
             continue
-        why, names = failed.diagnostics[0].message, ", ".join(f'"{path}"' for path in paths)
+        why, names = failed.first.message, ", ".join(f'"{path}"' for path in paths)
         return paths, [finding(OUTPUT_ELSEWHERE, f"{why}; the output was kept as {names}")]
     raise failed
 

@@ -12,6 +12,7 @@ from planner.schedule.fit import gib
 BYTES = frozenset({
     "bytes", "fixed", "stays", "crosses", "moves", "moved", "each_step", "peak", "weights", "after",
     "vram", "ram", "pinned", "leave_free", "total", "free", "context", "held", "left",
+    "reserved", "needed",
 })  # fmt: skip
 """Keys whose numbers are bytes."""
 KEYS = BYTES | {"on_demand"}

@@ -106,7 +106,7 @@ def _kind(pipe: Any) -> Diagnostic | None:
     try:
         components_of(pipe)
     except PlanError as error:
-        return error.diagnostics[0]
+        return error.first
     except AttributeError:
         pass
     else:

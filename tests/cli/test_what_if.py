@@ -19,6 +19,24 @@ def test_a_line_for_each_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert "P60" in lines[3] + "".join(lines[4:])
 
 
+def test_of_what_does_not_compile_the_error_is_told_not_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In 2 GiB, that a component streams is a note before the error."""
+    path = tmp_path / "x.plan.yaml"
+    source = "black-forest-labs/FLUX.1-dev"
+    path.write_text(
+        f"version: 1\npipeline: {{class: FluxPipeline, source: {source}, dtype: bfloat16}}\n"
+        "run: {prompt: a cat}\n"
+    )
+    sets = ["--set", "budget.vram=12GiB,2GiB", "--set", "idle=release,keep"]
+    assert run(["explain", str(path), "--card", "rtx-4090", *sets]) == 0
+    for line in capsys.readouterr().out.splitlines()[3:5]:
+        assert line.startswith("2GiB")
+        assert "P6" in line
+        assert "P501" not in line
+
+
 def test_each_with_each(capsys: pytest.CaptureFixture[str]) -> None:
     sets = ["--set", "idle=keep,release", "--set", "budget.vram=1GiB,2GiB"]
     assert run(["explain", PLAN, "--card", "24GiB", *sets]) == 0

@@ -372,6 +372,29 @@ def test_what_cannot_be_traced_here_is_not_tried_and_the_rest_is(
     assert "P996" not in found
 
 
+@pytest.mark.parametrize(
+    ("source", "more", "code", "hint"),
+    [
+        ("FluxPipelin", [], "P351", "FluxPipeline"),
+        ("x.plan.yaml", ["--run", "heigth=512"], "P915", "height"),
+        ("x.plan.yaml", ["--set", "components.unte=stream"], "P302", "unet"),
+        ("x.plan.yaml", ["--set", "pipeline.class=FluxPipelin"], "P351", "FluxPipeline"),
+    ],
+)
+def test_what_is_wrong_with_the_plan_is_told_before_what_is_not_here(
+    source: str, more: list[str], code: str, hint: str, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    """Configs of a pipeline are not what a misspelt name needs."""
+    monkeypatch.setattr("planner.tracing.hollow.cached", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    Path("x.plan.yaml").write_text(SHIPS)
+    assert run(["fit", source, "--card", "rtx-4090", "--vram", "8GiB", *more]) == 1
+    err = capsys.readouterr().err
+    assert code in err
+    assert f'did you mean "{hint}"?' in err
+    assert "hf download" not in err
+
+
 def test_a_solver_that_fails_is_told(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(program: object) -> None:
         raise SolverFailed("HiGHS ended with Unknown")

@@ -30,6 +30,7 @@ from planner.lock import known
 from planner.lock.compare import differences
 from planner.lock.model import Lock, lock_path
 from planner.lock.read import parse_lock, read_lock
+from planner.lock.words import words
 from planner.predict.calibration import Calibration, MeasuredUse
 from planner.schedule.card import imagined, imagined_as
 
@@ -532,3 +533,25 @@ def test_a_card_has_one_digest_however_it_is_laid_out(tmp_path: Path) -> None:
     path.write_text("# another comment\n" + text.replace("plan doctor", "plan  doctor"))
     assert card_at(str(path)).digest == card_at("h200").digest
     assert len({card_at(name).digest for name in names()}) == len(names())
+
+
+def test_no_bytes_are_told_as_a_bare_number() -> None:
+    """Of a plan with a card and a forecast, that has every section."""
+    plan = planner.load(Path(__file__).parents[2] / "plans" / "flux-12gb.plan.yaml")
+    call = planner.profile(plan, kernels=card_at("rtx-4090").kernels)
+    made = planner.compile(plan, card="rtx-4090", call=call).lock().content
+
+    def numbers(key: str, value: Any) -> Iterator[tuple[str, int]]:
+        if isinstance(value, dict):
+            for name, one in value.items():
+                yield from numbers(name, one)
+        elif isinstance(value, list) and key != "blocks":
+            for one in value:
+                yield from numbers(key, one)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield key, value
+
+    assert made["prediction"] is not None
+    large = [(key, value) for key, value in numbers("", made) if value >= 1 << 16]
+    assert {"reserved", "needed", "peak", "total"} <= {key for key, _ in large}
+    assert not [key for key, value in large if words(key, value) == str(value)]
