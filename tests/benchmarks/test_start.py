@@ -13,12 +13,13 @@ from planner.loading.builtin import builtin_folder
 from planner.tracing.hollow import parts_of
 
 
-def test_both_beside_what_was_predicted(tmp_path: Path) -> None:
+def tiny_configs(folder: Path, **call: int) -> Path:
+    """A file in the form of measured.json with one small pipeline, "tiny"."""
     cls, parts, _ = parts_of(builtin_folder("tiny-flux", None))
     said = {
         "name": "tiny",
         "class": cls,
-        "call": {},
+        "call": call,
         "tiling": False,
         "image": False,
         "parts": {
@@ -26,8 +27,13 @@ def test_both_beside_what_was_predicted(tmp_path: Path) -> None:
             for name, part in parts.items()
         },
     }
-    configs = tmp_path / "configs.json"
+    configs = folder / "configs.json"
     configs.write_text(json.dumps({"prompt": "a fox", "pipelines": [said]}))
+    return configs
+
+
+def test_both_beside_what_was_predicted(tmp_path: Path) -> None:
+    configs = tiny_configs(tmp_path)
     asked = ["--cases", "tiny", "--configs", str(configs), "--device", "sim:0", "--card", "h200"]
     result = CliRunner().invoke(main, [*asked, "--folder", str(tmp_path), "--host-bytes", str(1 << 20)])
     assert result.exit_code == 0, result.output
