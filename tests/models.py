@@ -111,7 +111,8 @@ def target(
     others: Sequence[str] = ("scheduler", "tokenizer"),
     in_blocks: Sequence[str] = (),
 ) -> Target:
-    """``sizes`` in MiB; ``walk`` is ``["text_encoder", "unet*", "vae?"]``: ``*`` loops, ``?`` may not be.
+    """``sizes`` in MiB; ``walk`` is ``["text_encoder+vae.encode~", "unet*", "vae?"]``: ``*`` loops, ``?`` may
+    not be, nor ``~`` where the others of its stage are.
     ``in_blocks``: components whose every MiB but the first is a block that may leave."""
     components = {
         name: ComponentInfo(
@@ -142,17 +143,22 @@ def _walk_stage(text: str) -> WalkStage:
     names = text.rstrip("*?").split("+")
     runs = []
     for name in names:
-        component, _, entry = name.partition(".")
-        runs.append(WalkUse(component=component, entry=entry))
+        component, _, entry = name.rstrip("~").partition(".")
+        runs.append(WalkUse(component=component, entry=entry, optional=name.endswith("~")))
     loop: WalkLoop = "steps" if "*" in text else ""
-    return WalkStage(id="+".join(names), runs=tuple(runs), loop=loop, optional="?" in text)
+    return WalkStage(id="+".join(names).replace("~", ""), runs=tuple(runs), loop=loop, optional="?" in text)
+
+
+def told(use: WalkUse) -> str:
+    """``vae.encode?`` where it may not happen."""
+    return f"{use}{'?' if use.optional else ''}"
 
 
 def stages(walk: Sequence[WalkStage]) -> str:
-    """A walk on a line: ``*`` loops steps, ``+`` loops otherwise, ``?`` is optional."""
+    """A walk on a line: ``*`` loops steps, ``+`` loops otherwise, ``?`` is optional, a stage or one use."""
     marks = {"": "", "steps": "*", "times": "+"}
     made = []
     for stage in walk:
-        inside = stages(stage.stages) if stage.stages else " ".join(map(str, stage.runs))
+        inside = stages(stage.stages) if stage.stages else " ".join(map(told, stage.runs))
         made.append(f"({inside}){marks[stage.loop]}{'?' if stage.optional else ''}")
     return " ".join(made)

@@ -43,7 +43,8 @@ def _stage(stage: WalkStage) -> dict[str, Any]:
     else:
         made["runs"] = [str(use) for use in stage.runs]
     made |= {"loop": stage.loop} if stage.loop else {}
-    made |= {"optional": True} if stage.optional else {}
+    some = [str(use) for use in stage.runs if use.optional]
+    made |= {"optional": stage.optional or some} if stage.optional or some else {}
     return made
 
 

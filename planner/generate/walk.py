@@ -61,7 +61,11 @@ def _plain(uses: Sequence[Ran]) -> list[WalkStage]:
         else:
             groups[at:] = [[u for group in groups[at:] for u in group] + [use]]
     return [
-        WalkStage(id=_name(group), runs=_runs(group), optional=all(use.optional for use in group))
+        WalkStage(
+            id=_name(group),
+            runs=_runs(group, {use.key for use in group if not use.optional}),
+            optional=all(use.optional for use in group),
+        )
         for group in groups
     ]
 
@@ -69,10 +73,11 @@ def _plain(uses: Sequence[Ran]) -> list[WalkStage]:
 def _loop(event: Looped) -> WalkStage:
     uses = list(flat((event,)))
     loop: WalkLoop = "steps" if _over_steps(event) else "times"
-    optional = all(use.optional and not use.choice for use in uses)
+    certain = {use.key for use in uses if use.choice or not use.optional}  # a choice is another one each time
+    optional = not certain
     if loop == "steps" or not _holds_steps(event):
         name = "denoise" if loop == "steps" else _name(uses)
-        return WalkStage(id=name, runs=_runs(uses), loop=loop, optional=optional)
+        return WalkStage(id=name, runs=_runs(uses, certain), loop=loop, optional=optional)
     taken: dict[str, int] = {}
     stages = tuple(_numbered(stage, taken) for stage in _level(event.body))
     return WalkStage(id="chunk", runs=(), stages=stages, loop=loop, optional=optional)
@@ -88,9 +93,13 @@ def _holds_steps(event: Looped) -> bool:
     return any(_over_steps(loop) or _holds_steps(loop) for loop in loops)
 
 
-def _runs(uses: Iterable[Ran]) -> tuple[WalkUse, ...]:
-    """Each use once. A bare use is all of a component, but its entry points are named beside it."""
-    return tuple(dict.fromkeys(WalkUse(component=use.component, entry=use.entry) for use in uses))
+def _runs(uses: Iterable[Ran], certain: set[tuple[str, str]]) -> tuple[WalkUse, ...]:
+    """Each use once, optional where others are ``certain`` and it is not. A bare use is all of a component,
+    but its entry points are named beside it."""
+    keys = dict.fromkeys(use.key for use in uses)
+    return tuple(
+        WalkUse(component=key[0], entry=key[1], optional=bool(certain) and key not in certain) for key in keys
+    )
 
 
 def _name(uses: Sequence[Ran]) -> str:

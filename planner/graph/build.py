@@ -6,7 +6,7 @@ The networkx DAG is over stages; the walk is the file's order among those that t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -41,7 +41,7 @@ def build_graph(plan: Plan, target: Target) -> tuple[Graph | None, tuple[Diagnos
     found += _rings(stages)
     if errors(found):
         return None, tuple(found)
-    flat = _Flat()
+    flat = _Flat(_conditional(target))
     flat.add(_present(stages, target), prefix="")
     walk = tuple(flat.walk)
     reach = Reach([node.id for node in walk], flat.edges)
@@ -201,10 +201,23 @@ def _present(stages: Sequence[Stage], target: Target) -> tuple[Stage, ...]:
     return tuple(kept)
 
 
-class _Flat:
-    """The walk, its repeats and its edges, gathered level by level."""
+def _conditional(target: Target) -> frozenset[tuple[str, str]]:
+    """Uses that the class has under a condition, in stages that it has without: a plan says of a whole stage
+    whether it may not run."""
+    return frozenset(
+        (use.component, use.entry)
+        for stage in _flat_walk(target.walk or ())
+        for use in stage.runs
+        if use.optional
+    )
 
-    def __init__(self) -> None:
+
+class _Flat:
+    """The walk, its repeats and its edges, gathered level by level. ``conditional``: uses that are optional
+    wherever they stand."""
+
+    def __init__(self, conditional: Collection[tuple[str, str]]) -> None:
+        self._conditional = conditional
         self.walk: list[Node] = []
         self.repeats: list[Repeat] = []
         self.edges: list[tuple[str, str]] = []
@@ -227,7 +240,12 @@ class _Flat:
                     )
             else:
                 runs = tuple(
-                    Run(component=u.component, entry=u.entry, optional=stage.optional, span=u.span)
+                    Run(
+                        component=u.component,
+                        entry=u.entry,
+                        optional=stage.optional or (u.component, u.entry) in self._conditional,
+                        span=u.span,
+                    )
                     for u in stage.runs
                 )
                 self.walk.append(Node(id=name, runs=runs, loop=stage.loop, span=stage.span))

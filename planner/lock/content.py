@@ -106,6 +106,10 @@ def _pipeline(plan: Plan, target: Target, commit: str | None) -> dict[str, Any]:
     }
 
 
+def _optional(stage: WalkStage) -> list[str]:
+    return [str(use) for use in stage.runs if use.optional]
+
+
 def _walk(stages: Sequence[WalkStage]) -> list[dict[str, Any]]:
     return [
         {
@@ -116,7 +120,7 @@ def _walk(stages: Sequence[WalkStage]) -> list[dict[str, Any]]:
                 else {"runs": [str(use) for use in stage.runs]}
             ),
             **({"loop": stage.loop} if stage.loop else {}),
-            **({"optional": True} if stage.optional else {}),
+            **({"optional": optional} if (optional := stage.optional or _optional(stage)) else {}),
         }
         for stage in stages
     ]

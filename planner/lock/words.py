@@ -70,9 +70,11 @@ def words(key: str, value: Any) -> str:
 
 def _stage(stage: Mapping[str, Any]) -> str:
     inner = stage.get("stages")
-    runs = " -> ".join(map(_stage, inner)) if inner else ", ".join(stage.get("runs", ()))
-    said = f"{stage['id']}({runs})"
-    return said + (f" x {stage['loop']}" if "loop" in stage else "") + ("?" if stage.get("optional") else "")
+    optional = stage.get("optional", [])
+    some = [] if optional is True else optional
+    runs = (run + "?" * (run in some) for run in stage.get("runs", ()))
+    said = f"{stage['id']}({' -> '.join(map(_stage, inner)) if inner else ', '.join(runs)})"
+    return said + (f" x {stage['loop']}" if "loop" in stage else "") + "?" * (optional is True)
 
 
 def _steps(steps: list[Mapping[str, Any]]) -> str:

@@ -82,13 +82,24 @@ class Guide:
         """Uses of the walk that did not happen and were not optional, with their stage where they happened in
         another one."""
         happened = {str(self._uses[at][1]) for at in self._seen}
-        missing = [use for at, use in enumerate(self._uses) if at not in self._seen and not use[1].optional]
+        missing = [
+            use
+            for at, use in enumerate(self._uses)
+            if not (at in self._seen or use[1].optional or self._alike(at))
+        ]
         stages = [self.course.walk[stage].id for stage, _ in missing]
         named = [
             f'{run} in "{stage}"' if str(run) in happened else str(run)
             for stage, (_, run) in zip(stages, missing, strict=True)
         ]
         return tuple(dict.fromkeys(named))
+
+    def _alike(self, at: int) -> bool:
+        """Whether the loop that came before it has this use too: from inside a call they look alike."""
+        before = max((one for one in self._seen if one < at), default=None)
+        if before is None or not self._looped(stage := self._uses[before][0]):
+            return False
+        return str(self._uses[at][1]) in map(str, self.course.walk[stage].runs)
 
     def _decide(self, component: str, at: int | None, resident: Sequence[str], departure: str) -> Decision:
         if at is not None:

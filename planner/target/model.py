@@ -24,10 +24,12 @@ WalkLoop = Literal["", "steps", "times"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkUse:
-    """A use in a class's own walk: ``entry`` is the path under the component, "" for ``forward``."""
+    """A use in a class's own walk: ``entry`` is the path under the component, "" for ``forward``;
+    ``optional``: it may not happen where others of its stage do."""
 
     component: str
     entry: str = ""
+    optional: bool = False
 
     def __str__(self) -> str:
         return f"{self.component}.{self.entry}" if self.entry else self.component

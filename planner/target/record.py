@@ -38,21 +38,24 @@ def target_of_record(cls: str, record: Mapping[str, Any], version: str) -> Targe
 
 
 def _walk(said: Sequence[Any]) -> tuple[WalkStage, ...]:
-    return tuple(
-        WalkStage(
-            id=stage["id"],
-            runs=tuple(map(_use, stage.get("runs", ()))),
-            stages=_walk(stage.get("stages", ())),
-            loop=stage.get("loop", ""),
-            optional=stage.get("optional", False),
-        )
-        for stage in said
+    return tuple(map(_stage, said))
+
+
+def _stage(said: Mapping[str, Any]) -> WalkStage:
+    optional = said.get("optional", False)
+    some = () if isinstance(optional, bool) else optional
+    return WalkStage(
+        id=said["id"],
+        runs=tuple(_use(text, optional=text in some) for text in said.get("runs", ())),
+        stages=_walk(said.get("stages", ())),
+        loop=said.get("loop", ""),
+        optional=optional is True,
     )
 
 
-def _use(text: str) -> WalkUse:
+def _use(text: str, *, optional: bool) -> WalkUse:
     component, _, entry = text.partition(".")
-    return WalkUse(component=component, entry=entry)
+    return WalkUse(component=component, entry=entry, optional=optional)
 
 
 def _entries(walk: Sequence[WalkStage]) -> dict[str, list[str]]:

@@ -37,5 +37,9 @@ def callable_at(component: Any, entry: str) -> bool:
 
 
 def _stage(stage: WalkStage, here: Callable[[WalkUse], WalkUse | None]) -> WalkStage:
-    uses = dict.fromkeys(use for run in stage.runs if (use := here(run)) is not None)
-    return replace(stage, runs=tuple(uses), stages=runnable(stage.stages, here) or ())
+    uses: dict[str, WalkUse] = {}
+    for run in stage.runs:
+        if (use := here(run)) is not None:
+            before = uses.get(str(use), use)  # of two that are one here, one that happens
+            uses[str(use)] = use if before.optional else before
+    return replace(stage, runs=tuple(uses.values()), stages=runnable(stage.stages, here) or ())

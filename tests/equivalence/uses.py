@@ -83,8 +83,9 @@ class _Watch:
 def follows(walk: Sequence[WalkStage], uses: Uses) -> bool:
     """Whether a call that made ``uses`` is one that ``walk`` tells.
 
-    Stages come in order; an optional stage may leave out any of its uses; a stage may be passed over
-    again (a negative prompt), with the same uses in the same order; two denoisers take turns.
+    Stages come in order; an optional stage may leave out any of its uses, another one those that are
+    optional in it; a stage may be passed over again (a negative prompt), with the same uses in the same
+    order; two denoisers take turns.
     """
     letters = {use: chr(0x4E00 + i) for i, use in enumerate(dict.fromkeys((*tells(walk), *uses)))}
     return re.fullmatch(_pattern(walk, letters), "".join(letters[use] for use in uses)) is not None
@@ -106,15 +107,23 @@ def _stage(stage: WalkStage, letters: dict[str, str]) -> str:
     if stage.stages:
         inner = _pattern(stage.stages, letters)
         return f"(?:(?:{inner})+){again}" if stage.loop else f"(?:{inner}){again}"
-    runs = [letters[str(run)] for run in stage.runs if not _reads(run.entry)]
+    there = [run for run in stage.runs if not _reads(run.entry)]
+    runs = [letters[str(run)] for run in there]
+    certain = {letters[str(run)] for run in there if not run.optional}
     if not runs:
         return ""
     firsts = {run.component for run in stage.runs}
     twins = stage.loop and any(name.removesuffix("_2") in firsts - {name} for name in firsts)
-    if not (stage.optional or twins):
+    if not (stage.optional or twins or len(certain) < len(runs)):
         return _passes(runs)
-    some = [_passes(chosen) for n in range(len(runs), 0, -1) for chosen in combinations(runs, n)]
-    return f"(?:{'|'.join(some)}){'*' if twins else '?'}"
+    any_of = set() if stage.optional or twins else certain
+    some = [
+        _passes(chosen)
+        for n in range(len(runs), 0, -1)
+        for chosen in combinations(runs, n)
+        if any_of <= {*chosen}
+    ]
+    return f"(?:{'|'.join(some)}){'*' if twins else '' if any_of else '?'}"
 
 
 def _passes(runs: Sequence[str]) -> str:

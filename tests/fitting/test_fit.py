@@ -301,13 +301,19 @@ def test_on_the_command_line(
 
 @pytest.mark.wide
 def test_the_frontier_is_a_table_and_a_picture(mine: Path, capsys: Any) -> None:
-    path = mine.parent / "f.svg"
-    code, out, _ = plan_fit(
-        str(mine), "--vram", VRAM, "--card", "h200", "--frontier", str(path), capsys=capsys
-    )
+    """Beside the plan: on stderr where that is all of stdout."""
+    pictures, plan = [mine.parent / name for name in ("f.svg", "g.svg")], mine.parent / "f.plan.yaml"
+    asked = (str(mine), "--vram", VRAM, "--card", "h200", "--frontier")
+    code, printed, beside = plan_fit(*asked, str(pictures[0]), capsys=capsys)
     assert code == 0
-    assert path.read_text().lstrip().startswith("<?xml")
-    assert "2 GiB more than" in out
+    code, out, err = plan_fit(*asked, str(pictures[1]), "-o", str(plan), capsys=capsys)
+    assert code == 0
+    assert printed == plan.read_text()
+    for said, other in ((beside, printed), (out, err)):
+        assert "2 GiB more than" in said
+        assert "2 GiB more than" not in other
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+    assert pictures[0].read_text().lstrip().startswith("<?xml")
 
 
 @pytest.mark.parametrize("budget", ["{vram: 840MiB}", "\n  vram: 840MiB\n  ram: 2GiB  # of it", "{}"])

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from importlib import metadata, resources
 
 import diffusers
 import pytest
+from models import told as of
 
-from planner.generate.events import Looped, Ran
+from planner.generate.classes import pipeline_classes
+from planner.generate.components import components
+from planner.generate.events import Looped, Ran, flat
+from planner.generate.reader import Reader
+from planner.generate.source import source_of
 from planner.generate.walk import walk_of
 from planner.generate.write import own_catalogue, to_text
+from planner.target import catalogue
 from planner.target.catalogue import versions
 from planner.target.model import WalkStage
 
@@ -62,7 +69,7 @@ def steps(*body: str) -> Looped:
 
 def told(*stages: WalkStage) -> list[str]:
     return [
-        f"{s.id}: {' '.join(map(str, s.runs))} {s.loop}{'?' if s.optional else ''}".rstrip() for s in stages
+        f"{s.id}: {' '.join(map(of, s.runs))} {s.loop}{'?' if s.optional else ''}".rstrip() for s in stages
     ]
 
 
@@ -88,8 +95,40 @@ def test_chunks_hold_stages() -> None:
 
 
 def test_one_of_two_denoisers_is_no_option() -> None:
-    (stage,) = walk_of((steps("transformer?!", "transformer_2?!"),))
-    assert not stage.optional
+    assert told(*walk_of((steps("transformer?!", "transformer_2?!"),))) == [
+        "denoise: transformer transformer_2 steps"
+    ]
+
+
+def test_a_use_that_its_stage_has_under_a_condition() -> None:
+    """A cover's audio is encoded between two uses of the text encoder, where there is one."""
+    prompt = ("text_encoder", "vae.encode?!", "projector", "text_encoder?", "projector?")
+    assert told(*walk_of((*map(ran, prompt), steps("unet", "guide?", "unet?")))) == [
+        "prompt: text_encoder vae.encode? projector",
+        "denoise: unet guide? steps",
+    ]
+
+
+def test_what_a_class_has_under_a_condition_its_walk_has_as_optional() -> None:
+    """Of every class that ships with this diffusers, each use; what of two runs is another one each step."""
+    for cls in pipeline_classes():
+        known = catalogue.find(cls.__name__)
+        if known is None or known.walk is None:
+            continue
+        source = source_of(cls)
+        parts = components(cls, source)
+        events = Reader([a.name for a in parts if a.module], source).read(cls, [a.name for a in parts])
+        certain = {use.key for use in flat(events) if not use.optional}
+        in_turns = {use.key for use in flat(e for e in events if isinstance(e, Looped)) if use.choice}
+        assert certain <= set(happens(known.walk)) <= certain | in_turns, cls.__name__
+
+
+def happens(walk: Sequence[WalkStage]) -> Iterator[tuple[str, str]]:
+    """The uses that are not optional."""
+    for stage in walk:
+        if not stage.optional:
+            yield from ((use.component, use.entry) for use in stage.runs if not use.optional)
+            yield from happens(stage.stages)
 
 
 def test_what_runs_twice_is_numbered() -> None:

@@ -11,7 +11,7 @@ import torch
 from pipelines.all import CASES, build, run
 
 from planner.target import catalogue
-from planner.target.model import Target, WalkStage
+from planner.target.model import Target, WalkStage, WalkUse
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -98,8 +98,14 @@ def after(walk: Iterable[WalkStage], uses: list[str], places: set[int]) -> set[i
 
 
 def never_skipped(walk: Iterable[WalkStage]) -> Iterable[Any]:
-    """The only uses of the stages that are not optional; of several, each may be another's choice."""
+    """The uses that are not optional; in a loop, each of several may be another's choice."""
     for stage in walk:
         if not stage.optional:
-            yield from stage.runs if len(stage.runs) == 1 else ()
+            runs = [use for use in stage.runs if not (use.optional or reads(use))]
+            yield from runs if len(runs) == 1 or not stage.loop else ()
             yield from never_skipped(stage.stages)
+
+
+def reads(use: WalkUse) -> bool:
+    """A tensor's method: nobody is asked to run."""
+    return "." in use.entry and hasattr(torch.Tensor, use.entry.rpartition(".")[2])

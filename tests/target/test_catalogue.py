@@ -74,7 +74,7 @@ WALKS = {
     "SkyReelsV2DiffusionForcingPipeline": "(text_encoder)? ((transformer)*)+ (vae.decode)?",
     "HeliosPyramidPipeline": "(text_encoder)? (vae.encode)? (((transformer)*)+ (vae.decode))+",
     "LTXLatentUpsamplePipeline": (
-        "(vae.encode vae.latents_mean.view vae.latents_std.view latent_upsampler vae.decode)"
+        "(vae.encode? vae.latents_mean.view vae.latents_std.view latent_upsampler vae.decode?)"
     ),
 }
 

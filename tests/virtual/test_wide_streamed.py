@@ -15,6 +15,8 @@ NAMES = [*CASES, *wide.WIDE]
 KNOWN = {
     # a component that makes new parameters when it is sent somewhere: no ledger has those
     **dict.fromkeys(("StableUnCLIPPipeline", "StableUnCLIPImg2ImgPipeline"), ("P759", "P760")),
+    # it keeps views of two buffers of its condition encoder: that memory is not freed before the call ends
+    "AceStepPipeline": ("P759", "P760"),
     # two components that have modules in common: each brings them, the plan counts them once
     **dict.fromkeys(("ZImageControlNetPipeline", "ZImageControlNetInpaintPipeline"), ("P759", "P760")),
 }
