@@ -69,15 +69,11 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 def alone_on_the_card() -> Iterator[None]:
     """What other tests still hold on the virtual card is not counted, and no limit is left: a budget that
     caps the card is for one test's own. Some of it stays for as long as the process, as diffusers' caches of
-    positions do."""
+    positions do, and some goes in the middle of a later test, as what a failed test's frames hold."""
     from planner.virtual.memory import METER
 
-    gc.collect()
-    others = METER.allocated
-    METER.allocated = METER.peak = METER.high = 0
+    METER.restart()
     yield
-    gc.collect()
-    METER.allocated += others
     METER.limit = None
 
 

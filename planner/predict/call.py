@@ -146,7 +146,7 @@ class Player:
             stage, weights = residents.enter(use.component, use.entry, use.signature, order, use.weights)
             self._hold(turn.held)
             self._run(stage, turn.use, weights, last=at == last[use.component])
-            residents.leave(use.component)
+            residents.leave(use.component, use.entry)
         residents.end()
         self._hold(0)
         if not self._keeps:

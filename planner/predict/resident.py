@@ -128,13 +128,13 @@ class Residents:
         for leaving in decision.evict:
             self._evict(leaving)
         incoming = self._incoming(name)
-        self._make_room(name, incoming)
-        if self._estimate.enter(name, incoming):
+        self._make_room(name, entry, incoming)
+        if self._estimate.enter(name, entry, incoming):
             self.clock.host = max(self.clock.host, self.clock.compute)
             self.memory.empty_cache()
         if incoming or component.weights is None or component.weights.partial:
             self._load(name)
-        self._load_early(decision, beside=name)
+        self._load_early(decision, beside=(name, entry))
         first = name not in self._used
         self._used.add(name)
         reserve = self._estimate.reserve(name, signature) if first else None
@@ -143,9 +143,9 @@ class Residents:
         assert component.weights is not None
         return decision.stage, component.weights
 
-    def leave(self, name: str) -> None:
+    def leave(self, name: str, entry: str) -> None:
         """It ran."""
-        self._estimate.observe(name)
+        self._estimate.observe(name, entry)
 
     def end(self) -> None:
         """The call is over: who leaves has left."""
@@ -201,11 +201,11 @@ class Residents:
         grows = first and weights.grows(self._split(component))
         return (self._held(component) if grows else weights.full) - weights.nbytes
 
-    def _make_room(self, name: str, incoming: int) -> None:
+    def _make_room(self, name: str, entry: str, incoming: int) -> None:
         for other, leave in [*self._ways(self._guide.spare(name, self.resident()))]:
-            if not (short := self._estimate.shortfall(name, incoming)):
-                return
-            if self.components[other].weights is not None:
+            spared = self._guide.is_over(other)
+            short = self._estimate.shortfall(name, entry, incoming, spared=spared)
+            if short and self.components[other].weights is not None:
                 leave(short)
 
     def _ways(self, names: list[str]) -> Iterator[tuple[str, Callable[[int], None]]]:
@@ -240,10 +240,10 @@ class Residents:
                 self.memory.cap(None)
                 self._onload(component)
 
-    def _load_early(self, decision: Decision, *, beside: str) -> None:
+    def _load_early(self, decision: Decision, *, beside: tuple[str, str]) -> None:
         name, nbytes = decision.ahead or ("", 0)
         component = self.components.get(name)
-        if component is None or component.weights is not None or self._estimate.shortfall(beside, nbytes):
+        if component is None or component.weights is not None or self._estimate.shortfall(*beside, nbytes):
             return
         try:
             self._onload(component, nbytes)

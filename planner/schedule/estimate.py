@@ -64,6 +64,8 @@ class ActivationEstimate:
         """Bytes of other processes on the device."""
         self._known: dict[Hashable, int] = {}
         self._seen: dict[Hashable, int] = {}
+        self._ran: set[tuple[Hashable, str]] = set()
+        """Of ``_seen``: through which entry points."""
         self._expected: dict[Hashable, int] = {}
         """Nothing below it is learned: a prediction has what torch asks for, which is more than it takes."""
         self._like: dict[Hashable, Hashable] = {}
@@ -72,6 +74,8 @@ class ActivationEstimate:
         self._runs: Hashable = None
         self._mixed = False
         """Whether the activations of what runs lie among those of others that are still held."""
+        self._held = 0
+        """What there was of those."""
         self._refused = 0
         self._retried = 0
 
@@ -107,41 +111,55 @@ class ActivationEstimate:
         """A call begins."""
         self._shrink()
         self._seen, self._used = {}, {}
+        self._ran.clear()
         self._runs = None
         if self.capped:
             self._refused, self._retried = self._device.oom_count(), self._device.retry_count()
 
-    def enter(self, component: Hashable, incoming: int) -> bool:
+    def enter(self, component: Hashable, entry: str, incoming: int) -> bool:
         """``component`` is about to run, with ``incoming`` more bytes of weights. Whether it needs what
         others' activations left in torch's allocator, or has yet to show what its own are."""
         if not self.capped or component == self._runs:
             return False
+        self._learn(self._runs)
         self._runs = component
         self._shrink()
-        known = self._took(component)
+        known = self._took(component, entry)
         room = self._budget - self._device.own - incoming
         # Not the larger of the two: a tensor that still lives keeps what is free in pieces.
-        self._mixed = known is not None and known + self._device.allocator_reserved() <= room
+        self._held = self._device.allocator_reserved()
+        self._mixed = known is not None and known + self._held <= room
         return not self._mixed
 
-    def observe(self, component: Hashable) -> bool:
+    def observe(self, component: Hashable, entry: str) -> bool:
         """``component`` ran: what lies beside the weights now is what it took. True when it would have taken
         more: a library asked in vain and did with less (cuDNN: an algorithm that rounds otherwise)."""
         if not self.capped:
             return False
-        took = self._known.get(component, 0) if self._mixed else self._device.allocator_reserved()
-        retried, self._retried = self._retried, self._device.retry_count()
-        if self._retried > retried:  # it once filled what there was: all that, or what is known to do
-            took = max(took, self._known.get(component, self._budget - self._device.own))
-        took = max(took, self._expected.get(component, 0))
-        self._seen[component] = max(self._seen.get(component, 0), took)
+        self._ran.add((component, entry))
+        self._learn(component)
         before, self._refused = self._refused, self._device.oom_count()
         if self._refused > before:
             self._seen[component] += self._budget // 8
         return self._refused > before
 
+    def _learn(self, component: Hashable) -> None:
+        """What lies beside the weights now is what ``component`` took, which ran last, or the pipeline's own
+        code after it."""
+        if component is None:
+            return
+        known, held = self._known.get(component, 0), self._device.allocator_reserved()
+        took = max(known, held - self._held) if self._mixed else held
+        retried, self._retried = self._retried, self._device.retry_count()
+        if self._retried > retried:  # it once filled what there was: all that, or what is known to do
+            took = max(took, self._known.get(component, self._budget - self._device.own))
+        took = max(took, self._expected.get(component, 0))
+        self._seen[component] = max(self._seen.get(component, 0), took)
+
     def end(self) -> None:
         """The call is over: the next one expects what this one took."""
+        if self.capped:
+            self._learn(self._runs)
         self._known |= self._seen
         self._like |= self._used
 
@@ -156,14 +174,16 @@ class ActivationEstimate:
         """Bytes to leave free while ``component`` runs; None before it ever ran."""
         return self._known[component] + self._budget // SLACK if component in self._known else None
 
-    def shortfall(self, component: Hashable, incoming: int) -> int:
+    def shortfall(self, component: Hashable, entry: str, incoming: int, *, spared: bool = False) -> int:
         """Bytes by which ``component``, with ``incoming`` more of weights, would pass the budget. Half of it
         is left for one that has never run: a library that finds too little settles for another kernel for
-        good. Where the device is not capped, the budget binds weights alone."""
+        good; and three quarters where what leaves for it is ``spared``, until the next call. Where the device
+        is not capped, the budget binds weights alone."""
         if not self.capped:
             return max(0, self._device.own + incoming - self._budget) if self._budget else 0
-        known = self._took(component)
-        need = self._budget // 2 if known is None else known + self._budget // SLACK
+        known = self._took(component, entry)
+        unknown = self._budget * 3 // 4 if spared else self._budget // 2
+        need = unknown if known is None else known + self._budget // SLACK
         return max(0, self._device.own + incoming + need - self._budget)
 
     @property
@@ -186,6 +206,7 @@ class ActivationEstimate:
         gone = abandoned + self._whole - self._budget
         return max(0, room - need - gone) if need or gone else None
 
-    def _took(self, component: Hashable) -> int | None:
-        """Bytes in an earlier call, else in this one; None before it ever ran."""
-        return self._known.get(component, self._seen.get(component))
+    def _took(self, component: Hashable, entry: str) -> int | None:
+        """Bytes in an earlier call, else in this one; None before it ever ran, through this entry point."""
+        seen = self._seen.get(component) if (component, entry) in self._ran else None
+        return self._known.get(component, seen)

@@ -78,6 +78,11 @@ class Guide:
         ahead = {name: self._next_use(name) for name in movable}
         return sorted(movable, key=lambda n: (ahead[n] is not None, -(ahead[n] or 0), n))
 
+    def is_over(self, component: str) -> bool:
+        """Whether the rest of this call does not use it."""
+        ahead = self._next_use(component)
+        return ahead is None or (ahead >= 2 * len(self._uses) and component not in self.course.on_demand)
+
     def skipped(self) -> tuple[str, ...]:
         """Uses of the walk that did not happen and were not optional, with their stage where they happened in
         another one."""

@@ -248,7 +248,7 @@ class DeviceState:
         try:
             if not failed and self.residency.running_components().count(component) == 1:
                 component.stop()
-                if applied is not None and self.residency.activations.observe(component):
+                if applied is not None and self.residency.activations.observe(component, use.entry):
                     applied.departs(f"{component.label} met the budget: a kernel may have been changed")
                 if applied is not None and (name := applied.name_of(component)) is not None:
                     applied.tell("end", name)

@@ -63,14 +63,14 @@ def onload(
     if component.stale(thoroughly=component.checked != applied.epoch) or _is_as_another_wants(applied, name):
         residency.evict(applied, name, stage)
     component.checked = applied.epoch
-    incoming = _fit(residency, applied, name, stage)
+    incoming = _fit(residency, applied, name, entry, stage)
     # The host waits for what runs; where segments do not expand for all of the device, copies too.
-    if residency.activations.enter(component, incoming):
+    if residency.activations.enter(component, entry, incoming):
         device.empty_cache()
     if not component.left_in_place and (incoming or _is_incomplete(component)):
         residency.load(applied, name, stage, entry)
     if decision is not None and decision.ahead is not None:
-        residency.load_early(applied, *decision.ahead, stage, beside=component)
+        residency.load_early(applied, *decision.ahead, stage, beside=(component, entry))
     # Enough for it to run, at first; in a loop the rest goes at the next step, while the device computes.
     reserve = None
     if given is not None and not applied.used(name):
@@ -90,7 +90,7 @@ def evict_for_retry(residency: Residency, applied: Applied, name: str) -> bool:
     held = component.held(wish) or 0
     residency.activations.raise_after_oom(component)
     before = device.own
-    _make_room(residency, applied, name, _incoming(applied, name), "")
+    _make_room(residency, applied, name, "", _incoming(applied, name), "")
     less = (component.held(wish) or 0) < held and not wish.fixed
     if less and component.on_device:
         residency.evict(applied, name)
@@ -112,21 +112,21 @@ def _evict_others(residency: Residency, applied: Applied) -> None:
             residency.evict(plan, name)
 
 
-def _fit(residency: Residency, applied: Applied, name: str, stage: str) -> int:
+def _fit(residency: Residency, applied: Applied, name: str, entry: str, stage: str) -> int:
     """Makes room for a component; returns the bytes that are still to come. Where something else refers to
     weights that should have left, less of it stays than was planned; raises torch's OutOfMemoryError where
     that does not do."""
     component, activations = applied.components[name], residency.activations
     incoming = _incoming(applied, name)
-    _make_room(residency, applied, name, incoming, stage)
+    _make_room(residency, applied, name, entry, incoming, stage)
     abandoned = residency.device.abandoned
-    if not abandoned or not activations.shortfall(component, incoming):
+    if not abandoned or not activations.shortfall(component, entry, incoming):
         return incoming
     less = component.held(applied.wish(name))
     if component.weights is not None and less is not None and less < component.weights.full:
         residency.evict(applied, name, stage)
         incoming = _incoming(applied, name)
-    if not activations.capped and activations.shortfall(component, incoming):
+    if not activations.capped and activations.shortfall(component, entry, incoming):
         raise torch.OutOfMemoryError(
             f"{residency.device.name}: {incoming} bytes of {name} do not fit the budget beside {abandoned} "
             "bytes of weights that something else still refers to"
@@ -134,18 +134,20 @@ def _fit(residency: Residency, applied: Applied, name: str, stage: str) -> int:
     return incoming
 
 
-def _make_room(residency: Residency, applied: Applied, name: str, incoming: int, stage: str) -> None:
+def _make_room(
+    residency: Residency, applied: Applied, name: str, entry: str, incoming: int, stage: str
+) -> None:
     """Idle components are evicted where the activations of a component and its ``incoming`` bytes would not
     fit beside them: first a part of each, then all of it."""
     component = applied.components[name]
     spare = [*_spare(residency, applied, name)]
     for whole in (False, True):
         for plan, other in spare:
-            if not (short := residency.activations.shortfall(component, incoming)):
-                return
-            if whole:
+            spared = plan is not applied or applied.guide.is_over(other)
+            short = residency.activations.shortfall(component, entry, incoming, spared=spared)
+            if short and whole:
                 residency.evict(plan, other, stage)
-            else:
+            elif short:
                 plan.components[other].shed(short)
 
 

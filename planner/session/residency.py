@@ -159,15 +159,15 @@ class Residency:
         self._came(applied, name, stage)
 
     def load_early(
-        self, applied: Applied, name: str, nbytes: int, stage: str, *, beside: ManagedComponent
+        self, applied: Applied, name: str, nbytes: int, stage: str, *, beside: tuple[ManagedComponent, str]
     ) -> None:
-        """The first ``nbytes`` of a component come while ``beside`` runs, if nothing must make room for
-        them."""
+        """The first ``nbytes`` of a component come while ``beside`` runs, through an entry point, if nothing
+        must make room for them."""
         component = applied.components.get(name)
         if component is None or component.module is None or component.on_device or component.left_in_place:
             return
         component.prepare()
-        if self.activations.shortfall(beside, nbytes):
+        if self.activations.shortfall(*beside, nbytes):
             return
         try:
             component.onload(applied.wish(name), applied.moved, early=nbytes)

@@ -268,7 +268,7 @@ class SimDevice:
 
     def allocator_reserved(self) -> int:
         """The most that operations held since ``empty_cache``: an allocator keeps what it once had."""
-        return METER.high - self.ledger.live
+        return METER.high
 
     def beyond(self) -> int:
         """It has no context."""
@@ -276,7 +276,7 @@ class SimDevice:
 
     def empty_cache(self) -> None:
         """What was once held is forgotten."""
-        METER.high = METER.allocated
+        METER.high = METER.beside
 
     def oom_count(self) -> int:
         """How often an allocation passed the limit."""

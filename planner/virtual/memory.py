@@ -28,8 +28,8 @@ class Watched(Protocol):
 
 
 class Meter:
-    """Bytes in live blocks. ``total`` is the card's size, ``limit`` what may be used of it, ``peak`` and
-    ``high`` the most since somebody set them back.
+    """Bytes in live blocks. ``total`` is the card's size, ``limit`` what may be used of it, ``peak`` the most
+    since somebody set it back, and ``high`` the most of it that is no session's piece; ``pieces``: what is.
 
     A block is given back by its finalizer, which the garbage collector runs wherever a thread is, also
     within these methods: it takes no lock and changes no figure, and what it gave is counted out later.
@@ -39,6 +39,8 @@ class Meter:
         self._lock = Lock()
         self._counted = 0
         self._given: deque[int] = deque()
+        self.restarts = 0
+        self.pieces = 0
         self.peak = 0
         self.high = 0
         self.refused = 0
@@ -52,11 +54,18 @@ class Meter:
             self._settle()
             return self._counted
 
-    @allocated.setter
-    def allocated(self, nbytes: int) -> None:
+    @property
+    def beside(self) -> int:
+        """Those of them that are no session's pieces."""
+        return self.allocated - self.pieces
+
+    def restart(self) -> None:
+        """As a new card: what somebody still holds is counted no more, nor when it goes. No limit."""
         with self._lock:
-            self._settle()
-            self._counted = nbytes
+            self.restarts += 1
+            self._given.clear()
+            self._counted = self.pieces = self.peak = self.high = 0
+            self.limit = None
 
     def take(self, nbytes: int) -> None:
         """Count ``nbytes`` in. Raises torch's OutOfMemoryError where they pass the limit."""
@@ -73,7 +82,7 @@ class Meter:
                 )
             self._counted += nbytes
             self.peak = max(self.peak, self._counted)
-            self.high = max(self.high, self._counted)
+            self.high = max(self.high, self._counted - self.pieces)
 
     def give(self, nbytes: int) -> None:
         """Count ``nbytes`` out."""
@@ -98,7 +107,7 @@ class Block:
     ``serial`` tells blocks apart when an address is used again.
     """
 
-    __slots__ = ("__weakref__", "_counted", "nbytes", "owner", "serial")
+    __slots__ = ("__weakref__", "_counted", "_restarts", "nbytes", "owner", "serial")
 
     _serials = count(1)
 
@@ -112,21 +121,30 @@ class Block:
 
     def resize(self, nbytes: int) -> None:
         """The storage grew or shrank under its tensors (``resize_``)."""
-        if self._counted and nbytes != self.nbytes:
+        if self._counted and self._restarts == METER.restarts and nbytes != self.nbytes:
             METER.take(nbytes)
             METER.give(self.nbytes)
         self.nbytes = nbytes
 
     def take(self) -> None:
         """Count it, again after ``release``. Raises torch's OutOfMemoryError where it passes the limit."""
-        METER.take(self.nbytes)
+        self._restarts = METER.restarts
+        ours = 0 if self.owner is None else self.nbytes
+        METER.pieces += ours
+        try:
+            METER.take(self.nbytes)
+        except torch.OutOfMemoryError:
+            METER.pieces -= ours
+            raise
         self._counted = True
 
     def release(self) -> None:
         """Stop counting, though somebody may still hold a tensor over the bytes."""
         if self._counted:
             self._counted = False
-            METER.give(self.nbytes)
+            if self._restarts == METER.restarts:
+                METER.give(self.nbytes)
+                METER.pieces -= 0 if self.owner is None else self.nbytes
 
     def __del__(self) -> None:
         if hasattr(self, "_counted"):  # torch's compiler makes objects without __init__, to look at them

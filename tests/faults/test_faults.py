@@ -48,14 +48,12 @@ def world(pipeline: str, policy: str) -> World:
 @pytest.fixture(scope="module", autouse=True)
 def _worlds_alone() -> Iterator[None]:
     """What other tests still hold on the card is not counted, and the worlds end with the last test."""
-    gc.collect()
-    others, METER.allocated = METER.allocated, 0
+    METER.restart()
     yield
     world.cache_clear()
     gc.unfreeze()
     gc.collect()
     gc.freeze()  # as it was before them
-    METER.allocated += others
 
 
 @pytest.mark.parametrize(("pipeline", "policy"), SAMPLE)

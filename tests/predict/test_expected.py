@@ -86,10 +86,10 @@ def test_the_budget_shrinks_by_what_the_context_outgrows() -> None:
     assert memory.capped == (4 << 30) - (40 << 20)
     assert known.room("unet", 3 << 30) == (3 << 30) - (40 << 20)
     memory.context = 790 << 20  # it is not given back and forth
-    known.enter("unet", 0)
+    known.enter("unet", "", 0)
     assert memory.capped == (4 << 30) - (40 << 20)
     memory.context = 9 << 30  # another process came
-    known.enter("vae", 0)
+    known.enter("vae", "", 0)
     assert memory.capped == (4 << 30) - (40 << 20)
 
 
@@ -112,14 +112,14 @@ def test_what_is_seen_is_not_overwritten_nor_below_what_was_expected() -> None:
     assert known.reserve("unet", "a") is not None
     assert known.reserve("unet", "another") is None
     known.begin()
-    known.observe("unet")
+    known.observe("unet", "")
     known.end()
     known.expect("unet", 1 << 20, "b")
     slack = (1 << 30) // SLACK
     assert known.need("unet") == (7 << 20) + slack
     memory.held = 1 << 20
     known.begin()
-    known.observe("unet")
+    known.observe("unet", "")
     known.end()
     assert known.need("unet") == (5 << 20) + slack
 
