@@ -174,7 +174,8 @@ def fit(
                 would = helps(first, allow, ways[-1].settings, changed)
                 why = refusal((first, *others), would)
                 raise PlanError([*why.diagnostics, *notes], why.sources) from error
-            notes.append(finding(TIGHT, "an allocation is tried twice in every plan that was found"))
+            if not solution.price.outcome.fits:
+                notes.append(finding(TIGHT, "an allocation is tried twice in every plan that was found"))
     except SolverFailed as error:
         raise PlanError([finding(SOLVER_FAILED, str(error))]) from error
     return _fitted(draft, task, variant, solution, [*notes, *more])

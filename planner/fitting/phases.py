@@ -13,9 +13,9 @@ from planner.cards.data import CardData
 from planner.graph.model import Graph
 from planner.plan.model import Policy
 from planner.predict.clock import BUSY
-from planner.predict.pace import works
+from planner.predict.pace import spread, works
 from planner.predict.profile import CallProfile, Turn, Weights
-from planner.predict.streamed import BIND, UNBIND, Work
+from planner.predict.streamed import BIND, FIXED, UNBIND, Work
 from planner.schedule.guide import Guide
 from planner.schedule.model import Schedule
 from planner.target.model import Blocks
@@ -39,11 +39,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """``forwards``: how often each component runs in it; ``seconds`` that the device computes; ``room``:
-    bytes that the budget leaves beside what the uses allocate, None without a budget."""
+    """``forwards``: how often each component runs in it; ``reads``: bytes of it that its first forward
+    computes with, and all later ones together, as an autoencoder that decodes enters no block of its encoder;
+    ``seconds`` that the device computes; ``room``: bytes that the budget leaves beside what the uses
+    allocate, None without a budget."""
 
     stage: str
     forwards: Mapping[str, int]
+    reads: Mapping[str, tuple[int, int]]
     seconds: float
     room: int | None
 
@@ -82,7 +85,8 @@ def problem_of(
         if (blocks := blocks_of(graph, name)) is not None
     }
     work = works(call, card)
-    phases = _phases(schedule, call, work, parts, budget)
+    reads = [_read(graph, use.component, call, one) for use, one in zip(call.uses, work, strict=True)]
+    phases = _phases(schedule, call, work, reads, parts, budget)
     handed = sum(stretch.operations for turn in call.turns for stretch in work[turn.use])
     return Problem(parts=parts, phases=phases, cycle=cycle, host=handed * card.dispatch, seconds=seconds)
 
@@ -119,10 +123,22 @@ def _part(
     )
 
 
+def _read(graph: Graph, name: str, call: CallProfile, work: tuple[Work, ...]) -> int:
+    """Bytes of a component that a use computes with: what is fixed, and the blocks that it enters."""
+    blocks = blocks_of(graph, name)
+    if blocks is None:
+        return 0
+    if (traced := call.weights.get(name)) is not None:
+        work = spread(work, len(traced.blocks), len(blocks.streamable))
+    entered = {stretch.block for stretch in work if stretch.block != FIXED}
+    return blocks.fixed + sum(blocks.streamable[block - 1] for block in entered)
+
+
 def _phases(
     schedule: Schedule,
     call: CallProfile,
     work: Sequence[Sequence[Work]],
+    reads: Sequence[int],
     parts: Mapping[str, Part],
     budget: int | None,
 ) -> tuple[Phase, ...]:
@@ -144,14 +160,18 @@ def _phases(
     found = []
     for stage, turns in groups:
         forwards: dict[str, int] = {}
+        read: dict[str, tuple[int, int]] = {}
         for turn in turns:
             name = call.uses[turn.use].component
             forwards[name] = forwards.get(name, 0) + 1
+            first, later = read.get(name, (reads[turn.use], -reads[turn.use]))
+            read[name] = first, later + reads[turn.use]
         needs = max(call.workspace + turn.held + call.uses[turn.use].peak() for turn in turns)
         found.append(
             Phase(
                 stage=stage,
                 forwards=forwards,
+                reads=read,
                 seconds=sum(took[turn.use] for turn in turns),
                 room=None if budget is None else budget - needs,
             )

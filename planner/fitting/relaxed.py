@@ -5,7 +5,9 @@ are on the device. The first forward brings what was not there in the phase befo
 not stay; a component that does not run in a phase comes to have more only by copies:
 
     t[s] >= seconds computed in s
-    t[s] >= sum over c in s of u_c ((B_c - h[c, s-1]) + (n - 1) (B_c - h[c, s])) + sum of u_c q[c, s]
+    t[s] >= sum over c in s of u_c (f[c, s] + l[c, s]) + sum of u_c q[c, s]
+    f[c, s] >= F_c,s - h[c, s-1],  f >= 0           of the F_c,s bytes that the first forward computes with
+    l[c, s] >= L_c,s - (n - 1) h[c, s],  l >= 0     of the L_c,s of all later ones: at most (n - 1) B_c
     q[c, s] >= h[c, s] - h[c, s-1],  q >= 0         for each c that does not run in s
     q[c, s] = 0                                     where c does not run later in the call either
     sum over c of h[c, s] <= room of s
@@ -91,13 +93,18 @@ def program_of(problem: Problem) -> Program:
             now, then = made.held[name, at], before[name]
             rate = part.copy * UNIT
             if (times := phase.forwards.get(name, 0)) > 0:
-                right += rate * times * part.size / UNIT
-                link[then] = link.get(then, 0.0) + rate
-                link[now] = link.get(now, 0.0) + rate * (times - 1)
                 bind = part.bind * UNIT
-                fixed += bind * times * part.size / UNIT
-                host[then] = host.get(then, 0.0) + bind
-                host[now] = host.get(now, 0.0) + bind * (times - 1)
+                first, later = phase.reads[name]
+                for there, often, reads in ((then, 1, first), (now, times - 1, later)):
+                    if reads == often * part.size:  # what is there is never more
+                        right += rate * reads / UNIT
+                        link[there] = link.get(there, 0.0) + rate * often
+                        fixed += bind * reads / UNIT
+                        host[there] = host.get(there, 0.0) + bind * often
+                    else:
+                        brings = made.column(0.0, reads / UNIT)
+                        made.row({brings: 1.0, there: float(often)}, reads / UNIT)
+                        link[brings], host[brings] = -rate, -bind
             elif len(phases) > 1 and then != now:
                 again = any(name in later.forwards for later in phases[at:])
                 comes = made.column(0.0, part.size / UNIT if again else 0.0)

@@ -211,21 +211,28 @@ class Search:
 
     def _by_two(self, here: Point, most: int, but: int = -1) -> None:
         """Of every two subjects, the largest ones, other choices, one gives up what the other takes: those
-        that may gain the most first, until one is better."""
+        that lose the least alone first, or do not fit alone; until one is better."""
         made = []
         subjects = [subject for subject in self._large(range(len(here))) if subject != but]
         for a, b in combinations(subjects, 2):
             for at, to in product(range(len(self._space[a])), range(len(self._space[b]))):
-                point = _moved(_moved(here, a, at), b, to)
+                one, other = _moved(here, a, at), _moved(here, b, to)
+                point = _moved(one, b, to)
                 if at != here[a] and to != here[b] and point not in self.prices:
-                    made.append((self._quick(point), point))
-        for least, point in sorted(made):
-            if least > self._cost() or len(self.prices) >= most:
+                    loses = self._loses(one, here) + self._loses(other, here)
+                    made.append((loses, self._quick(point), point))
+        for _, _, point in sorted(made):
+            if len(self.prices) >= most:
                 return
             if not self._hopeless(point):
                 self._price(point)
             if self._best == point:
                 return
+
+    def _loses(self, point: Point, here: Point) -> int:
+        """Microseconds that it takes longer than ``here``, 0 where it does not fit."""
+        price = self.prices.get(point)
+        return max(0, price.cost - _cost_of(self.prices[here])) if isinstance(price, Price) else 0
 
     def _descend(self, here: Point, most: int, but: int = -1) -> Point:
         """One subject after the other, the largest first, until no other choice of any is better; ``but`` of

@@ -11,6 +11,8 @@ from planner.graph.model import Placement
 from planner.plan.model import Idle, Policy
 from planner.schedule.fit import gib
 
+TWICE = "tight (P996): an allocation is tried twice in every plan that was found, and rounding may differ"
+
 
 def reasons(solution: Solution) -> Iterator[tuple[str, str]]:
     """For each subject that was open: what it does now, and the best of what else it could."""
@@ -35,6 +37,7 @@ def certificate(solution: Solution, card: str, solver: str, objective: str) -> t
     return (
         f"{_seconds(price.cost)} s predicted for {call}, {near}",
         f"at most {gib(price.outcome.peak)} as the driver shows it; {gib(price.outcome.moved)} are copied",
+        *(() if price.outcome.fits else (TWICE,)),
         f"card {card}; {_arguments(solution)}",
         f"{solver}; {len(solution.found.prices)} plans compared, {whole}",
         *(() if price.compiled.call is None else price.compiled.call.notes),

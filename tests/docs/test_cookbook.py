@@ -15,6 +15,7 @@ from planner.docs.cookbook.making import digest, made, results
 from planner.docs.cookbook.page import PAGE, compiled, said_in, written
 from planner.docs.cookbook.recipes import ENDS, LEFT, RECIPES, SIZES, Recipe, entry, file_of, folder
 from planner.fitting.solver import name as solver_name
+from planner.fitting.words import TWICE
 from planner.schedule.card import imagined_as
 
 ALL = [
@@ -43,9 +44,12 @@ def test_a_plan_is_valid_and_keeps_its_promise_on_its_card(recipe: Recipe, size:
     path = file_of(recipe, size)
     if one.bound is None:
         return
+    text = path.read_text(encoding="utf-8")
     found = planner.validate(path, card=imagined_as(card_at(SIZES[size])))
-    assert [d.code.id for d in found.diagnostics if d.code.severity.value != "note"] == []
-    said = said_in(path.read_text(encoding="utf-8"))
+    tight = f"# fit: {TWICE}\n" in text
+    assert [d.code.id for d in found.diagnostics if d.code.severity.value != "note"] == ["P608"] * tight
+    assert tight == one.tight
+    said = said_in(text)
     forecast = compiled(recipe, size).forecast
     assert forecast is not None
     assert forecast.fits != one.tight
@@ -53,7 +57,7 @@ def test_a_plan_is_valid_and_keeps_its_promise_on_its_card(recipe: Recipe, size:
     assert forecast.peak / (1 << 30) == pytest.approx(float(said.peak), abs=0.006)
     assert one.bound <= forecast.seconds + 1e-6
     assert forecast.peak <= (size - LEFT) << 30
-    assert "which was traced" not in path.read_text(encoding="utf-8"), "another size than was traced"
+    assert "which was traced" not in text, "another size than was traced"
 
 
 def test_the_page_has_what_the_plans_say() -> None:

@@ -17,6 +17,7 @@ from planner.fitting.fit import Fitted
 from planner.fitting.frontier import budgets
 from planner.fitting.relaxed import program_of, proven
 from planner.fitting.solver import SolverFailed, solve
+from planner.fitting.words import TWICE
 from planner.plan.model import Idle, Policy
 from planner.schedule.card import imagined_as
 from planner.source.text import SourceText
@@ -418,3 +419,6 @@ def test_what_runs_with_an_allocation_tried_twice_is_not_refused() -> None:
     assert [d.code.id for d in made.diagnostics] == ["P996"]
     assert made.compiled.forecast is not None
     assert not made.compiled.forecast.fits
+    assert f"# fit: {TWICE}\n" in made.text
+    roomy = planner.fit("builtin:tiny-sdxl", vram="2GiB", card="h200", run=run_it)
+    assert TWICE not in roomy.text
