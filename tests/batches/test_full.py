@@ -15,16 +15,16 @@ PLAN = """version: 1
 pipeline: {class: FluxPipeline, source: 'builtin:tiny-flux'}
 run: {prompt: a cat, num_inference_steps: 1, height: 64, width: 64, seed: 3}
 """
-ROWS = 16
-ENGINES = [("local", 1), ("local", 2), ("ray", 2)]
+ROWS = 200
+ENGINES = [("local", 1), ("local", 2), ("local", 4), ("ray", 2), ("ray", 4)]
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 30 pages."""
+    """A file system of 300 pages."""
     out = tmp_path / "out"
     out.mkdir()
-    if mount("-t", "tmpfs", "-o", "size=120k", "tmpfs", str(out)):
+    if mount("-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(out)):
         pytest.skip("a file system cannot be mounted here")
     yield out
     subprocess.run(["umount", "-l", str(out)], check=True)
@@ -54,7 +54,7 @@ def test_a_disk_that_fills(
     assert "No space left" in str(raised.value)
     made = {path.name: path.read_bytes() for path in small.glob("*.png")}
     assert 0 < len(made) < ROWS
-    assert mount("-o", "remount,size=8m", str(small)) == 0
+    assert mount("-o", "remount,size=32m", str(small)) == 0
     again = planner.batch("x.plan.yaml", "r.jsonl", "out", **how)  # type: ignore[arg-type]
     assert (again.failed, again.left) == (0, 0)
     planner.batch("x.plan.yaml", "r.jsonl", "one", simulate=True)
