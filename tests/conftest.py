@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from planner.loading import cache, calibrations
 from planner.source.limits import SECONDS
+from planner.tracing import cached
 
 UNTIMED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("untimed", deadline=None, suppress_health_check=UNTIMED)
@@ -90,7 +91,8 @@ def _no_card(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_calibrations(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What this machine measured for its user changes no test, and no test leaves any for them."""
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What this machine measured or traced for its user changes no test, and no test leaves any for them."""
     own = tmp_path_factory.getbasetemp() / "home"
-    monkeypatch.setattr(calibrations, "home", lambda: cache.home() if cache.HOME in os.environ else own)
+    for module in (calibrations, cached):
+        monkeypatch.setattr(module, "home", lambda: cache.home() if cache.HOME in os.environ else own)

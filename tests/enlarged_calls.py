@@ -10,7 +10,7 @@ from pipelines.all import arguments, build
 
 from planner.cards.kernels import HOPPER
 from planner.predict.allocator import ROUND
-from planner.predict.profile import CallProfile, Operation, UseProfile, Weights
+from planner.predict.profile import CallProfile, Operation, Turn, UseProfile, Weights
 from planner.target.loaded import describe
 from planner.target.model import Target
 from planner.tracing.trace import trace
@@ -50,7 +50,7 @@ def enlarged(name: str) -> Enlarged:
     made = replace(
         call,
         uses=tuple(_use(use, weights, takes) for use in call.uses),
-        turns=tuple(replace(turn, held=_times(turn.held, takes)) for turn in call.turns),
+        turns=tuple(_turn(turn, takes) for turn in call.turns),
         weights={part: _weights(one, weights) for part, one in call.weights.items()},
         workspace=0,
     )
@@ -63,6 +63,11 @@ def enlarged(name: str) -> Enlarged:
         sizes * weights,
         max(use.peak() for use in made.uses),
     )
+
+
+def _turn(turn: Turn, takes: float) -> Turn:
+    glue = tuple(_times(event, takes) if event > 0 else event for event in turn.glue)
+    return replace(turn, held=_times(turn.held, takes), glue=glue)
 
 
 def _use(use: UseProfile, weights: int, takes: float) -> UseProfile:

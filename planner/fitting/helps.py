@@ -130,7 +130,7 @@ def _without_activations(task: Task) -> Task:
     uses = tuple(
         replace(use, inputs=0, output=0, room=0, events=(), scratch=frozenset()) for use in call.uses
     )
-    turns = tuple(replace(turn, held=0) for turn in call.turns)
+    turns = tuple(replace(turn, held=0, glue=()) for turn in call.turns)
     return replace(task, call=replace(call, uses=uses, turns=turns, workspace=0), replays=Replays())
 
 

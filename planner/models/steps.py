@@ -40,22 +40,27 @@ def with_steps(call: CallProfile, steps: int) -> CallProfile | None:
 
 
 def _so_many(bodies: Sequence[Body], many: int) -> list[Body]:
-    """``many`` of them, in phases as long, to one another, as they were."""
-    phases = [(body, len(list(group))) for body, group in groupby(bodies)]
-    long = [n for _, n in phases if n > FEW] or [n for _, n in phases]
-    short = sum(n for _, n in phases) - sum(long)
+    """``many`` of them, in phases as long, to one another, as they were. A phase's first body follows another
+    phase: what the pipeline frees before it is that one's."""
+    phases = [[*group] for _, group in groupby(bodies, _uses)]
+    long = [len(p) for p in phases if len(p) > FEW] or [len(p) for p in phases]
+    short = sum(map(len, phases)) - sum(long)
     if many <= short:
-        phases = [max(phases, key=lambda phase: phase[1])]
-        short, long = 0, [phases[0][1]]
+        phases = [max(phases, key=len)]
+        short, long = 0, [len(phases[0])]
     left, whole = many - short, sum(long)
     made: list[Body] = []
     seen = done = 0
-    for body, n in phases:
-        if n not in long:
-            made += [body] * n
+    for phase in phases:
+        if len(phase) not in long:
+            made += phase
             continue
-        seen += n
+        seen += len(phase)
         upto = round(left * seen / whole)
-        made += [body] * (upto - done)
+        made += [phase[min(at, len(phase) - 1)] for at in range(upto - done)]
         done = upto
     return made
+
+
+def _uses(body: Body) -> list[tuple[int, int]]:
+    return [(turn.use, turn.held) for turn in body]

@@ -6,7 +6,7 @@ torch's allocator, beside them and under the same cap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -15,13 +15,14 @@ from planner.cards.data import CardData
 from planner.graph.model import Graph
 from planner.plan.model import Idle
 from planner.predict.allocator import Allocator, Block, NoRoom
+from planner.predict.between import Between
 from planner.predict.clock import Lanes, micros
 from planner.predict.forecast import Forecast, Outcome, Sample, Source, UseForecast
 from planner.predict.pace import works
-from planner.predict.profile import CallProfile, UseProfile
-from planner.predict.replay import release
+from planner.predict.profile import CallProfile, Turn, UseProfile
 from planner.predict.replays import Replays
 from planner.predict.resident import Residents
+from planner.predict.rounds import Rounds
 from planner.predict.streamed import ClockWeights, Work
 from planner.schedule.model import Schedule
 
@@ -31,9 +32,6 @@ MEASURED = ("bytes", "seconds")
 """What of a use can be measured; one of which both are has no predicted number."""
 EXACT = 1e-9
 """Seconds: what rounding makes of equal times."""
-SAME = 2
-"""A use that was played so often beside the same bytes of weights is not played again: what it takes then
-does not change any more."""
 
 
 def forecast(graph: Graph, schedule: Schedule, call: CallProfile, card: CardData) -> Forecast:
@@ -117,9 +115,8 @@ class Player:
         self._orders = [self._replays.forwards.order_of(work) for work in self._work]
         self._samples: list[Sample] = []
         self._seen: dict[tuple[int, int], tuple[int, int, int]] = {}
-        self._counts: dict[tuple[int, int], int] = {}
         self._uses: dict[tuple[str, str, str], _Use] = {}
-        self._held: list[Block] = []
+        self._between = Between(self._residents.memory.allocator)
         self._last: _Forward | None = None
         self._cramped = bool(call.workspace) and not self._keep(call.workspace)
 
@@ -138,17 +135,21 @@ class Player:
         self._last = None
         memory.most, retries = memory.held, memory.retry_count()
         self._sample(0.0)
-        turns = [t for t in self._call.turns if self._call.uses[t.use].component in residents.components]
+        turns = [*_of(self._call, residents.components)]
         last = {self._call.uses[turn.use].component: at for at, turn in enumerate(turns)}
+        rounds, upto = Rounds(turns), 0
         for at, turn in enumerate(turns):
             use = self._call.uses[turn.use]
             order = self._orders[turn.use]
+            if at >= upto:
+                upto = rounds.alike(at, (memory.own, memory.allocator.cap, memory.allocator.state))
+            if plays := at >= upto:
+                self._between.upto(turn)
             stage, weights = residents.enter(use.component, use.entry, use.signature, order, use.weights)
-            self._hold(turn.held)
-            self._run(stage, turn.use, weights, last=at == last[use.component])
+            self._run(stage, turn.use, weights, last=at == last[use.component], plays=plays)
             residents.leave(use.component, use.entry)
         residents.end()
-        self._hold(0)
+        self._between.end()
         if not self._keeps:
             memory.empty_cache()
         self._sample(residents.clock.now)
@@ -186,11 +187,11 @@ class Player:
             return False
         return True
 
-    def _run(self, stage: str, number: int, weights: ClockWeights, *, last: bool) -> None:
+    def _run(self, stage: str, number: int, weights: ClockWeights, *, last: bool, plays: bool) -> None:
         use, clock = self._call.uses[number], self._residents.clock
         begin, waited = max(clock.compute, clock.host), clock.waited
         self._forward(number, weights, last=last)
-        allocated, reserved, needed = self._allocate(number, use)
+        allocated, reserved, needed = self._allocate(number, use, plays=plays)
         clock.used(use.component, use.entry, begin, clock.compute)
         self._sample(begin, allocated, reserved)  # until its end: when in it the peak is nobody knows
         self._sample(clock.compute)
@@ -219,20 +220,20 @@ class Player:
         weights.forward(self._work[number], last=last)
         self._last = _Forward(number, weights, lanes, position, step, clock.waited - waited)
 
-    def _allocate(self, number: int, use: UseProfile) -> tuple[int, int, int]:
-        """What the use allocates. Bytes at its peak beside the weights: allocated, reserved, and allocated
-        without the scratch that can be done without."""
+    def _allocate(self, number: int, use: UseProfile, *, plays: bool) -> tuple[int, int, int]:
+        """What the use allocates, where that is not known from rounds before. Bytes at its peak beside the
+        weights: allocated, reserved, and allocated without the scratch that can be done without."""
         memory = self._residents.memory
         key, allocator = (number, memory.own), memory.allocator
-        self._counts[key] = self._counts.get(key, 0) + 1
-        if self._counts[key] > SAME:
+        if not plays and key in self._seen:
             return self._seen[key]
         allocator.reset_peak()
         held = allocator.allocated
         try:
-            self._held += self._replays.play(allocator, use)
+            left = self._replays.play(allocator, use)
         except NoRoom:
-            self._held += self._once_more(use)
+            left = self._once_more(use)
+        self._between.used(left)
         memory.note(allocator.peak_reserved)
         found = (allocator.peak_allocated, allocator.peak_reserved, held + use.peak(scratch=False))
         self._seen[key] = found
@@ -249,17 +250,6 @@ class Player:
         self._residents.short[use.component] = None
         with _uncapped(allocator):
             return self._replays.play(allocator, use)
-
-    def _hold(self, nbytes: int) -> None:
-        """The pipeline itself has so many bytes on the device; what a use left is among them by now."""
-        allocator = self._residents.memory.allocator
-        if sum(block.size for block in self._held) == nbytes:
-            return
-        before, self._held = self._held, []
-        release(allocator, before)
-        if nbytes:
-            with _uncapped(allocator):  # it is told at the use, which needs it too
-                self._held = [allocator.alloc(nbytes)]
 
     def _sample(self, at: float, allocated: int | None = None, reserved: int | None = None) -> None:
         """Memory at a moment; at a use's peak with what is said."""
@@ -330,6 +320,16 @@ class Player:
                 *(f"{name}: its size is not known, it is left out" for name in sorted(missing)),
             ),
         )
+
+
+def _of(call: CallProfile, components: Mapping[str, object]) -> Iterator[Turn]:
+    """The turns of ``components``, each with what the pipeline does since the one before."""
+    glue: tuple[int, ...] = ()
+    for turn in call.turns:
+        glue += turn.glue
+        if call.uses[turn.use].component in components:
+            yield replace(turn, glue=glue) if glue is not turn.glue else turn
+            glue = ()
 
 
 @contextmanager

@@ -7,10 +7,16 @@ of the cap, in segments that expand.
 
 from __future__ import annotations
 
-from planner.predict.allocator import Allocator
+from planner.predict.allocator import SMALL_SEGMENT, Allocator
 
 PAGE = 2 << 20
 """Bytes: the driver hands out multiples of them."""
+
+SLACK = 512
+"""One of so many bytes of the cap, but at most ``MOST``, is not counted on, which is half of what a session
+leaves free (``planner.schedule.estimate``). Replayed with the allocations of a real call, the model is within
+one segment for small blocks (2 MiB; H200, torch 2.11): what fits by less may not."""
+MOST = 4 * SMALL_SEGMENT
 
 CHUNK = 128 << 20
 """Bytes that are asked of the driver at once, and given back: as in ``planner.device.memory``."""
@@ -164,4 +170,8 @@ class Memory:
         return 0 if self._cap is None else self.held + max(0, size - self.spare) - self._cap
 
     def _hold(self) -> None:
-        self.allocator.cap = None if self._cap is None else max(0, self._cap - self.pieces)
+        if self._cap is None:
+            self.allocator.cap = None
+        else:
+            slack = min(MOST, self._cap // SLACK)
+            self.allocator.cap = max(0, self._cap - self.pieces - slack)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from planner.predict.replay import asked
+from planner.predict.replay import rooms
 
 Kind = Literal["matmul", "conv", "attention", "memory"]
 """Classes of operations by what bounds them: ``memory`` are those that read and write and compute little."""
@@ -112,10 +112,14 @@ class UseProfile:
 class Turn:
     """One use in the order of the call. ``use``: index into the profile's ``uses``; ``held``: bytes on the
     device that the pipeline itself keeps when the use begins (latents, embeddings), its inputs among them,
-    and what a call before it left there (a scheduler's state, tables that modules keep)."""
+    and what a call before it left there (a scheduler's state, tables that modules keep). ``glue``: how it
+    comes to be there, from the end of the use before, whose outputs come first: positive numbers allocate so
+    many bytes, ``-k`` frees the allocation made ``k`` allocations before, in this turn's or an earlier one's
+    events (1: the latest)."""
 
     use: int
     held: int
+    glue: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +146,5 @@ class CallProfile:
     def rooms(self) -> Mapping[str, int]:
         """Of each component, the bytes that torch's allocator asks for while its uses follow each other, with
         what the pipeline itself has on the device."""
-        turns: dict[str, list[tuple[int, UseProfile]]] = {}
-        for turn in self.turns:
-            use = self.uses[turn.use]
-            turns.setdefault(use.component, []).append((turn.held, use))
-        return {name: asked(mine, self.workspace) for name, mine in turns.items()}
+        turns = [(turn, self.uses[turn.use].component, self.uses[turn.use]) for turn in self.turns]
+        return rooms(turns, self.workspace)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from planner.predict.allocator import Allocator, Block, NoRoom
+from planner.predict.between import Between, Turn
+from planner.predict.rounds import Rounds
 
 
 class Use(Protocol):
@@ -89,26 +91,29 @@ def peak_of(
     )
 
 
-ALIKE = 2
-"""A use that was played so often takes no more when it is played again."""
-
-
-def asked(turns: Iterable[tuple[int, Use]], workspace: int) -> int:
-    """Bytes that an allocator asks for while uses follow each other, each with so many bytes that are held
-    beside it; ``workspace``: held all along. What one use leaves in the cache seldom fits another one whose
-    shapes are a little different."""
+def rooms(turns: Sequence[tuple[Turn, str, Use]], workspace: int) -> dict[str, int]:
+    """Of each component, the bytes that an allocator asks for while the ``turns`` of a call follow each
+    other, each with its component and use; ``workspace``: held all along. What one use leaves in the cache
+    seldom fits another one whose shapes are a little different, and what the pipeline keeps between them cuts
+    it into pieces. What other components left in the cache is given back first, as a session does where
+    there is too little."""
     allocator = Allocator(expandable=True)
     if workspace:
         allocator.alloc(workspace)
-    beside: list[Block] = []
-    played: dict[int, int] = {}
-    for held, use in turns:
-        played[id(use)] = played.get(id(use), 0) + 1
-        if played[id(use)] <= ALIKE:
-            release(allocator, beside)
-            beside = [allocator.alloc(held)] if held else []
-            beside += play(allocator, use)
-    return allocator.peak_asked
+    between, rounds, upto = Between(allocator), Rounds(turns), 0
+    found: dict[str, int] = {}
+    runs = ""
+    for at, (turn, component, use) in enumerate(turns):
+        if at < upto or (upto := rounds.alike(at, allocator.state)) > at:
+            continue
+        between.upto(turn)
+        if component != runs:
+            allocator.empty_cache()
+        runs = component
+        allocator.reset_peak()
+        between.used(play(allocator, use))
+        found[component] = max(found.get(component, 0), allocator.peak_asked)
+    return found
 
 
 def _one(allocator: Allocator, size: int, *, spare: bool, scratch: bool) -> Block | None:

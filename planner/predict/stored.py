@@ -7,7 +7,7 @@ from typing import Any
 
 from planner.predict.profile import CallProfile, Operation, Section, Turn, UseProfile, Weights
 
-FORM = 8
+FORM = 9
 """Raised when the form changes, so that none of before is read as one of now."""
 
 
@@ -26,6 +26,7 @@ def from_json(text: str) -> CallProfile:
         said = json.loads(text)
         if said["form"] != FORM:
             raise FormError(f"form {said['form']}, expected {FORM}")
+        glue = [tuple(events) for events in said["glue"]]
         return CallProfile(
             pipeline=said["pipeline"],
             arguments=said["arguments"],
@@ -33,7 +34,7 @@ def from_json(text: str) -> CallProfile:
             versions=said["versions"],
             steps=said["steps"],
             uses=tuple(map(_read_use, said["uses"])),
-            turns=tuple(Turn(use, held) for use, held in said["turns"]),
+            turns=tuple(Turn(use, held, glue[at]) for use, held, at in said["turns"]),
             weights={name: _read_weights(one) for name, one in said["weights"].items()},
             workspace=said["workspace"],
             notes=tuple(said["notes"]),
@@ -45,6 +46,7 @@ def from_json(text: str) -> CallProfile:
 
 
 def _call(profile: CallProfile) -> dict[str, Any]:
+    glue = {events: at for at, events in enumerate(dict.fromkeys(turn.glue for turn in profile.turns))}
     return {
         "form": FORM,
         "pipeline": profile.pipeline,
@@ -53,7 +55,8 @@ def _call(profile: CallProfile) -> dict[str, Any]:
         "versions": dict(profile.versions),
         "steps": profile.steps,
         "uses": [_use(use) for use in profile.uses],
-        "turns": [[turn.use, turn.held] for turn in profile.turns],
+        "turns": [[turn.use, turn.held, glue[turn.glue]] for turn in profile.turns],
+        "glue": [[*events] for events in glue],
         "weights": {name: _weights(one) for name, one in profile.weights.items()},
         "workspace": profile.workspace,
         "notes": list(profile.notes),

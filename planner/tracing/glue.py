@@ -20,7 +20,15 @@ class Glue(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types n
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
-        self._seen: dict[int, tuple[Any, int]] = {}
+        self._seen: dict[int, tuple[Any, int, int]] = {}
+        """By storage: a reference to it, its bytes, and how many were allocated before it."""
+        self._made = 0
+        self._events: list[int] = []
+
+    def events(self) -> tuple[int, ...]:
+        """What was allocated and freed since this was asked last, as ``Turn.glue`` has it."""
+        found, self._events = tuple(self._events), []
+        return found
 
     def add(self, tensor: Any) -> None:
         """Counts its storage, once."""
@@ -31,7 +39,11 @@ class Glue(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types n
         if key in self._seen:
             return
         size = rounded(storage.nbytes())
-        self._seen[key] = weakref.ref(storage, lambda gone: self._gone(key, gone)), size
+        if not size:
+            return
+        self._seen[key] = weakref.ref(storage, lambda gone: self._gone(key, gone)), size, self._made
+        self._made += 1
+        self._events.append(size)
         self.live += size
 
     def __torch_dispatch__(
@@ -55,4 +67,6 @@ class Glue(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types n
 
     def _gone(self, key: int, reference: Any) -> None:
         if self._seen.get(key, (None,))[0] is reference:
-            self.live -= self._seen.pop(key)[1]
+            _, size, number = self._seen.pop(key)
+            self._events.append(number - self._made)
+            self.live -= size

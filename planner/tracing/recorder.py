@@ -171,7 +171,7 @@ class Recorder:
         parameters = module.forward if not entry else function
         dtype = _dtype(module)
         key = (component, where, dtype, mark(parameters, args, kwargs))
-        held = self._glue.live
+        held, glue = self._glue.live, self._glue.events()
         if key not in self._seen:
             said = signature(module if not path else None, where, (args, kwargs))
             self._inside = True
@@ -181,7 +181,7 @@ class Recorder:
             finally:
                 self._inside = False
         use, out = self._seen[key]
-        self.turns.append(Turn(use, held))
+        self.turns.append(Turn(use, held, glue))
         return again(out)
 
     def _weights(self, component: str) -> Weights | None:

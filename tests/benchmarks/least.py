@@ -1,7 +1,8 @@
 """``python -m tests.benchmarks.least``: whether less would do than the least budget that is predicted to do.
 
 Pipelines of true size with random weights, from ``tests.benchmarks.cases``. Two budgets are looked for:
-the least with which the plan compiles, and the least with which no allocation is predicted to be tried twice.
+the least with which the plan compiles (``runs``), and the least with which no allocation is predicted to be
+tried twice (``fits``).
 The plan is applied with each of them, and again with the device held to 3%, 6%, ... less of it, until a call
 raises, tries an allocation twice or keeps less on the device than was planned. A JSON line for each run.
 """
@@ -38,6 +39,7 @@ MIB = 1 << 20
 @click.option(
     "--cases", "names", default="", help="Names (or their beginnings), with commas; all by default."
 )
+@click.option("--levels", default="fits,runs", help="Which of the two budgets: see above.")
 @click.option("--shares", default="1,0.97,0.94,0.91", help="Of the budget that is looked for, with commas.")
 @click.option("--steps", default=4, help="Denoising steps of a call.")
 @click.option("--calls", default=2, help="Calls under each plan.")
@@ -46,7 +48,15 @@ MIB = 1 << 20
 @click.option("--device", default="cuda:0")
 @click.option("--seconds", default=500.0, help="Nothing is begun after so many.")
 def main(
-    names: str, shares: str, steps: int, calls: int, card: str, configs: str, device: str, seconds: float
+    names: str,
+    levels: str,
+    shares: str,
+    steps: int,
+    calls: int,
+    card: str,
+    configs: str,
+    device: str,
+    seconds: float,
 ) -> None:
     start = time.perf_counter()
     where, data = opened(device, card)
@@ -57,6 +67,8 @@ def main(
         profile = traced(case, call, data)
         there = replace(card_on(where), data=data)
         for level, mib in _looked_for(partial(_predicted, case, pipe, there, profile), there).items():
+            if level not in levels.split(","):
+                continue
             for share in map(float, shares.split(",")):
                 if time.perf_counter() - start > seconds:
                     return

@@ -112,9 +112,10 @@ def test_of_what_is_raised_the_beginning_is_told(folder: Path, monkeypatch: pyte
 
 
 def test_a_class_that_makes_no_tensors_is_traced_as_it_is_called(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """ShapE knows of pil, np, latent and mesh."""
+    monkeypatch.setenv("OFFLOAD_PLANNER_HOME", str(tmp_path / "home"))
     from diffusers import StableDiffusionXLPipeline
 
     usual = StableDiffusionXLPipeline.check_inputs
