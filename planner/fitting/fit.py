@@ -22,7 +22,7 @@ from planner.fitting.solution import Solution, Task, least_cost, solve_task
 from planner.fitting.solver import SolverFailed, installed
 from planner.fitting.solver import name as solver_name
 from planner.fitting.watch import NOBODY, Watch
-from planner.fitting.words import certificate, reasons
+from planner.fitting.words import RETRIED, certificate, reasons
 from planner.fitting.wrote import marks_of
 from planner.loading.known import Given
 from planner.plan.model import Idle, Plan
@@ -175,7 +175,7 @@ def fit(
                 why = refusal((first, *others), would)
                 raise PlanError([*why.diagnostics, *notes], why.sources) from error
             if not solution.price.outcome.fits:
-                notes.append(finding(TIGHT, "an allocation is tried twice in every plan that was found"))
+                notes.append(finding(TIGHT, RETRIED))
     except SolverFailed as error:
         raise PlanError([finding(SOLVER_FAILED, str(error))]) from error
     return _fitted(draft, task, variant, solution, [*notes, *more])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from planner.diagnostics.table.p9_fit import TIGHT
 from planner.fitting.choices import Choice
 from planner.fitting.price import Price, Refused
 from planner.fitting.solution import Solution
@@ -11,7 +12,8 @@ from planner.graph.model import Placement
 from planner.plan.model import Idle, Policy
 from planner.schedule.fit import gib
 
-TWICE = "tight (P996): an allocation is tried twice in every plan that was found, and rounding may differ"
+RETRIED = "an allocation is tried twice in every plan that was found"
+TWICE = f"tight ({TIGHT.id}): {RETRIED}, and rounding may differ"
 
 
 def reasons(solution: Solution) -> Iterator[tuple[str, str]]:

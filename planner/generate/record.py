@@ -10,6 +10,7 @@ from planner.generate.reader import Reader
 from planner.generate.source import source_of
 from planner.generate.walk import walk_of
 from planner.target.model import WalkStage
+from planner.target.record import optional_of
 
 
 def record_of(cls: type) -> dict[str, Any]:
@@ -43,8 +44,7 @@ def _stage(stage: WalkStage) -> dict[str, Any]:
     else:
         made["runs"] = [str(use) for use in stage.runs]
     made |= {"loop": stage.loop} if stage.loop else {}
-    some = [str(use) for use in stage.runs if use.optional]
-    made |= {"optional": stage.optional or some} if stage.optional or some else {}
+    made |= {"optional": optional} if (optional := optional_of(stage)) else {}
     return made
 
 

@@ -15,6 +15,7 @@ from planner.schedule.card import Card
 from planner.schedule.model import Schedule, Step
 from planner.schedule.timeline import timeline
 from planner.target.model import ComponentInfo, Target, WalkStage
+from planner.target.record import optional_of
 from planner.version import VERSION
 
 CARD = ("name", "total", "free", "context", "held", "left")
@@ -106,10 +107,6 @@ def _pipeline(plan: Plan, target: Target, commit: str | None) -> dict[str, Any]:
     }
 
 
-def _optional(stage: WalkStage) -> list[str]:
-    return [str(use) for use in stage.runs if use.optional]
-
-
 def _walk(stages: Sequence[WalkStage]) -> list[dict[str, Any]]:
     return [
         {
@@ -120,7 +117,7 @@ def _walk(stages: Sequence[WalkStage]) -> list[dict[str, Any]]:
                 else {"runs": [str(use) for use in stage.runs]}
             ),
             **({"loop": stage.loop} if stage.loop else {}),
-            **({"optional": optional} if (optional := stage.optional or _optional(stage)) else {}),
+            **({"optional": optional} if (optional := optional_of(stage)) else {}),
         }
         for stage in stages
     ]

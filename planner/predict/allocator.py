@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 ROUND = 512
 """kMinBlockSize: sizes are multiples of it, and what is smaller is not split off."""
@@ -157,6 +158,15 @@ class Allocator:
         self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
         self.peak_asked = self.reserved
         self.sufficed, self.lacked = 0, UNLIMITED + 1
+
+    @contextmanager
+    def uncapped(self) -> Iterator[None]:
+        """Without its cap, for a while."""
+        cap, self.cap = self.cap, None
+        try:
+            yield
+        finally:
+            self.cap = cap
 
     @property
     def state(self) -> State:

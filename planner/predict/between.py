@@ -42,8 +42,7 @@ class Between:
         """Plays what happens until the use of ``turn`` begins. What the use before it left and the pipeline
         keeps, its output, stays where it lies; the rest is freed. No cap stops it: no weights can leave for
         it, and it is told at the use, which needs it too."""
-        cap, self._allocator.cap = self._allocator.cap, None
-        try:
+        with self._allocator.uncapped():
             if not self._made:
                 self._be_there(turn.held - _live(turn.glue))
             for event in turn.glue:
@@ -55,11 +54,10 @@ class Between:
                     self._free(event)
             self._drop_left()
             self._be_there(turn.held - self._bytes)
-        finally:
-            self._allocator.cap = cap
 
     def used(self, left: list[Block]) -> None:
-        """The use is over, and left these."""
+        """The use is over, and left these; what the one before it left is freed, if it is there still."""
+        self._drop_left()
         self._left = [*left]
 
     def end(self) -> None:

@@ -7,14 +7,13 @@ torch's allocator, beside them and under the same cap.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from planner.cards.data import CardData
 from planner.graph.model import Graph
 from planner.plan.model import Idle
-from planner.predict.allocator import Allocator, Block, NoRoom
+from planner.predict.allocator import Block, NoRoom
 from planner.predict.between import Between
 from planner.predict.clock import Lanes, micros
 from planner.predict.forecast import Forecast, Outcome, Sample, Source, UseForecast
@@ -182,7 +181,7 @@ class Player:
         try:
             allocator.alloc(workspace)
         except NoRoom:
-            with _uncapped(allocator):
+            with allocator.uncapped():
                 allocator.alloc(workspace)
             return False
         return True
@@ -248,7 +247,7 @@ class Player:
             except NoRoom:
                 pass
         self._residents.short[use.component] = None
-        with _uncapped(allocator):
+        with allocator.uncapped():
             return self._replays.play(allocator, use)
 
     def _sample(self, at: float, allocated: int | None = None, reserved: int | None = None) -> None:
@@ -330,15 +329,6 @@ def _of(call: CallProfile, components: Mapping[str, object]) -> Iterator[Turn]:
         if call.uses[turn.use].component in components:
             yield replace(turn, glue=glue) if glue is not turn.glue else turn
             glue = ()
-
-
-@contextmanager
-def _uncapped(allocator: Allocator) -> Iterator[None]:
-    cap, allocator.cap = allocator.cap, None
-    try:
-        yield
-    finally:
-        allocator.cap = cap
 
 
 def _since(then: Lanes, now: Lanes) -> Lanes:

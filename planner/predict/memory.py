@@ -8,15 +8,15 @@ of the cap, in segments that expand.
 from __future__ import annotations
 
 from planner.predict.allocator import SMALL_SEGMENT, Allocator
+from planner.schedule.estimate import SLACK
 
 PAGE = 2 << 20
 """Bytes: the driver hands out multiples of them."""
 
-SLACK = 512
-"""One of so many bytes of the cap, but at most ``MOST``, is not counted on, which is half of what a session
-leaves free (``planner.schedule.estimate``). Replayed with the allocations of a real call, the model is within
-one segment for small blocks (2 MiB; H200, torch 2.11): what fits by less may not."""
 MOST = 4 * SMALL_SEGMENT
+"""Bytes of the cap that are not counted on, at most: half of what a session leaves free. Replayed with the
+allocations of a real call, the model is within one segment for small blocks (2 MiB; H200, torch 2.11): what
+fits by less may not."""
 
 CHUNK = 128 << 20
 """Bytes that are asked of the driver at once, and given back: as in ``planner.device.memory``."""
@@ -173,5 +173,5 @@ class Memory:
         if self._cap is None:
             self.allocator.cap = None
         else:
-            slack = min(MOST, self._cap // SLACK)
+            slack = min(MOST, self._cap // SLACK // 2)
             self.allocator.cap = max(0, self._cap - self.pieces - slack)

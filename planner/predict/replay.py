@@ -104,7 +104,7 @@ def rooms(turns: Sequence[tuple[Turn, str, Use]], workspace: int) -> dict[str, i
     found: dict[str, int] = {}
     runs = ""
     for at, (turn, component, use) in enumerate(turns):
-        if at < upto or (upto := rounds.alike(at, allocator.state)) > at:
+        if at < upto or (upto := rounds.alike(at, (runs, allocator.state))) > at:
             continue
         between.upto(turn)
         if component != runs:

@@ -53,6 +53,11 @@ def _stage(said: Mapping[str, Any]) -> WalkStage:
     )
 
 
+def optional_of(stage: WalkStage) -> bool | list[str]:
+    """What a record says of it: whether all of a stage may not run, else which of its uses."""
+    return stage.optional or [str(use) for use in stage.runs if use.optional]
+
+
 def _use(text: str, *, optional: bool) -> WalkUse:
     component, _, entry = text.partition(".")
     return WalkUse(component=component, entry=entry, optional=optional)

@@ -29,7 +29,7 @@ class Watched(Protocol):
 
 class Meter:
     """Bytes in live blocks. ``total`` is the card's size, ``limit`` what may be used of it, ``peak`` the most
-    since somebody set it back, and ``high`` the most of it that is no session's piece; ``pieces``: what is.
+    since somebody set it back, and ``high`` the most of what is no session's piece.
 
     A block is given back by its finalizer, which the garbage collector runs wherever a thread is, also
     within these methods: it takes no lock and changes no figure, and what it gave is counted out later.
@@ -38,9 +38,9 @@ class Meter:
     def __init__(self) -> None:
         self._lock = Lock()
         self._counted = 0
-        self._given: deque[int] = deque()
+        self._pieces = 0
+        self._given: deque[tuple[int, bool]] = deque()
         self.restarts = 0
-        self.pieces = 0
         self.peak = 0
         self.high = 0
         self.refused = 0
@@ -57,18 +57,21 @@ class Meter:
     @property
     def beside(self) -> int:
         """Those of them that are no session's pieces."""
-        return self.allocated - self.pieces
+        with self._lock:
+            self._settle()
+            return self._counted - self._pieces
 
     def restart(self) -> None:
         """As a new card: what somebody still holds is counted no more, nor when it goes. No limit."""
         with self._lock:
             self.restarts += 1
             self._given.clear()
-            self._counted = self.pieces = self.peak = self.high = 0
+            self._counted = self._pieces = self.peak = self.high = 0
             self.limit = None
 
-    def take(self, nbytes: int) -> None:
-        """Count ``nbytes`` in. Raises torch's OutOfMemoryError where they pass the limit."""
+    def take(self, nbytes: int, *, piece: bool = False) -> None:
+        """Count ``nbytes`` in, of a session's ``piece`` or not. Raises torch's OutOfMemoryError where they
+        pass the limit."""
         ceiling = self.total if self.limit is None else min(self.limit, self.total)
         with self._lock:
             self._settle()
@@ -81,18 +84,21 @@ class Meter:
                     f"bytes of which {ceiling - self._counted} bytes is free"
                 )
             self._counted += nbytes
+            self._pieces += nbytes * piece
             self.peak = max(self.peak, self._counted)
-            self.high = max(self.high, self._counted - self.pieces)
+            self.high = max(self.high, self._counted - self._pieces)
 
-    def give(self, nbytes: int) -> None:
-        """Count ``nbytes`` out."""
-        self._given.append(nbytes)
+    def give(self, nbytes: int, *, piece: bool = False) -> None:
+        """Count ``nbytes`` out, which were taken so."""
+        self._given.append((nbytes, piece))
 
     def _settle(self) -> bool:
         """Count out what was given; whether there was any. By who has the lock."""
         any_given = bool(self._given)
         while self._given:
-            self._counted -= self._given.popleft()
+            nbytes, piece = self._given.popleft()
+            self._counted -= nbytes
+            self._pieces -= nbytes * piece
         return any_given
 
 
@@ -122,20 +128,14 @@ class Block:
     def resize(self, nbytes: int) -> None:
         """The storage grew or shrank under its tensors (``resize_``)."""
         if self._counted and self._restarts == METER.restarts and nbytes != self.nbytes:
-            METER.take(nbytes)
-            METER.give(self.nbytes)
+            METER.take(nbytes, piece=self.owner is not None)
+            METER.give(self.nbytes, piece=self.owner is not None)
         self.nbytes = nbytes
 
     def take(self) -> None:
         """Count it, again after ``release``. Raises torch's OutOfMemoryError where it passes the limit."""
         self._restarts = METER.restarts
-        ours = 0 if self.owner is None else self.nbytes
-        METER.pieces += ours
-        try:
-            METER.take(self.nbytes)
-        except torch.OutOfMemoryError:
-            METER.pieces -= ours
-            raise
+        METER.take(self.nbytes, piece=self.owner is not None)
         self._counted = True
 
     def release(self) -> None:
@@ -143,8 +143,7 @@ class Block:
         if self._counted:
             self._counted = False
             if self._restarts == METER.restarts:
-                METER.give(self.nbytes)
-                METER.pieces -= 0 if self.owner is None else self.nbytes
+                METER.give(self.nbytes, piece=self.owner is not None)
 
     def __del__(self) -> None:
         if hasattr(self, "_counted"):  # torch's compiler makes objects without __init__, to look at them

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,13 +27,15 @@ from planner.plan.model import Plan
 from planner.predict.forecast import Forecast
 from planner.schedule.card import Card
 from planner.session.machine import card_on
-from planner.source.text import SourceText
 
 from .cases import cases
-from .foresight import arguments, generator, loaded, opened, traced
-from .measure import _clean, _driver, _sync
+from .fitted import _timed, text_for
+from .foresight import arguments, loaded, opened, traced
+from .measure import _clean
 
 MIB = 1 << 20
+STEP = 4
+"""MiB: budgets are looked for in whole ones of these."""
 
 
 @click.command(help=__doc__)
@@ -99,17 +102,12 @@ def _predicted(case: dict[str, Any], pipe: Any, there: Card, profile: Any, mib: 
 
 
 def _plan(case: dict[str, Any], mib: int) -> Plan:
-    text = f"version: 1\nname: least\npipeline: {{class: {case['class']}}}\nbudget: {{vram: {mib}MiB}}\n"
-    return planner.load(SourceText(name="least.plan.yaml", text=text))
+    return planner.load(text_for(case, f"{mib}MiB"))
 
 
 def _least(does: Callable[[int], bool], most: int) -> int:
     """The least MiB that does, of up to ``most``, which does."""
-    low, high = 0, most
-    while high - low > 4:
-        middle = (low + high) // 2
-        low, high = (low, middle) if does(middle) else (middle, high)
-    return high
+    return STEP * bisect_left(range(0, most, STEP), True, key=does)
 
 
 def _held_to(
@@ -124,17 +122,15 @@ def _held_to(
     """Calls of a plan, with the device held to ``share`` of its budget."""
     _clean(where)
     session, compiled = attach(plan, pipe, device_for(where), call=profile)
-    made: dict[str, Any] = {"drivers": [], "retries": [], "seconds": [], "failed": None}
+    made: dict[str, Any] = {"driver": [], "retries": [], "seconds": [], "failed": None}
     try:
         budget, own = session.budget or 0, compiled.schedule.course.budget or 0
         session.device.cap(own - int((1 - share) * budget))
         for _ in range(calls):
-            before, start = session.device.retry_count(), time.perf_counter()
-            with _driver(where, True) as seen:
-                pipe(**call, output_type="pt", generator=generator())
-                _sync(where)
-            made["seconds"].append(round(time.perf_counter() - start, 3))
-            made["drivers"].append(max(seen, default=0) // MIB)
+            before = session.device.retry_count()
+            one = _timed(pipe, call, 1, where)
+            made["seconds"] += one["seconds"]
+            made["driver"] += one["driver"]
             made["retries"].append(session.device.retry_count() - before)
     except torch.OutOfMemoryError as error:
         made["failed"] = str(error)[-300:]

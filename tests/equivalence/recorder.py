@@ -33,12 +33,12 @@ class Recorder:
         found, self._events = self._events, []
         return found
 
-    def _took(self, nbytes: int) -> None:
-        type(METER).take(METER, nbytes)
+    def _took(self, nbytes: int, *, piece: bool = False) -> None:
+        type(METER).take(METER, nbytes, piece=piece)
         self._note("+", nbytes)
 
-    def _gave(self, nbytes: int) -> None:
-        type(METER).give(METER, nbytes)
+    def _gave(self, nbytes: int, *, piece: bool = False) -> None:
+        type(METER).give(METER, nbytes, piece=piece)
         self._note("-", nbytes)
 
     def _note(self, sign: str, nbytes: int) -> None:

@@ -14,9 +14,12 @@ import torch
 from planner.virtual.memory import Meter
 
 
-def at_each_step(case: Callable[[], tuple[Meter, Callable[[], object], Callable[[], object]]]) -> int:
+def at_each_step(
+    case: Callable[[], tuple[Meter, Callable[[], object], Callable[[], object]]], *, piece: bool = False
+) -> int:
     """A new ``case`` is a meter, what to run in it, and what to look at afterwards. Before one instruction of
-    the run, each in turn, 10 bytes are given back. How many instructions there were."""
+    the run, each in turn, 10 bytes are given back, of a ``piece`` or not. How many instructions there were.
+    """
     failed: list[BaseException] = []
     steps = 0
 
@@ -32,7 +35,7 @@ def at_each_step(case: Callable[[], tuple[Meter, Callable[[], object], Callable[
             if event == "opcode":
                 passed += 1
                 if passed == step:
-                    meter.give(10)
+                    meter.give(10, piece=piece)
             return trace
 
         sys.settrace(trace)
@@ -81,6 +84,23 @@ def test_what_is_given_back_at_any_moment_is_counted_once() -> None:
         return meter, run, look
 
     assert at_each_step(case) > 50
+
+
+def test_a_piece_that_is_given_back_at_any_moment_is_none_of_what_lies_beside() -> None:
+    def case() -> tuple[Meter, Callable[[], object], Callable[[], object]]:
+        meter = Meter()
+        meter.take(100, piece=True)
+
+        def run() -> None:
+            meter.take(7, piece=True)
+            meter.take(11)
+
+        def look() -> None:
+            assert (meter.allocated, meter.beside, meter.high) == (100 + 7 + 11 - 10, 11, 11)
+
+        return meter, run, look
+
+    assert at_each_step(case, piece=True) > 30
 
 
 def test_what_is_given_back_before_it_is_refused_has_room() -> None:
